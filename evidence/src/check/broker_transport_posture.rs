@@ -1,0 +1,431 @@
+//! `broker_transport_posture`: what the live MQTT broker accepts, listener by listener.
+//!
+//! The observation holds, for each listener, what TCP, TLS and MQTT answered to a client without credentials and to the
+//! configured client. The facts say what that means; whether it is good is for the rules.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Contract, Seen, Unknown, segment};
+use crate::look::{Failure, FailureKind, Look};
+
+/// The contract of this check.
+pub struct Check;
+
+/// What was seen of a broker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Observation {
+    /// The name that was asked for in TLS (SNI) and that devices use.
+    pub server_name: String,
+    /// One per listener that was tried.
+    pub listeners: Vec<Listener>,
+}
+
+/// What was seen of one listener.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Address and port that were dialled, such as `127.0.0.1:8883`.
+    pub address: String,
+    /// What was spoken to it.
+    pub transport: Transport,
+    /// Why it was tried.
+    pub source: Source,
+    /// The TCP connection.
+    pub dial: Look<Dialled>,
+    /// One per TLS version, each offered on its own; empty for a plaintext listener.
+    pub versions: Vec<VersionOffer>,
+    /// MQTT CONNECT without user name, password or client certificate; null when it was not tried.
+    pub anonymous: Option<Look<Connack>>,
+    /// MQTT CONNECT with the configured credentials; null when none are configured.
+    pub authenticated: Option<Look<Connack>>,
+}
+
+/// What was spoken to a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// MQTT over TCP.
+    Plaintext,
+    /// MQTT over TLS.
+    Tls,
+}
+
+/// Why a listener was tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The agent's configuration names it.
+    Configured,
+    /// The broker's own configuration file names it.
+    BrokerConfiguration,
+    /// It is a registered port of MQTT (1883, 8883).
+    WellKnown,
+}
+
+/// A TCP connection that was opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dialled {
+    /// Time to connect, in microseconds.
+    pub micros: u64,
+}
+
+/// One TLS version offered on its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VersionOffer {
+    /// The version that was offered.
+    pub version: TlsVersion,
+    /// Whether the server asked for a client certificate (which it does only after it accepted the version).
+    pub client_certificate_requested: bool,
+    /// Distinguished names of the issuers it said it accepts.
+    pub accepted_issuers: Vec<String>,
+    /// The handshake.
+    pub handshake: Look<Handshake>,
+}
+
+/// TLS versions, as IANA names them in short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    #[serde(rename = "tls1.2")]
+    Tls12,
+    /// TLS 1.3 (RFC 8446).
+    #[serde(rename = "tls1.3")]
+    Tls13,
+}
+
+/// A TLS handshake that completed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Handshake {
+    /// IANA name of the cipher suite.
+    pub cipher_suite: String,
+    /// IANA name of the key exchange group, if there was one.
+    pub group: Option<String>,
+    /// Time from ClientHello to Finished, in microseconds.
+    pub micros: u64,
+}
+
+/// An MQTT CONNACK (MQTT 3.1.1, section 3.2).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Connack {
+    /// The return code: 0 accepted, 4 bad user name or password, 5 not authorized.
+    pub code: u8,
+    /// Time from CONNECT to CONNACK, in microseconds.
+    pub micros: u64,
+}
+
+/// Facts about a broker's transport.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Facts {
+    /// One per listener, by address.
+    pub listeners: BTreeMap<String, ListenerFacts>,
+}
+
+/// Facts about one listener.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ListenerFacts {
+    /// What was spoken to it.
+    pub transport: Transport,
+    /// From where it can be reached, by its address.
+    pub scope: Scope,
+    /// Someone listens there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open: Option<bool>,
+    /// A client without any credentials was accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anonymous_accepted: Option<bool>,
+    /// The configured client was accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authenticated_accepted: Option<bool>,
+    /// Whether the agent has credentials for this listener.
+    pub credentials_configured: bool,
+    /// TLS 1.2 is accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls12: Option<bool>,
+    /// TLS 1.3 is accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls13: Option<bool>,
+    /// The cipher suites that were negotiated, one per version that completed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cipher_suites: Option<Vec<String>>,
+    /// What the broker does about client certificates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<ClientCertificate>,
+    /// TCP connect time in microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect_micros: Option<u64>,
+    /// TLS handshake time in microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handshake_micros: Option<u64>,
+    /// Time from CONNECT to CONNACK in microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connack_micros: Option<u64>,
+}
+
+/// From where an address can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// This machine only.
+    Loopback,
+    /// A private, link-local or unique-local network (RFC 1918, RFC 3927, RFC 4193).
+    Lan,
+    /// Anywhere, or every interface.
+    Public,
+    /// A name, which may be anywhere.
+    Name,
+}
+
+impl Scope {
+    /// The scope of a host part, with or without brackets.
+    #[must_use]
+    pub fn of(host: &str) -> Self {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
+            Ok(address) if address.is_loopback() => Self::Loopback,
+            Ok(IpAddr::V4(address)) if address.is_private() || address.is_link_local() => Self::Lan,
+            Ok(IpAddr::V6(address)) if address.is_unique_local() || address.is_unicast_link_local() => Self::Lan,
+            Ok(_) => Self::Public,
+            Err(_) if host == "localhost" => Self::Loopback,
+            Err(_) => Self::Name,
+        }
+    }
+}
+
+/// What a server does about client certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientCertificate {
+    /// It does not ask.
+    NotRequested,
+    /// It asks, and goes on without.
+    Requested,
+    /// It asks, and refuses without.
+    Required,
+}
+
+impl Contract for Check {
+    const CHECK: &'static str = "broker_transport_posture";
+    const VERSION: u32 = 1;
+    type Observation = Observation;
+    type Facts = Facts;
+    const VOLATILE: &'static [&'static str] =
+        &["/listeners/*/connect_micros", "/listeners/*/handshake_micros", "/listeners/*/connack_micros"];
+
+    fn normalise(observation: &Observation, _: &Seen, unknown: &mut Unknown) -> Facts {
+        let facts = |listener: &Listener| (listener.address.clone(), listener_facts(listener, unknown));
+        Facts { listeners: observation.listeners.iter().map(facts).collect() }
+    }
+}
+
+fn listener_facts(listener: &Listener, unknown: &mut Unknown) -> ListenerFacts {
+    let place = format!("/listeners/{}", segment(&listener.address));
+    let host = listener.address.rsplit_once(':').map_or(listener.address.as_str(), |(host, _)| host);
+    let mut facts = ListenerFacts {
+        transport: listener.transport,
+        scope: Scope::of(host),
+        open: None,
+        anonymous_accepted: None,
+        authenticated_accepted: None,
+        credentials_configured: listener.authenticated.is_some(),
+        tls12: None,
+        tls13: None,
+        cipher_suites: None,
+        client_certificate: None,
+        connect_micros: None,
+        handshake_micros: None,
+        connack_micros: None,
+    };
+    match &listener.dial {
+        Look::Seen(dialled) => {
+            facts.open = Some(true);
+            facts.connect_micros = Some(dialled.micros);
+        }
+        Look::Failed(failure) => {
+            if failure.kind == FailureKind::Refused {
+                facts.open = Some(false);
+            }
+            unknown.because(place, failure);
+            return facts;
+        }
+    }
+    facts.anonymous_accepted = accepted(listener.anonymous.as_ref(), &format!("{place}/anonymous_accepted"), unknown);
+    facts.authenticated_accepted =
+        accepted(listener.authenticated.as_ref(), &format!("{place}/authenticated_accepted"), unknown);
+    let connacks = [&listener.authenticated, &listener.anonymous];
+    facts.connack_micros = connacks.into_iter().flatten().find_map(|look| look.seen().map(|connack| connack.micros));
+    if listener.transport == Transport::Tls {
+        facts.tls12 = version_accepted(listener, TlsVersion::Tls12, &format!("{place}/tls12"), unknown);
+        facts.tls13 = version_accepted(listener, TlsVersion::Tls13, &format!("{place}/tls13"), unknown);
+        let handshakes = || listener.versions.iter().filter_map(|offer| offer.handshake.seen());
+        facts.cipher_suites = Some(handshakes().map(|handshake| handshake.cipher_suite.clone()).collect());
+        facts.handshake_micros = handshakes().map(|handshake| handshake.micros).min();
+        facts.client_certificate = client_certificate(listener, &format!("{place}/client_certificate"), unknown);
+    }
+    facts
+}
+
+/// A CONNACK of 0 is acceptance; another code, a TLS alert or a closed connection is refusal; anything else says nothing.
+fn accepted(look: Option<&Look<Connack>>, place: &str, unknown: &mut Unknown) -> Option<bool> {
+    match look? {
+        Look::Seen(connack) => Some(connack.code == 0),
+        Look::Failed(Failure { kind: FailureKind::TlsAlert | FailureKind::Closed, .. }) => Some(false),
+        Look::Failed(failure) => {
+            unknown.because(place, failure);
+            None
+        }
+    }
+}
+
+fn version_accepted(listener: &Listener, version: TlsVersion, place: &str, unknown: &mut Unknown) -> Option<bool> {
+    let Some(offer) = listener.versions.iter().find(|offer| offer.version == version) else {
+        unknown.because(place, "this version was not offered");
+        return None;
+    };
+    match &offer.handshake {
+        Look::Seen(_) => Some(true),
+        Look::Failed(_) if offer.client_certificate_requested => Some(true),
+        Look::Failed(Failure { kind: FailureKind::TlsAlert | FailureKind::Closed, .. }) => Some(false),
+        Look::Failed(failure) => {
+            unknown.because(place, failure);
+            None
+        }
+    }
+}
+
+fn client_certificate(listener: &Listener, place: &str, unknown: &mut Unknown) -> Option<ClientCertificate> {
+    let answered =
+        listener.versions.iter().any(|offer| offer.client_certificate_requested || offer.handshake.seen().is_some());
+    if !answered {
+        unknown.because(place, "no TLS handshake got as far as the server's request for a certificate");
+        return None;
+    }
+    if !listener.versions.iter().any(|offer| offer.client_certificate_requested) {
+        return Some(ClientCertificate::NotRequested);
+    }
+    match &listener.anonymous {
+        Some(Look::Seen(_)) => Some(ClientCertificate::Requested),
+        Some(Look::Failed(Failure { kind: FailureKind::TlsAlert | FailureKind::Closed, .. })) => {
+            Some(ClientCertificate::Required)
+        }
+        Some(Look::Failed(failure)) => {
+            unknown.because(place, failure);
+            None
+        }
+        None => {
+            unknown.because(place, "no client without a certificate was tried");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen() -> Seen {
+        Seen { at: "2026-03-01T10:00:00Z".parse().unwrap(), distrust: None }
+    }
+
+    fn failed<T>(kind: FailureKind) -> Look<T> {
+        Look::Failed(Failure::new(kind, "as told"))
+    }
+
+    fn listener(transport: Transport) -> Listener {
+        Listener {
+            address: "127.0.0.1:8883".into(),
+            transport,
+            source: Source::Configured,
+            dial: Look::Seen(Dialled { micros: 40 }),
+            versions: Vec::new(),
+            anonymous: Some(Look::Seen(Connack { code: 5, micros: 900 })),
+            authenticated: None,
+        }
+    }
+
+    fn facts(listener: Listener) -> (ListenerFacts, Unknown) {
+        let mut unknown = Unknown::default();
+        let observation = Observation { server_name: "broker".into(), listeners: vec![listener] };
+        let mut facts = Check::normalise(&observation, &seen(), &mut unknown);
+        (facts.listeners.pop_first().unwrap().1, unknown)
+    }
+
+    #[test]
+    fn a_refused_listener_is_closed_and_the_rest_is_unknown() {
+        let (facts, unknown) = facts(Listener { dial: failed(FailureKind::Refused), ..listener(Transport::Plaintext) });
+        assert_eq!((facts.open, facts.anonymous_accepted), (Some(false), None));
+        assert_eq!(unknown.reason("/listeners/127.0.0.1:8883/anonymous_accepted"), Some("refused: as told"));
+    }
+
+    #[test]
+    fn a_silent_listener_is_neither_open_nor_closed() {
+        let (facts, unknown) =
+            facts(Listener { dial: failed(FailureKind::TimedOut), ..listener(Transport::Plaintext) });
+        assert_eq!(facts.open, None);
+        assert!(unknown.reason("/listeners/127.0.0.1:8883/open").is_some());
+    }
+
+    #[test]
+    fn only_code_0_is_acceptance_and_garbage_is_no_answer() {
+        for (look, expected) in [
+            (Look::Seen(Connack { code: 0, micros: 1 }), Some(true)),
+            (Look::Seen(Connack { code: 4, micros: 1 }), Some(false)),
+            (failed(FailureKind::Closed), Some(false)),
+            (failed(FailureKind::Protocol), None),
+            (failed(FailureKind::TimedOut), None),
+        ] {
+            let (facts, unknown) = facts(Listener { anonymous: Some(look), ..listener(Transport::Plaintext) });
+            assert_eq!(facts.anonymous_accepted, expected);
+            let reason = unknown.reason("/listeners/127.0.0.1:8883/anonymous_accepted");
+            assert_eq!(reason.is_some(), expected.is_none());
+        }
+    }
+
+    #[test]
+    fn a_version_counts_as_accepted_once_the_server_asks_for_a_certificate() {
+        let offer = |version, requested, handshake| VersionOffer {
+            version,
+            client_certificate_requested: requested,
+            accepted_issuers: Vec::new(),
+            handshake,
+        };
+        let (facts, _) = facts(Listener {
+            versions: vec![
+                offer(TlsVersion::Tls12, true, failed(FailureKind::TlsAlert)),
+                offer(TlsVersion::Tls13, false, failed(FailureKind::TlsAlert)),
+            ],
+            anonymous: Some(failed(FailureKind::TlsAlert)),
+            ..listener(Transport::Tls)
+        });
+        assert_eq!((facts.tls12, facts.tls13), (Some(true), Some(false)));
+        assert_eq!(facts.client_certificate, Some(ClientCertificate::Required));
+    }
+
+    #[test]
+    fn scopes_follow_the_address_registries() {
+        for (host, scope) in [
+            ("127.0.0.1", Scope::Loopback),
+            ("[::1]", Scope::Loopback),
+            ("::ffff:127.0.0.1", Scope::Loopback),
+            ("192.168.1.2", Scope::Lan),
+            ("169.254.0.1", Scope::Lan),
+            ("fd00::1", Scope::Lan),
+            ("fe80::1", Scope::Lan),
+            ("0.0.0.0", Scope::Public),
+            ("::", Scope::Public),
+            ("8.8.8.8", Scope::Public),
+            ("localhost", Scope::Loopback),
+            ("broker.example", Scope::Name),
+        ] {
+            assert_eq!(Scope::of(host), scope, "{host}");
+        }
+    }
+}

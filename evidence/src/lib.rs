@@ -1,0 +1,21 @@
+//! The contract between the agent, the sink, a rule author and an auditor.
+//!
+//! Everything two programs must agree on lives here and nothing else does: identifiers, what a run looks like, how it
+//! is signed and chained, what each check observes, and the facts that follow from an observation.
+//!
+//! Guarantees: no input or output, no clock, no randomness. The same bytes give the same facts on any machine, in any
+//! year. Time enters only as a run's own `observed_at`.
+
+pub mod canonical;
+pub mod certificate;
+pub mod chain;
+pub mod check;
+pub mod envelope;
+pub mod id;
+pub mod key;
+pub mod look;
+pub mod receipt;
+pub mod run;
+pub mod schema;
+pub mod verify;
+pub mod wire;

@@ -1,0 +1,69 @@
+//! Receipts: the sink's signed word that it keeps a run.
+//!
+//! A receipt is a DSSE envelope like a run's, signed with the sink's key, whose public half the agent learnt when it
+//! enrolled. An agent marks a run as acknowledged only for a receipt that opens here and names that very run.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::canonical;
+use crate::envelope::{Envelope, EnvelopeError};
+use crate::id::{Digest, GatewayId};
+use crate::key::{PublicKey, SigningKey};
+
+/// DSSE payload type of a receipt.
+pub const PAYLOAD_TYPE: &str = "application/vnd.gatepost.receipt+json";
+
+/// The sink's word that it keeps a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Receipt {
+    /// Whose run it is.
+    pub gateway: GatewayId,
+    /// Its place in the chain.
+    pub seq: u64,
+    /// SHA-256 of its payload.
+    pub digest: Digest,
+    /// When the sink had it on disk, by the sink's clock.
+    pub accepted_at: Timestamp,
+}
+
+impl Receipt {
+    /// Signs this receipt with the sink's key.
+    ///
+    /// # Errors
+    /// When it cannot be written as canonical JSON.
+    pub fn sign(&self, key: &SigningKey) -> Result<Envelope, canonical::CanonicalError> {
+        Ok(Envelope::sign(PAYLOAD_TYPE, &canonical::to_vec(self)?, key))
+    }
+
+    /// Opens a receipt that `key` signed.
+    ///
+    /// # Errors
+    /// When it is not signed by `key` or is not a receipt.
+    pub fn open(envelope: &Envelope, key: &PublicKey) -> Result<Self, EnvelopeError> {
+        let payload = envelope.open(PAYLOAD_TYPE, key)?;
+        serde_json::from_slice(&payload).map_err(|error| EnvelopeError::Malformed(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_opens_with_the_sinks_key_only() {
+        let sink = SigningKey::from_seed(&[3; 32]).unwrap();
+        let receipt = Receipt {
+            gateway: GatewayId::new(Digest::of(b"gateway")),
+            seq: 4,
+            digest: Digest::of(b"run"),
+            accepted_at: "2026-03-01T10:00:00Z".parse().unwrap(),
+        };
+        let envelope = receipt.sign(&sink).unwrap();
+        assert_eq!(Receipt::open(&envelope, sink.public()).unwrap(), receipt);
+        let other = SigningKey::from_seed(&[4; 32]).unwrap();
+        assert!(Receipt::open(&envelope, other.public()).is_err());
+    }
+}

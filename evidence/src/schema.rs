@@ -1,0 +1,33 @@
+//! The JSON Schemas (draft 2020-12) of everything that crosses a boundary, generated from the Rust types.
+//!
+//! They are checked in under `evidence/schemas/`; a test compares, and rewrites them when `GATEPOST_BLESS=1` is set.
+
+use std::collections::BTreeMap;
+
+use schemars::{Schema, SchemaGenerator};
+
+use crate::check::CHECKS;
+use crate::envelope::Envelope;
+use crate::receipt::Receipt;
+use crate::run::Statement;
+use crate::wire::{Answers, Enrolled, Enrolment, Problem};
+
+/// Every schema by file name.
+#[must_use]
+pub fn all() -> BTreeMap<String, Schema> {
+    let generate = SchemaGenerator::default;
+    let mut schemas = BTreeMap::from([
+        ("envelope.json".to_owned(), generate().into_root_schema_for::<Envelope>()),
+        ("statement.json".to_owned(), generate().into_root_schema_for::<Statement>()),
+        ("receipt.json".to_owned(), generate().into_root_schema_for::<Receipt>()),
+        ("enrolment.json".to_owned(), generate().into_root_schema_for::<Enrolment>()),
+        ("enrolled.json".to_owned(), generate().into_root_schema_for::<Enrolled>()),
+        ("answers.json".to_owned(), generate().into_root_schema_for::<Answers>()),
+        ("problem.json".to_owned(), generate().into_root_schema_for::<Problem>()),
+    ]);
+    for check in CHECKS {
+        schemas.insert(format!("{}.observation.json", check.id), (check.observation_schema)());
+        schemas.insert(format!("{}.facts.json", check.id), (check.facts_schema)());
+    }
+    schemas
+}

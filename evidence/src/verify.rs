@@ -1,0 +1,186 @@
+//! The only way from an envelope to a run that may be believed.
+//!
+//! [`VerifiedRun`] has no public constructor: whoever holds one holds a run whose signature, identity and form were
+//! checked here. Nothing is repaired and nothing is skipped; the first thing wrong is the answer.
+
+use crate::canonical;
+use crate::envelope::{Envelope, EnvelopeError};
+use crate::id::Digest;
+use crate::key::PublicKey;
+use crate::run::{PAYLOAD_TYPE, PREDICATE_TYPE, Run, STATEMENT_TYPE, Statement};
+
+/// A run that was signed by the gateway it speaks of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VerifiedRun {
+    digest: Digest,
+    run: Run,
+}
+
+/// Why a run was refused. The wording is for people; [`VerifyError::reason`] is stable for programs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VerifyError {
+    /// The envelope around it.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// The payload is not RFC 8785 canonical JSON.
+    #[error("the payload is not canonical JSON (RFC 8785)")]
+    NotCanonical,
+    /// The payload is not a Gatepost run.
+    #[error("the payload is not a Gatepost run: {0}")]
+    NotARun(String),
+    /// Signed by one gateway, about another.
+    #[error("signed by gateway {signer}, but it speaks of gateway {subject}")]
+    OtherGateway {
+        /// Who signed.
+        signer: String,
+        /// Whom the statement or its predicate names.
+        subject: String,
+    },
+}
+
+impl VerifyError {
+    /// A stable word for programs.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Envelope(error) => error.reason(),
+            Self::NotCanonical => "not_canonical",
+            Self::NotARun(_) => "not_a_run",
+            Self::OtherGateway { .. } => "other_gateway",
+        }
+    }
+}
+
+impl VerifiedRun {
+    /// Checks the signature of `envelope` against `key`, then reads the run inside.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn open(envelope: &Envelope, key: &PublicKey) -> Result<Self, VerifyError> {
+        let payload = envelope.open(PAYLOAD_TYPE, key)?;
+        if !canonical::is_canonical(&payload) {
+            return Err(VerifyError::NotCanonical);
+        }
+        let statement: Statement =
+            serde_json::from_slice(&payload).map_err(|error| VerifyError::NotARun(error.to_string()))?;
+        let run = Self::check(statement, key)?;
+        Ok(Self { digest: Digest::of(&payload), run })
+    }
+
+    fn check(statement: Statement, key: &PublicKey) -> Result<Run, VerifyError> {
+        let not_a_run = |why: String| Err(VerifyError::NotARun(why));
+        if statement.statement_type != STATEMENT_TYPE {
+            return not_a_run(format!("_type is not {STATEMENT_TYPE}"));
+        }
+        if statement.predicate_type != PREDICATE_TYPE {
+            return not_a_run(format!("predicateType is not {PREDICATE_TYPE}"));
+        }
+        let [subject] = statement.subject.as_slice() else {
+            return not_a_run(format!("it has {} subjects, not one", statement.subject.len()));
+        };
+        let run = statement.predicate;
+        for named in [subject.digest.sha256, run.gateway.id] {
+            if named != key.id() {
+                return Err(VerifyError::OtherGateway { signer: key.id().to_string(), subject: named.to_string() });
+            }
+        }
+        if subject.name != run.gateway.name {
+            return not_a_run("the subject and the predicate name the gateway differently".to_owned());
+        }
+        if (run.seq == 1) != run.prev.is_none() || run.seq == 0 {
+            return not_a_run(format!("seq {} and prev do not fit: only seq 1 has none", run.seq));
+        }
+        if let Some(record) = run
+            .records
+            .iter()
+            .find(|record| (record.status == crate::run::Status::Observed) != record.observation.is_some())
+        {
+            return not_a_run(format!("{} has a status that does not fit its observation", record.check));
+        }
+        let mut targets: Vec<_> = run.records.iter().map(|record| (&record.check, &record.target)).collect();
+        targets.sort();
+        if let Some(pair) = targets.windows(2).find(|pair| pair[0] == pair[1]) {
+            return not_a_run(format!("{} has two records of {}", pair[0].0, pair[0].1.name));
+        }
+        Ok(run)
+    }
+
+    /// SHA-256 of the payload, the run's identity everywhere.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// What the gateway saw.
+    #[must_use]
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// The run itself.
+    #[must_use]
+    pub fn into_run(self) -> Run {
+        self.run
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::GatewayId;
+    use crate::key::SigningKey;
+    use crate::run::samples;
+
+    fn key(seed: u8) -> SigningKey {
+        SigningKey::from_seed(&[seed; 32]).unwrap()
+    }
+
+    fn open(run: &Run, signer: &SigningKey) -> Result<VerifiedRun, VerifyError> {
+        let envelope = run.sign(signer).unwrap().envelope;
+        VerifiedRun::open(&Envelope::parse(envelope.as_bytes()).unwrap(), signer.public())
+    }
+
+    #[test]
+    fn a_signed_run_comes_back_as_it_was() {
+        let run = samples::run(key(1).public().id(), 1, None);
+        let signed = run.sign(&key(1)).unwrap();
+        let verified = open(&run, &key(1)).unwrap();
+        assert_eq!(verified.run(), &run);
+        assert_eq!(verified.digest(), signed.digest);
+    }
+
+    #[test]
+    fn a_run_about_another_gateway_is_refused() {
+        let run = samples::run(key(2).public().id(), 1, None);
+        assert_eq!(open(&run, &key(1)).unwrap_err().reason(), "other_gateway");
+    }
+
+    #[test]
+    fn runs_that_contradict_themselves_are_refused() {
+        let id: GatewayId = key(1).public().id();
+        let mut twice = samples::run(id, 1, None);
+        twice.records.push(twice.records[0].clone());
+        let mut hollow = samples::run(id, 1, None);
+        hollow.records[0].observation = None;
+        for run in [
+            samples::run(id, 0, None),
+            samples::run(id, 2, None),
+            samples::run(id, 1, Some(Digest::of(b"x"))),
+            twice,
+            hollow,
+        ] {
+            assert_eq!(open(&run, &key(1)).unwrap_err().reason(), "not_a_run");
+        }
+    }
+
+    #[test]
+    fn a_payload_that_is_not_canonical_is_refused_even_if_signed() {
+        let run = samples::run(key(1).public().id(), 1, None);
+        let signed = run.sign(&key(1)).unwrap();
+        let envelope = Envelope::parse(signed.envelope.as_bytes()).unwrap();
+        let mut payload = envelope.open(PAYLOAD_TYPE, key(1).public()).unwrap();
+        payload.push(b' ');
+        let spaced = Envelope::sign(PAYLOAD_TYPE, &payload, &key(1));
+        assert_eq!(VerifiedRun::open(&spaced, key(1).public()).unwrap_err(), VerifyError::NotCanonical);
+    }
+}

@@ -1,0 +1,10 @@
+//! Rule packs and pure judgement: from verified runs to outcomes, findings, deltas and a backlog.
+//!
+//! Guarantees: no input or output, no clock. The same run under the same pack gives the same assessment, byte for byte,
+//! on the gateway, in the sink and on an auditor's machine.
+
+pub mod assess;
+pub mod backlog;
+pub mod compare;
+pub mod decision;
+pub mod pack;
