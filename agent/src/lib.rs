@@ -1,1 +1,10 @@
-//! c
+//! The agent: looks at the path that carries a gateway's telemetry, signs what it saw, keeps it and hands it on.
+//!
+//! Data flows one way: configuration -> probes -> records -> signed run -> spool -> upload. Judging happens after the run
+//! is durable, by the same rules as in the sink.
+
+pub mod config;
+pub mod files;
+pub mod http;
+pub mod probe;
+pub mod secret;
