@@ -3,8 +3,11 @@
 //! Data flows one way: configuration -> probes -> records -> signed run -> spool -> upload. Judging happens after the run
 //! is durable, by the same rules as in the sink.
 
+pub mod bundle;
 pub mod config;
 pub mod files;
 pub mod http;
+pub mod identity;
 pub mod probe;
 pub mod secret;
+pub mod spool;
