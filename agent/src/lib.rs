@@ -4,10 +4,17 @@
 //! is durable, by the same rules as in the sink.
 
 pub mod bundle;
+pub mod cli;
+pub mod clock;
+pub mod command;
 pub mod config;
+pub mod daemon;
 pub mod files;
 pub mod http;
 pub mod identity;
 pub mod probe;
+pub mod report;
+pub mod runner;
 pub mod secret;
 pub mod spool;
+pub mod upload;
