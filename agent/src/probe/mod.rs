@@ -3,6 +3,9 @@
 //! A probe is safe on a production gateway: bounded in connections and time, canary topics only, nothing written, no
 //! other people's payloads read. It returns the observation of its check's contract, or [`Missed`] when there is none.
 
+pub mod gateway_config_guardrails;
+pub mod host;
+pub mod mosquitto;
 pub mod registry;
 
 use std::future::Future;

@@ -3,7 +3,7 @@
 use super::Probe;
 
 /// Every probe.
-pub const PROBES: &[Probe] = &[];
+pub const PROBES: &[Probe] = &[super::gateway_config_guardrails::PROBE];
 
 /// The probe for `check`.
 #[must_use]
