@@ -32,7 +32,8 @@ pub fn trust(root: &Path, sink_time: Option<Timestamp>) -> Clock {
 /// The first number of `/proc/uptime` (proc(5)), seconds with two decimals.
 fn uptime_ms(text: &str) -> Option<u64> {
     let (seconds, hundredths) = text.split_whitespace().next()?.split_once('.')?;
-    let uptime = Duration::from_secs(seconds.parse().ok()?) + Duration::from_millis(10 * hundredths.parse::<u64>().ok()?);
+    let uptime =
+        Duration::from_secs(seconds.parse().ok()?) + Duration::from_millis(10 * hundredths.parse::<u64>().ok()?);
     u64::try_from(uptime.as_millis()).ok()
 }
 

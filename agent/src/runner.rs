@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use gatepost_evidence::run::{Agent, Gateway, Host, Record, Run, Stage, Status, Target, TargetKind};
 use gatepost_evidence::id::GatewayId;
+use gatepost_evidence::run::{Agent, Gateway, Host, Record, Run, Stage, Status, Target, TargetKind};
 use tokio::task::JoinSet;
 
 use crate::bundle::Bundle;

@@ -12,7 +12,8 @@ use crate::spool::Enrolment;
 use crate::{files, upload};
 
 pub(super) fn run(mut place: Place, options: &Enroll) -> anyhow::Result<Outcome> {
-    let sink = place.config.sink.clone().context("no sink is configured; add [sink] with a url to the configuration")?;
+    let sink =
+        place.config.sink.clone().context("no sink is configured; add [sink] with a url to the configuration")?;
     let token = token(&options.token_file)?;
     match upload::enroll(&place.config, &sink, &place.key, &token) {
         Ok(enrolled) => {

@@ -31,7 +31,10 @@ pub(super) fn run(options: &Init) -> anyhow::Result<Outcome> {
     let file = OpenOptions::new().write(true).create_new(true).open(path);
     match file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all())) {
         Ok(()) => {
-            print(&format!("Wrote {0}; look through it, then run `gatepost config check --config {0}`.\n", path.display()))?;
+            print(&format!(
+                "Wrote {0}; look through it, then run `gatepost config check --config {0}`.\n",
+                path.display()
+            ))?;
             Ok(Outcome::Clean)
         }
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
@@ -210,10 +213,13 @@ mod tests {
         }
         // And with every suggestion taken.
         let suggestions = text(&Config::default(), &Found::default());
-        let taken: Vec<_> = suggestions.lines().map(|line| match line.strip_prefix("# ") {
-            Some(setting) if setting.contains(" = ") || setting.starts_with('[') => setting,
-            _ => line,
-        }).collect();
+        let taken: Vec<_> = suggestions
+            .lines()
+            .map(|line| match line.strip_prefix("# ") {
+                Some(setting) if setting.contains(" = ") || setting.starts_with('[') => setting,
+                _ => line,
+            })
+            .collect();
         std::fs::write(&path, taken.join("\n")).unwrap();
         read::file(&path).unwrap();
     }

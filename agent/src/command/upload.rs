@@ -6,7 +6,8 @@ use super::{Outcome, Place, print};
 use crate::upload;
 
 pub(super) fn run(mut place: Place) -> anyhow::Result<Outcome> {
-    let sink = place.config.sink.clone().context("no sink is configured; add [sink] with a url to the configuration")?;
+    let sink =
+        place.config.sink.clone().context("no sink is configured; add [sink] with a url to the configuration")?;
     match upload::drain(&mut place.spool, &sink, place.key.public().id()) {
         Ok(sent) => {
             print(&format!("{} acknowledged, {} refused and quarantined.\n", sent.acknowledged, sent.quarantined))?;

@@ -11,9 +11,7 @@ use gatepost_evidence::id::{Digest, GatewayId};
 use gatepost_evidence::key::{PublicKey, SigningKey};
 use gatepost_evidence::look::Failure;
 use gatepost_evidence::receipt::Receipt;
-use gatepost_evidence::wire::{
-    Answer, Answers, ENROL_PATH, ENROLMENT_TYPE, Enrolled, Problem, RUNS_PATH,
-};
+use gatepost_evidence::wire::{Answer, Answers, ENROL_PATH, ENROLMENT_TYPE, Enrolled, Problem, RUNS_PATH};
 use gatepost_evidence::{canonical, envelope::Envelope, wire};
 use serde::de::DeserializeOwned;
 
@@ -159,13 +157,7 @@ fn take(
     Ok(())
 }
 
-fn check(
-    receipt: &Envelope,
-    key: &PublicKey,
-    gateway: GatewayId,
-    seq: u64,
-    digest: Digest,
-) -> Result<(), UploadError> {
+fn check(receipt: &Envelope, key: &PublicKey, gateway: GatewayId, seq: u64, digest: Digest) -> Result<(), UploadError> {
     let not_believed = |detail: String| UploadError::NotBelieved(format!("receipt for run {seq}: {detail}"));
     let receipt = Receipt::open(receipt, key).map_err(|error| not_believed(error.to_string()))?;
     if (receipt.gateway, receipt.seq, receipt.digest) == (gateway, seq, digest) {
@@ -189,8 +181,7 @@ fn post<T: DeserializeOwned>(
     if let Some(encoding) = encoding {
         request = request.header("content-encoding", encoding);
     }
-    let mut response =
-        request.send(body).map_err(|error| later(format!("{}: {}", sink.url, http::failure(&error))))?;
+    let mut response = request.send(body).map_err(|error| later(format!("{}: {}", sink.url, http::failure(&error))))?;
     let status = response.status().as_u16();
     let after = response
         .headers()
@@ -204,10 +195,13 @@ fn post<T: DeserializeOwned>(
         .read_to_string()
         .map_err(|error| later(format!("{}: the answer broke off: {error}", sink.url)))?;
     if status == 200 {
-        return serde_json::from_str(&text).map_err(|error| later(format!("{}: not a sink's answer: {error}", sink.url)));
+        return serde_json::from_str(&text)
+            .map_err(|error| later(format!("{}: not a sink's answer: {error}", sink.url)));
     }
-    let problem = serde_json::from_str::<Problem>(&text)
-        .map_or_else(|_| format!("status {status}"), |problem| format!("{} ({}, status {status})", problem.detail, problem.reason));
+    let problem = serde_json::from_str::<Problem>(&text).map_or_else(
+        |_| format!("status {status}"),
+        |problem| format!("{} ({}, status {status})", problem.detail, problem.reason),
+    );
     match status {
         408 | 425 | 429 | 500.. => Err(UploadError::Later { detail: format!("{}: {problem}", sink.url), after }),
         _ => Err(UploadError::Refused(problem)),
