@@ -13,6 +13,7 @@
 pub mod agent;
 pub mod broker;
 pub mod device;
+pub mod golden;
 pub mod http;
 pub mod ingest;
 pub mod lab;
@@ -20,6 +21,7 @@ pub mod mqtt;
 pub mod pki;
 pub mod port;
 pub mod process;
+pub mod python;
 pub mod service;
 pub mod sink;
 pub mod tls;

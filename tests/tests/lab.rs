@@ -1,6 +1,8 @@
 //! The lab is what it says: the broker sound until it is opened, both states real and switched at run time, telemetry
 //! carried all the way, and nothing left when it ends.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
