@@ -77,6 +77,15 @@ impl Client {
         }
         answer(request.send(body)?)
     }
+
+    /// POST of envelopes that are already compressed, as an agent uploads them.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn upload(&self, url: &str, body: &[u8]) -> Result<Answer, ureq::Error> {
+        let request = self.0.post(url).header("Content-Type", "application/x-ndjson");
+        answer(request.header("Content-Encoding", "zstd").send(body)?)
+    }
 }
 
 fn answer(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::Error> {
