@@ -19,7 +19,7 @@ use crate::upload::{self, UploadError, backoff};
 ///
 /// # Errors
 /// What keeps it from starting.
-pub fn run(place: Place) -> anyhow::Result<Outcome> {
+pub(crate) fn run(place: Place) -> anyhow::Result<Outcome> {
     let bundle = bundle::find(&place.config.schedule.bundle).context("the configured bundle does not exist")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(serve(place, bundle));

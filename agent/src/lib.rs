@@ -8,7 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod command;
 pub mod config;
-pub mod daemon;
+mod daemon;
 pub mod files;
 pub mod http;
 pub mod identity;

@@ -15,4 +15,5 @@ mod load;
 mod mistakes;
 mod names;
 pub mod pack;
+pub mod report;
 mod shape;

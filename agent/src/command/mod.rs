@@ -1,6 +1,6 @@
 //! One file per command; each returns the [`Outcome`] that becomes the exit code.
 
-mod audit;
+pub(crate) mod audit;
 mod compare;
 mod config;
 mod enroll;

@@ -3,10 +3,21 @@
 //! A probe is safe on a production gateway: bounded in connections and time, canary topics only, nothing written, no
 //! other people's payloads read. It returns the observation of its check's contract, or [`Missed`] when there is none.
 
+pub mod broker;
+pub mod broker_certificate_identity;
+pub mod broker_transport_posture;
+pub mod canary;
+pub mod certificates;
+pub mod device_certificate_hygiene;
 pub mod gateway_config_guardrails;
 pub mod host;
+pub mod ingest_auth;
+pub mod link_posture;
 pub mod mosquitto;
+pub mod mqtt;
 pub mod registry;
+pub mod tls;
+pub mod wire;
 
 use std::future::Future;
 use std::pin::Pin;
