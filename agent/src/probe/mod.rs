@@ -12,7 +12,6 @@ pub mod device_certificate_hygiene;
 pub mod gateway_config_guardrails;
 pub mod host;
 pub mod ingest_auth;
-pub mod link_posture;
 pub mod mosquitto;
 pub mod mqtt;
 pub mod registry;
