@@ -139,3 +139,39 @@ pub fn run(mut command: Command, limit: Duration) -> Result<Finished> {
         took: began.elapsed(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut shell = command(Path::new("/bin/sh"));
+        shell.args(["-c", script]);
+        shell
+    }
+
+    #[test]
+    fn outputs_and_exit_code_are_kept_apart() {
+        let finished = run(shell("echo out; echo err >&2; exit 3"), LIMIT).unwrap();
+        assert_eq!((finished.code, finished.stdout.as_str(), finished.stderr.as_str()), (Some(3), "out\n", "err\n"));
+        let error = finished.expect_code(0).unwrap_err().to_string();
+        assert!(error.contains("instead of 0") && error.contains("err"), "{error}");
+        assert_eq!(run(shell("kill -9 $$"), LIMIT).unwrap().code, None);
+    }
+
+    #[test]
+    fn a_command_that_hangs_is_killed_and_shown() {
+        let limit = Duration::from_millis(200);
+        let error = run(shell("echo so far; exec cat /dev/zero > /dev/null"), limit).unwrap_err().to_string();
+        assert!(error.contains("was killed") && error.contains("so far"), "{error}");
+    }
+
+    #[test]
+    fn the_configuration_goes_with_every_command() {
+        let agent = Agent { binary: "/bin/echo".into(), configuration: "/etc/gatepost.toml".into() };
+        assert_eq!(agent.run(&["config", "check"]).unwrap().stdout, "config check --config /etc/gatepost.toml\n");
+        let mut going_on = agent.start(&["run"]).unwrap();
+        assert!(going_on.wait(LIMIT).unwrap().success());
+        assert_eq!(going_on.log(), "run --config /etc/gatepost.toml");
+    }
+}

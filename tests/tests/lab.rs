@@ -262,8 +262,11 @@ const TO_BE_KILLED: &str = "GATEPOST_LAB_TO_BE_KILLED";
 #[test]
 fn the_broker_ends_even_if_the_whole_test_process_is_killed() {
     let this = std::env::current_exe().unwrap();
+    // A killed process removes nothing, so its lab stands in a folder of ours.
+    let folder = tempfile::tempdir().unwrap();
     let mut command = gatepost_tests::process::command(&this);
-    command.args(["--exact", "a_lab_that_waits_to_be_killed", "--nocapture"]).env(TO_BE_KILLED, "1");
+    command.args(["--exact", "a_lab_that_waits_to_be_killed", "--nocapture"]);
+    command.env(TO_BE_KILLED, "1").env("TMPDIR", folder.path());
     let mut lab = Program::start_command(&this, command).unwrap();
     let mut broker = None;
     lab.wait_until("it has a broker", LIMIT, |lines| {
