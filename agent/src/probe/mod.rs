@@ -5,6 +5,8 @@
 
 pub mod gateway_config_guardrails;
 pub mod host;
+pub mod host_guardrails;
+pub mod link_posture;
 pub mod mosquitto;
 pub mod registry;
 

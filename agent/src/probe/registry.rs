@@ -3,7 +3,8 @@
 use super::Probe;
 
 /// Every probe.
-pub const PROBES: &[Probe] = &[super::gateway_config_guardrails::PROBE];
+pub const PROBES: &[Probe] =
+    &[super::gateway_config_guardrails::PROBE, super::host_guardrails::PROBE, super::link_posture::PROBE];
 
 /// The probe for `check`.
 #[must_use]
