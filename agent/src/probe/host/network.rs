@@ -28,7 +28,7 @@ pub fn interfaces(root: &Root) -> Result<Vec<Interface>, Failure> {
         match interface(root, &class.join(&name), &name) {
             Ok(interface) => found.push(interface),
             // It went away meanwhile, or is no interface, as `bonding_masters` is none.
-            Err(failure) if !is_interface(root, &class.join(&name)) => drop(failure),
+            Err(_) if !is_interface(root, &class.join(&name)) => {}
             Err(failure) => return Err(failure),
         }
         if found.len() > MAX_ITEMS {
