@@ -15,4 +15,6 @@ mod load;
 mod mistakes;
 mod names;
 pub mod pack;
+#[cfg(test)]
+mod samples;
 mod shape;
