@@ -5,14 +5,16 @@
 
 use std::collections::BTreeMap;
 
+use gatepost_evidence::check::normalise;
 use gatepost_evidence::id::{Digest, GatewayId};
-use gatepost_evidence::run::{BundleRef, Run, Stage};
+use gatepost_evidence::run::{BundleRef, Record, Run, Stage};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::decision::{Decision, Posture};
-use crate::pack::{Pack, PackRef, Severity};
+use crate::decision::{Decision, Posture, decide, posture};
+use crate::judge::Verdict;
+use crate::pack::{Control, Pack, PackRef, Severity};
 
 /// What a run means under a pack. Its canonical JSON is its identity; see [`Assessment::digest`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -66,7 +68,8 @@ pub struct Row {
     /// Why it is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The facts that the control's expressions name, by JSON pointer into the record's facts; absent facts are left out.
+    /// The facts that the control's expressions and `show` name, by JSON pointer into the record's facts; absent facts are
+    /// left out.
     pub evidence: BTreeMap<String, Value>,
 }
 
@@ -126,6 +129,54 @@ impl Assessment {
 /// Judges `run`, whose payload has `digest`, by `pack`.
 #[must_use]
 pub fn assess(run: &Run, digest: Digest, pack: &Pack) -> Assessment {
-    let _ = (run, digest, pack);
-    unreachable!("not written yet")
+    let mut rows: Vec<Row> = run.records.iter().flat_map(|record| rows_of(run, record, pack)).collect();
+    rows.sort_by(|a, b| (&a.key, &a.subject, &a.target).cmp(&(&b.key, &b.subject, &b.target)));
+    let posture = posture(&rows);
+    Assessment {
+        run: RunRef {
+            digest,
+            gateway: run.gateway.id,
+            name: run.gateway.name.clone(),
+            seq: run.seq,
+            stage: run.stage,
+            bundle: run.bundle.clone(),
+            started_at: run.started_at,
+        },
+        pack: pack.reference().clone(),
+        decision: decide(&posture),
+        rows,
+        posture,
+    }
+}
+
+/// The rows of one record. A record without facts gives one unknown row per control, with the reason.
+fn rows_of(run: &Run, record: &Record, pack: &Pack) -> Vec<Row> {
+    let speaks = |control: &&Control| control.check == record.check && control.target == record.target.kind;
+    let controls: Vec<&Control> = pack.controls().iter().filter(speaks).collect();
+    if controls.is_empty() {
+        return Vec::new();
+    }
+    let normalised = normalise(run, record);
+    let verdicts = |control: &Control| match &normalised {
+        Ok(normalised) => control.logic.judge(&normalised.facts, &normalised.unknown),
+        Err(error) => vec![Verdict::unknown(error.to_string())],
+    };
+    let rows = |control: &'_ &Control| {
+        let control: &Control = control;
+        verdicts(control).into_iter().map(|verdict| row(control, &record.target.name, verdict)).collect::<Vec<_>>()
+    };
+    controls.iter().flat_map(rows).collect()
+}
+
+fn row(control: &Control, target: &str, verdict: Verdict) -> Row {
+    Row {
+        key: control.key.clone(),
+        subject: verdict.item.map_or_else(|| target.to_owned(), |item| format!("{target}/{item}")),
+        target: target.to_owned(),
+        severity: control.severity,
+        title: control.title.clone(),
+        outcome: verdict.outcome,
+        reason: verdict.reason,
+        evidence: verdict.evidence,
+    }
 }

@@ -1,9 +1,12 @@
 //! The backlog: what to fix first, one item per failing control, drafted from an assessment.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use crate::assess::Assessment;
-use crate::pack::{Pack, Severity};
+use crate::assess::{Assessment, Outcome};
+use crate::pack::{Control, Pack, Severity};
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,8 +32,31 @@ pub struct BacklogItem {
 }
 
 /// The backlog of `assessment`, worst severity first, then the control that fails for most subjects, then by key.
+///
+/// `pack` should be the one that judged; a control that it does not have keeps its title and has empty texts.
 #[must_use]
 pub fn backlog(assessment: &Assessment, pack: &Pack) -> Vec<BacklogItem> {
-    let _ = (assessment, pack);
-    unreachable!("not written yet")
+    let mut items: BTreeMap<&str, BacklogItem> = BTreeMap::new();
+    for row in assessment.rows.iter().filter(|row| row.outcome == Outcome::Fail) {
+        let item = items.entry(&row.key).or_insert_with(|| {
+            let control = pack.control(&row.key);
+            let text = |of: fn(&Control) -> &String| control.map(of).cloned().unwrap_or_default();
+            BacklogItem {
+                rank: 0,
+                key: row.key.clone(),
+                title: row.title.clone(),
+                severity: row.severity,
+                domain: text(|control| &control.domain),
+                subjects: Vec::new(),
+                why: text(|control| &control.why),
+                remediation: text(|control| &control.remediation),
+                verify: text(|control| &control.verify),
+            }
+        });
+        item.subjects.push(row.subject.clone());
+    }
+    let mut items: Vec<BacklogItem> = items.into_values().collect();
+    items.sort_by_key(|item| (Reverse(item.severity), Reverse(item.subjects.len())));
+    (1..).zip(&mut items).for_each(|(rank, item)| item.rank = rank);
+    items
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::assess::Row;
+use crate::assess::{Outcome, Row};
 use crate::pack::Severity;
 
 /// How a gateway path stands.
@@ -50,16 +50,92 @@ pub enum Decision {
     Pause,
 }
 
+/// Below this many percent of evidence there is too little to say.
+const ENOUGH_EVIDENCE_PERCENT: u64 = 80;
+
 /// Sums up `rows`.
 #[must_use]
 pub fn posture(rows: &[Row]) -> Posture {
-    let _ = rows;
-    unreachable!("not written yet")
+    let count = |outcome| rows.iter().filter(|row| row.outcome == outcome).count() as u64;
+    let (pass, fail, unknown) = (count(Outcome::Pass), count(Outcome::Fail), count(Outcome::Unknown));
+    let mut failing = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.outcome == Outcome::Fail) {
+        *failing.entry(row.severity).or_default() += 1;
+    }
+    let applicable = pass + fail + unknown;
+    Posture {
+        state: match (fail, unknown, applicable) {
+            (1.., ..) => PostureState::Exposed,
+            (0, 1.., _) | (0, _, 0) => PostureState::Unproven,
+            _ => PostureState::Hardened,
+        },
+        pass,
+        fail,
+        unknown,
+        not_applicable: count(Outcome::NotApplicable),
+        failing,
+        evidence_percent: ((pass + fail) * 100).checked_div(applicable).unwrap_or(0),
+    }
 }
 
 /// What to do next about `posture`.
 #[must_use]
 pub fn decide(posture: &Posture) -> Decision {
-    let _ = posture;
-    unreachable!("not written yet")
+    if posture.failing.keys().any(|severity| *severity >= Severity::High) {
+        Decision::FixFirst
+    } else if posture.evidence_percent < ENOUGH_EVIDENCE_PERCENT {
+        Decision::Pause
+    } else {
+        Decision::Continue
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(rows: &[(Outcome, Severity)]) -> (Posture, Decision) {
+        let row = |(outcome, severity): &(Outcome, Severity)| Row {
+            key: "a.b".into(),
+            subject: "c".into(),
+            target: "c".into(),
+            severity: *severity,
+            title: String::new(),
+            outcome: *outcome,
+            reason: None,
+            evidence: BTreeMap::new(),
+        };
+        let posture = posture(&rows.iter().map(row).collect::<Vec<_>>());
+        let decision = decide(&posture);
+        (posture, decision)
+    }
+
+    #[test]
+    fn states_and_decisions_follow_the_rows() {
+        use Outcome::{Fail, NotApplicable, Pass, Unknown};
+        use Severity::{Critical, High, Low, Medium};
+        for (rows, state, decision, percent) in [
+            (vec![], PostureState::Unproven, Decision::Pause, 0),
+            (vec![(NotApplicable, High)], PostureState::Unproven, Decision::Pause, 0),
+            (vec![(Pass, High)], PostureState::Hardened, Decision::Continue, 100),
+            (vec![(Pass, High), (NotApplicable, Low)], PostureState::Hardened, Decision::Continue, 100),
+            (vec![(Pass, High), (Unknown, Low)], PostureState::Unproven, Decision::Pause, 50),
+            (vec![(Fail, Medium), (Fail, Low)], PostureState::Exposed, Decision::Continue, 100),
+            (vec![(Fail, Medium), (Unknown, Low)], PostureState::Exposed, Decision::Pause, 50),
+            (vec![(Fail, High), (Unknown, Low)], PostureState::Exposed, Decision::FixFirst, 50),
+            (vec![(Fail, Critical), (Pass, Low)], PostureState::Exposed, Decision::FixFirst, 100),
+            ([vec![(Pass, Low); 4], vec![(Unknown, Low)]].concat(), PostureState::Unproven, Decision::Continue, 80),
+            ([vec![(Pass, Low); 79], vec![(Unknown, Low); 21]].concat(), PostureState::Unproven, Decision::Pause, 79),
+        ] {
+            let (posture, decided) = of(&rows);
+            assert_eq!((posture.state, decided, posture.evidence_percent), (state, decision, percent), "{rows:?}");
+        }
+    }
+
+    #[test]
+    fn failing_rows_are_counted_by_severity() {
+        let (posture, _) = of(&[(Outcome::Fail, Severity::High), (Outcome::Fail, Severity::High)]);
+        assert_eq!(posture.failing, BTreeMap::from([(Severity::High, 2)]));
+        assert_eq!((posture.pass, posture.fail, posture.unknown, posture.not_applicable), (0, 2, 0, 0));
+    }
 }

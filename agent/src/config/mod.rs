@@ -1,18 +1,24 @@
 //! The agent's configuration: what it is told to look at.
 //!
 //! Every part is optional. Without any configuration the agent audits the machine it stands on. A file is read by
-//! [`read`], which reports all mistakes at once; secrets are named by file and never stand in the configuration.
+//! [`read::file`], which reports all mistakes at once; secrets are named by file and never stand in the configuration.
+
+mod mistakes;
+pub mod read;
+mod table;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use mistakes::{Mistake, Mistakes};
 
 /// The agent's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// `[gateway]`: what the gateway is called.
     pub gateway: Gateway,
-    /// `[state]`: where and how much is kept.
+    /// `[state]`: where identity and spool are kept.
     pub state: State,
     /// `[broker]`: the local MQTT broker; well-known ports on this machine when it is not named.
     pub broker: Broker,
@@ -44,10 +50,6 @@ pub struct Gateway {
 pub struct State {
     /// Where identity and spool are kept.
     pub directory: PathBuf,
-    /// Acknowledged runs older than this may go.
-    pub max_age: Duration,
-    /// The most bytes of envelopes that are kept.
-    pub max_bytes: u64,
 }
 
 /// `[broker]`

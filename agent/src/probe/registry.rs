@@ -7,6 +7,7 @@ pub const PROBES: &[Probe] = &[
     broker_transport_posture::PROBE,
     broker_certificate_identity::PROBE,
     ingest_auth::PROBE,
+    super::gateway_config_guardrails::PROBE,
     device_certificate_hygiene::PROBE,
 ];
 
