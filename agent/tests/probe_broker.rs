@@ -175,6 +175,19 @@ async fn listeners_are_found_in_the_brokers_own_configuration() {
 }
 
 #[tokio::test]
+async fn a_configuration_that_names_no_listener_is_missed_with_its_reason() {
+    let pki = Pki::new();
+    let mut config = pki.config();
+    config.host.root = "/".into();
+    config.broker.configuration_file = Some(pki.path("missing.conf"));
+    let missed = broker_transport_posture::observe(Arc::new(config.clone()), short()).await.unwrap_err();
+    assert!(missed.status == Status::Error && missed.detail.contains("missing.conf"), "{missed}");
+    config.broker.configuration_file = Some(pki.write("m.conf", "listener 9001\nprotocol websockets\n"));
+    let missed = broker_transport_posture::observe(Arc::new(config), short()).await.unwrap_err();
+    assert_eq!(missed.status, Status::Skipped);
+}
+
+#[tokio::test]
 async fn a_broker_that_is_down_is_unreachable() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(folder.path());

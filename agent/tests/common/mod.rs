@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use gatepost::config::{Broker, Config, Devices, Gateway, Host, Schedule, State};
+use gatepost::config::Config;
 use gatepost::probe::wire::Limits;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls_pki_types::pem::PemObject as _;
@@ -19,17 +19,10 @@ use tokio_rustls::TlsAcceptor;
 
 /// A configuration that names nothing, over an empty root folder.
 pub fn config(root: &Path) -> Config {
-    Config {
-        gateway: Gateway { name: "test".into(), labels: Default::default() },
-        state: State { directory: root.join("state"), max_age: Duration::from_secs(1), max_bytes: 1 },
-        broker: Broker::default(),
-        ingest: None,
-        service: None,
-        devices: Devices::default(),
-        host: Host { allowed_ports: Vec::new(), root: root.to_owned() },
-        sink: None,
-        schedule: Schedule { every: Duration::from_secs(1), jitter: Duration::ZERO, bundle: "field-self-audit".into() },
-    }
+    let mut config = Config::default();
+    config.state.directory = root.join("state");
+    config.host.root = root.to_owned();
+    config
 }
 
 /// Limits for peers that never answer.
