@@ -99,7 +99,9 @@ fn thresholds_decide_the_exit_code_and_findings_come_with_everything_a_person_ne
     let agent = agent(&lab)?;
     let arguments = ["audit", "--bundle", "audit-baseline", "--fail-on", "critical"];
     let text = agent.run(&arguments)?.expect_code(0)?.stdout;
-    for part in ["EXPOSED", "4 findings", "HIGH", "Evidence", "/unauthenticated_accepted = true", "Why", "Fix", "Verify"] {
+    for part in
+        ["EXPOSED", "4 findings", "HIGH", "Evidence", "/unauthenticated_accepted = true", "Why", "Fix", "Verify"]
+    {
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }
     agent.run(&["audit", "--bundle", "audit-baseline", "--fail-on", "high"])?.expect_code(1)?;

@@ -203,6 +203,35 @@ mod tests {
         assert_eq!(names, ["00.conf", "01.conf", "A.conf", "AA.conf", "a.conf", "ab.conf", "B.conf", "b.conf"]);
     }
 
+    /// The real broker, stopped by an option it does not know once it has read everything before that.
+    #[test]
+    fn mosquitto_itself_loads_the_same_files_in_the_same_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let included = folder.path().join("conf.d");
+        std::fs::create_dir(&included).unwrap();
+        for name in ["b", "A", "01", "a", "B", "ab", "AA", "a-b", "a_b", ".a", ""] {
+            // Inside an included file, Mosquitto passes over `include_dir`: this one would never end.
+            let text = format!("include_dir {}\n", included.display());
+            std::fs::write(included.join(format!("{name}.conf")), text).unwrap();
+        }
+        std::fs::write(included.join("a.conf~"), "unknown\n").unwrap();
+        let path = folder.path().join("m.conf");
+        std::fs::write(&path, format!("include_dir {}\nunknown_option 1\n", included.display())).unwrap();
+
+        let output = std::process::Command::new("mosquitto")
+            .env("PATH", "/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+            .args([std::ffi::OsStr::new("-v"), "-c".as_ref(), path.as_os_str()])
+            .output()
+            .unwrap();
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(words.contains("unknown_option"), "{words}");
+        let truth: Vec<_> =
+            words.lines().filter_map(|line| line.split_once("Loading config file ")).map(|(_, file)| file).collect();
+        let broker = read(Path::new("/"), &path).unwrap();
+        let files: Vec<_> = broker.directives.iter().map(|directive| directive.file.as_str()).collect();
+        assert_eq!(files[1..files.len() - 1], truth);
+    }
+
     #[test]
     fn no_secret_gets_through() {
         let folder = snapshot(&[(

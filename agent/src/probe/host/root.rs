@@ -149,12 +149,12 @@ impl Root {
         Ok(found)
     }
 
-    /// Whether there is anything at `path`.
+    /// Whether there is anything at `path`, links followed.
     ///
     /// # Errors
     /// When that can not be said.
     pub fn exists(&self, path: &Path) -> Result<bool, Failure> {
-        match std::fs::symlink_metadata(self.resolve(path)?) {
+        match std::fs::metadata(self.resolve(path)?) {
             Ok(_) => Ok(true),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
             Err(error) => Err(files::failure(path, &error)),
