@@ -53,11 +53,24 @@ pub fn failure(error: &ureq::Error) -> Failure {
         ureq::Error::HostNotFound => FailureKind::Unreachable,
         ureq::Error::ConnectionFailed => FailureKind::Unreachable,
         ureq::Error::Http(_) | ureq::Error::Protocol(_) => FailureKind::Protocol,
-        ureq::Error::Rustls(rustls::Error::AlertReceived(_)) => FailureKind::TlsAlert,
+        ureq::Error::Rustls(error) => tls_kind(error),
         ureq::Error::Io(error) => io_kind(error),
+        // These quote the URL, which may hold credentials.
+        ureq::Error::BadUri(_) | ureq::Error::RequireHttpsOnly(_) => {
+            return Failure::new(FailureKind::Error, "the URL cannot be used");
+        }
         _ => FailureKind::Error,
     };
     Failure::new(kind, error)
+}
+
+/// What an error of TLS is: the peer's alert, our own refusal of its certificate, or bytes that are not TLS.
+fn tls_kind(error: &rustls::Error) -> FailureKind {
+    match error {
+        rustls::Error::AlertReceived(_) => FailureKind::TlsAlert,
+        rustls::Error::InvalidCertificate(_) => FailureKind::Error,
+        _ => FailureKind::Protocol,
+    }
 }
 
 /// What an I/O error on a connection is.
@@ -66,8 +79,7 @@ pub fn io_kind(error: &std::io::Error) -> FailureKind {
     use std::io::ErrorKind;
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match (error.kind(), inner) {
-        (_, Some(rustls::Error::AlertReceived(_))) => FailureKind::TlsAlert,
-        (_, Some(_)) => FailureKind::Protocol,
+        (_, Some(error)) => tls_kind(error),
         (ErrorKind::ConnectionRefused, _) => FailureKind::Refused,
         (ErrorKind::TimedOut | ErrorKind::WouldBlock, _) => FailureKind::TimedOut,
         (ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::AddrNotAvailable, _) => {

@@ -10,11 +10,10 @@ use gatepost_evidence::look::{Bytes, Failure, FailureKind};
 
 use super::mqtt::Credentials;
 use super::tls::Identity;
+use super::{Missed, mosquitto};
 use crate::config::{Broker, Config};
 use crate::files;
 
-/// Where Debian's Mosquitto keeps its configuration.
-const DEFAULT_CONFIGURATION: &str = "/etc/mosquitto/mosquitto.conf";
 /// The most listeners that are tried.
 const MAX_LISTENERS: usize = 16;
 
@@ -41,29 +40,27 @@ impl Candidate {
 
 /// The listeners to look at: the configured ones (TLS, then plaintext), those of the broker's configuration file in its
 /// order, and with neither the registered ports of MQTT on this machine. Blocking.
-#[must_use]
-pub fn candidates(config: &Config) -> Vec<Candidate> {
-    let broker = &config.broker;
+///
+/// # Errors
+/// When there is none, with the reason.
+pub fn candidates(config: &Config) -> Result<Vec<Candidate>, Missed> {
+    let (broker, root) = (&config.broker, &config.host.root);
     let tls = broker.tls.iter().map(|address| Candidate::new(address, Transport::Tls, Source::Configured));
     let plaintext =
         broker.plaintext.iter().map(|address| Candidate::new(address, Transport::Plaintext, Source::Configured));
     let nothing_configured =
         broker.tls.is_empty() && broker.plaintext.is_empty() && broker.configuration_file.is_none();
-    let file = match &broker.configuration_file {
-        Some(path) => Some(path.as_path()),
-        None if nothing_configured => Some(Path::new(DEFAULT_CONFIGURATION)),
-        None => None,
-    };
-    // A file that cannot be read is a finding's reason in gateway_config_guardrails; here it only names no listener.
-    let declared =
-        file.and_then(|path| directives(&config.host.root, path).ok()).map(|all| declared(&all, &config.host.root));
+    let default = nothing_configured.then_some(Path::new(mosquitto::DEFAULT_PATH));
+    // That a file cannot be read is told by gateway_config_guardrails; here it only names no listener.
+    let read = broker.configuration_file.as_deref().or(default).map(|path| directives(root, path));
+    let declared = read.iter().flatten().flat_map(|directives| declared(directives, root));
     let well_known = [("127.0.0.1:1883", Transport::Plaintext), ("127.0.0.1:8883", Transport::Tls)]
         .into_iter()
         .filter(|_| nothing_configured)
         .map(|(address, transport)| Candidate::new(address, transport, Source::WellKnown));
 
     let mut found: Vec<Candidate> = Vec::new();
-    for candidate in tls.chain(plaintext).chain(declared.into_iter().flatten()).chain(well_known) {
+    for candidate in tls.chain(plaintext).chain(declared).chain(well_known) {
         match found.iter().position(|known| same_address(&known.address, &candidate.address)) {
             Some(index) => {
                 let known = &mut found[index];
@@ -74,7 +71,11 @@ pub fn candidates(config: &Config) -> Vec<Candidate> {
             None => {}
         }
     }
-    found
+    match (found.is_empty(), read) {
+        (false, _) => Ok(found),
+        (true, Some(Err(failure))) => Err(failure.into()),
+        (true, _) => Err(Missed::skipped("the broker's configuration names no listener for MQTT over TCP")),
+    }
 }
 
 /// `localhost` is the loopback address here, so that one listener is not looked at under two names.
@@ -147,13 +148,8 @@ pub fn below(root: &Path, path: &Path) -> PathBuf {
 
 /// The directives of the broker's configuration, key and value, in the order the broker reads them.
 fn directives(root: &Path, path: &Path) -> Result<Vec<(String, String)>, Failure> {
-    let text = files::read_text(&below(root, path))?;
-    let line = |line: &str| {
-        let line = line.trim();
-        let (key, value) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-        (!key.is_empty() && !key.starts_with('#')).then(|| (key.to_owned(), value.trim().to_owned()))
-    };
-    Ok(text.lines().filter_map(line).collect())
+    let read = mosquitto::read(root, path)?;
+    Ok(read.directives.into_iter().map(|directive| (directive.key, directive.value)).collect())
 }
 
 /// A listener while its directives are read.

@@ -41,7 +41,7 @@ pub const PROBE: Probe = Probe {
 pub async fn observe(config: Arc<Config>, limits: Limits) -> Result<Observation, Missed> {
     let budget = limits.start();
     let listing = config.clone();
-    let candidates = blocking(move || Ok(broker::candidates(&listing))).await?;
+    let candidates = blocking(move || broker::candidates(&listing)).await?;
     let server_name = broker::server_name(&config.broker, &candidates);
     let name = tls::server_name(&server_name)?;
     let mut failures = Vec::new();

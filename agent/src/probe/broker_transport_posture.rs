@@ -45,7 +45,7 @@ pub const PROBE: Probe = Probe {
 pub async fn observe(config: Arc<Config>, limits: Limits) -> Result<Observation, Missed> {
     let budget = limits.start();
     let broker = config.broker.clone();
-    let candidates = blocking(move || Ok(broker::candidates(&config))).await?;
+    let candidates = blocking(move || broker::candidates(&config)).await?;
     let name = broker::server_name(&broker, &candidates);
     let room = Arc::new(Semaphore::new(limits.at_once.max(1)));
     let mut looks = JoinSet::new();

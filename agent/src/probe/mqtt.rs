@@ -96,12 +96,8 @@ async fn connect(
     packet.write(&mut bytes).map_err(|error| Failure::new(FailureKind::Error, error))?;
     let begin = Instant::now();
     let exchange = async {
-        // A peer that ended the connection may have said why: a failed write is only the last word when no read has one.
-        let written = send(stream, &bytes).await;
-        match (answer(stream).await, written) {
-            (Err(Failure { kind: FailureKind::Closed, .. }), Err(failure)) => Err(failure),
-            (answer, _) => answer,
-        }
+        send(stream, &bytes).await?;
+        answer(stream).await
     };
     let code = budget.wait("the answer to MQTT CONNECT", budget.limits().answer, exchange).await?;
     let connack = Connack { code, micros: micros_since(begin) };

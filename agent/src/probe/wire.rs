@@ -91,6 +91,9 @@ impl Budget {
 }
 
 /// A TCP connection that remembers the first bytes it received.
+///
+/// Writing to a connection that the peer has ended is no error: the peer may have said why before it did, such as the
+/// alert of a TLS server that was shown no certificate, and the next read tells, or tells that it said nothing.
 #[derive(Debug)]
 pub struct Wire {
     stream: TcpStream,
@@ -171,14 +174,38 @@ impl AsyncRead for Wire {
     }
 }
 
+impl Wire {
+    fn written(&self, polled: Poll<io::Result<usize>>, length: usize) -> Poll<io::Result<usize>> {
+        if polled.is_ready() {
+            self.acknowledge_at_once();
+        }
+        match polled {
+            Poll::Ready(Err(error)) if http::io_kind(&error) == FailureKind::Closed => Poll::Ready(Ok(length)),
+            polled => polled,
+        }
+    }
+}
+
 impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.stream).poll_write(cx, bytes);
-        if polled.is_ready() {
-            this.acknowledge_at_once();
-        }
-        polled
+        this.written(polled, bytes.len())
+    }
+
+    /// One segment for one flight of a handshake.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
+        this.written(polled, slices.iter().map(|slice| slice.len()).sum())
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
