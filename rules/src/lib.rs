@@ -8,6 +8,7 @@ pub mod backlog;
 pub mod compare;
 pub mod decision;
 mod document;
+mod drift;
 mod expression;
 mod judge;
 mod load;

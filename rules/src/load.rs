@@ -302,7 +302,9 @@ impl<'d> Loader<'d> {
         let facts = self.reader.table(table, "facts")?;
         let value = to_json(facts.fields);
         let mut mistakes = Vec::new();
-        shape?.check(&value, "", &mut mistakes);
+        if let Some(shape) = shape {
+            shape.check(&value, "", &mut mistakes);
+        }
         mistakes.into_iter().for_each(|mistake| self.reader.mistake(facts.line, format!("`facts`: {mistake}")));
         Some(value)
     }

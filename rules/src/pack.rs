@@ -249,3 +249,6 @@ fn run(control: &Control, vector: &Vector) -> VectorResult {
         ok: got == Some(vector.expect),
     }
 }
+
+#[cfg(test)]
+mod tests;

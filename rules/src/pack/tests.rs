@@ -1,0 +1,191 @@
+//! Loading: what is refused, with which words, and what a pack's identity is.
+
+use super::*;
+
+const HEAD: &str = "name = 'test'\nversion = '1.0.0'\n";
+
+/// A sound control of `ingest_auth`, with `changes` made to its lines (`from => to`).
+fn control(changes: &[(&str, &str)]) -> String {
+    let mut text = r#"[[control]]
+key = 'ingest_auth.open'
+title = 'Open'
+severity = 'high'
+domain = 'ingest'
+target = 'ingest_edge'
+fail = 'facts.unauthenticated_accepted'
+why = 'w'
+remediation = 'r'
+verify = 'v'
+[[control.vector]]
+name = 'open'
+expect = 'fail'
+facts = { unauthenticated_accepted = true }
+[[control.vector]]
+name = 'closed'
+expect = 'pass'
+facts = { unauthenticated_accepted = false }
+"#
+    .to_owned();
+    for (from, to) in changes {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, to);
+    }
+    text
+}
+
+fn mistakes(text: &str) -> Vec<String> {
+    Pack::parse(text).err().map(|errors| errors.errors().iter().map(ToString::to_string).collect()).unwrap_or_default()
+}
+
+#[test]
+fn the_builtin_pack_loads_and_every_vector_comes_out_as_expected() {
+    let errors = mistakes(include_str!("../../packs/gateway-baseline-1.0.0.toml"));
+    assert!(errors.is_empty(), "{errors:#?}");
+    let pack = Pack::builtin();
+    assert_eq!((pack.reference().name.as_str(), pack.reference().version.as_str()), ("gateway-baseline", "1.0.0"));
+    assert!(pack.test().ok());
+    for key in [
+        "ingest_auth.unauthenticated_ingest_allowed",
+        "ingest_auth.insecure_transport",
+        "gateway_config_guardrails.auth_enforcement_disabled",
+        "gateway_config_guardrails.unsafe_defaults_not_observable",
+    ] {
+        assert!(pack.control(key).is_some(), "{key}");
+    }
+}
+
+#[test]
+fn every_check_has_controls_and_none_lacks_a_text() {
+    let pack = Pack::builtin();
+    for check in gatepost_evidence::check::CHECKS {
+        assert!(pack.controls().iter().any(|control| control.check == check.id), "{}", check.id);
+    }
+    for control in pack.controls() {
+        for text in [&control.title, &control.why, &control.remediation, &control.verify, &control.domain] {
+            assert!(!text.is_empty(), "{}", control.key);
+        }
+        assert!(!control.title.ends_with('.') && control.why.ends_with('.'), "{}", control.key);
+    }
+}
+
+#[test]
+fn a_pack_may_cross_threads() {
+    fn shared<T: Send + Sync + Clone>() {}
+    shared::<Pack>();
+}
+
+#[test]
+fn every_mistake_of_a_pack_is_told_at_once_with_line_and_control() {
+    let text = [
+        "name = 3\nversion = '1.0'\ncolour = 'red'\n",
+        &control(&[("severity = 'high'", "severity = 'hihg'"), ("why = 'w'\n", "")]),
+        &control(&[("ingest_auth.open", "ingest_aut.open"), ("domain =", "domian =")]),
+        &control(&[("facts.unauthenticated_accepted'", "facts.unauthenticated_acepted'"), (".open'", ".other'")]),
+    ]
+    .concat();
+    let told = mistakes(&text);
+    for words in [
+        "line 1: `name` should be text, not integer",
+        "line 2: `version` is `1.0`; it should be three numbers, such as 1.0.0",
+        "line 3: unknown key `colour`; there are: name, version, control",
+        "line 4: ingest_auth.open: `why` is missing",
+        "line 7: ingest_auth.open: `severity` is `hihg`; it is one of: low, medium, high, critical",
+        "ingest_aut.open: there is no check `ingest_aut`; did you mean `ingest_auth`?",
+        "ingest_aut.open: unknown key `domian`; did you mean `domain`?",
+        "ingest_aut.open: `domain` is missing",
+        "ingest_auth.other: `fail`: `facts.unauthenticated_acepted`: the contract has no fact \
+         `facts.unauthenticated_acepted`; did you mean `unauthenticated_accepted`?",
+    ] {
+        assert!(told.iter().any(|one| one.contains(words)), "{words}\n{told:#?}");
+    }
+    assert_eq!(told.len(), 9, "{told:#?}");
+    let lines: Vec<usize> = Pack::parse(&text).unwrap_err().errors().iter().map(|error| error.line).collect();
+    assert!(lines.is_sorted());
+}
+
+#[test]
+fn each_single_mistake_is_refused_in_its_own_words() {
+    for (changes, words) in [
+        (vec![("facts = { unauthenticated_accepted = true }", "")], "`facts` is missing"),
+        (vec![("accepted = true }", "accepted = 'yes' }")], "is true or false in the contract, not \"yes\""),
+        (vec![("{ unauthenticated_accepted = true }", "{ plaintext = 'open' }")], "/plaintext is never `open`"),
+        (vec![("{ unauthenticated_accepted = true }", "{ accepted = true }")], "the contract has no fact /accepted"),
+        (vec![("expect = 'pass'", "expect = 'unknown'")], "it has no vector that must pass"),
+        (vec![("expect = 'fail'", "expect = 'not_applicable'")], "it has no vector that must fail"),
+        (vec![("expect = 'fail'", "expect = 'fails'")], "`expect` is `fails`; it is one of"),
+        (vec![("name = 'open'", "name = 'closed'")], "there is another vector `closed`"),
+        (vec![("name = 'open'", "nam = 'open'")], "unknown key `nam`; did you mean `name`?"),
+        (vec![("'ingest_edge'", "'broker'")], "ingest_auth never looks at this kind of target; use ingest_edge"),
+        (vec![("'ingest_edge'", "'edge'")], "`target` is `edge`"),
+        (vec![("ingest_auth.open", "open")], "it should be <check>.<finding>"),
+        (vec![("ingest_auth.open", "ingest_auth.Open")], "should be lower-case words joined by `_`"),
+        (vec![("why = 'w'", "why = '  '")], "`why` is empty"),
+        (vec![("why = 'w'", "why = 'w'\nfor_each = '/peers'")], "`for_each`: the facts have no /peers"),
+        (vec![("why = 'w'", "why = 'w'\nfor_each = 'peers'")], "is not a JSON pointer"),
+        (vec![("why = 'w'", "why = 'w'\nfor_each = '/plaintext'")], "/plaintext is text, not a map"),
+        (vec![("why = 'w'", "why = 'w'\napplies = 'facts.x'")], "`applies`: `facts.x`: the contract has no fact"),
+        (vec![("why = 'w'", "why = 'w'\nshow = ['facts.x']")], "`show`: the contract has no fact `facts.x`"),
+        (vec![("why = 'w'", "why = 'w'\nshow = ['1 == 1']")], "`show`: it should name one fact"),
+        (vec![("why = 'w'", "why = 'w'\nshow = 'facts.x'")], "`show` should be a list of texts"),
+        (
+            vec![("verify = 'v'", "verify = 'v'\nmappings = { 'ETSI EN 303 645' = ['5.1-6'] }")],
+            "has no provision `5.1-6`",
+        ),
+        (vec![("why = 'w'", "why = ")], "not TOML"),
+    ] {
+        let told = mistakes(&format!("{HEAD}{}", control(&changes)));
+        assert!(told.iter().any(|one| one.contains(words)), "{words}\n{told:#?}");
+    }
+    assert!(mistakes(HEAD)[0].contains("there is no [[control]]"));
+    let twice = format!("{HEAD}{0}{0}", control(&[]));
+    assert!(mistakes(&twice)[0].contains("another control with this key"), "{:?}", mistakes(&twice));
+    assert!(mistakes(&format!("{HEAD}{}", control(&[]))).is_empty());
+}
+
+#[test]
+fn a_vector_that_comes_out_otherwise_keeps_the_pack_from_loading_but_not_from_being_tested() {
+    let text = format!("{HEAD}{}", control(&[("accepted = true }", "accepted = false }")]));
+    assert_eq!(mistakes(&text), ["line 13: ingest_auth.open: vector `open` should fail but gave pass"]);
+    let report = test(&text).unwrap();
+    assert!(!report.ok());
+    let told: Vec<_> = report.vectors.iter().map(|vector| (vector.vector.as_str(), vector.got, vector.ok)).collect();
+    assert_eq!(told, [("open", Some(Outcome::Pass), false), ("closed", Some(Outcome::Pass), true)]);
+
+    let missing = format!("{HEAD}{}", control(&[("{ unauthenticated_accepted = true }", "{}")]));
+    assert_eq!(
+        mistakes(&missing),
+        ["line 13: ingest_auth.open: vector `open` should fail but gave unknown (the fact /unauthenticated_accepted \
+          is missing)"]
+    );
+}
+
+#[test]
+fn a_vector_of_several_items_says_which_it_means() {
+    let items = |subject: &str| {
+        let changes = [
+            ("ingest_auth.open", "link_posture.open"),
+            ("'ingest_edge'", "'uplink'\nfor_each = '/peers'"),
+            ("facts.unauthenticated_accepted", "item.failures > 0"),
+            (
+                "facts = { unauthenticated_accepted = true }",
+                "facts = { peers = { a = { failures = 1 }, b = { failures = 0 } } }",
+            ),
+            ("facts = { unauthenticated_accepted = false }", "facts = { peers = { b = { failures = 0 } } }"),
+            ("expect = 'fail'", &format!("expect = 'fail'\n{subject}")),
+        ];
+        mistakes(&format!("{HEAD}{}", control(&changes)))
+    };
+    assert_eq!(items("subject = 'a'"), Vec::<String>::new());
+    assert!(items("")[0].contains("say which is meant with `subject`"));
+    assert!(items("subject = 'c'")[0].contains("the facts give no row"));
+}
+
+#[test]
+fn identity_is_what_a_pack_says_and_not_how_it_is_written() {
+    let digest = |text: &str| Pack::parse(text).unwrap().reference().digest;
+    let one = format!("{HEAD}{}", control(&[]));
+    let other =
+        format!("# hello\nversion = \"1.0.0\"\nname = \"test\"\n\n{}", control(&[("why = 'w'", "why   =  \"w\" # x")]));
+    assert_eq!(digest(&one), digest(&other));
+    assert_ne!(digest(&one), digest(&format!("{HEAD}{}", control(&[("why = 'w'", "why = 'W'")]))));
+}
