@@ -74,7 +74,7 @@ fn spawn(
     handle: &Handle<SocketAddr>,
 ) -> std::io::Result<JoinHandle<std::io::Result<()>>> {
     let service = routes::router(app.clone()).into_make_service();
-    let mut server = axum_server::from_tcp(listener)?.http1_only().handle(handle.clone());
+    let mut server = axum_server::from_tcp(listener)?.handle(handle.clone());
     server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
     Ok(match tls {
         Some(tls) => {
