@@ -111,7 +111,7 @@ impl CertificateFacts {
             ..Self::default()
         };
         let certificate = match X509Certificate::from_der(der) {
-            Ok((rest, certificate)) if rest.is_empty() => certificate,
+            Ok(([], certificate)) => certificate,
             Ok((rest, _)) => return unparsed(format!("{} bytes follow the certificate", rest.len())),
             Err(error) => return unparsed(error.to_string()),
         };
