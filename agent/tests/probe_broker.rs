@@ -1,5 +1,7 @@
 //! The broker's probes against a real Mosquitto in several postures, and against peers that are no broker.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 mod common;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! The ingest edge's probe against edges in several postures, and against peers that are none.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 mod common;
 
 use std::sync::Arc;
