@@ -180,3 +180,6 @@ fn row(control: &Control, target: &str, verdict: Verdict) -> Row {
         evidence: verdict.evidence,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,4 +16,6 @@ mod mistakes;
 mod names;
 pub mod pack;
 pub mod report;
+#[cfg(test)]
+mod samples;
 mod shape;

@@ -51,7 +51,7 @@ pub mod tests {
     pub fn config(root: &Path) -> Config {
         Config {
             gateway: Gateway { name: "gw".into(), labels: BTreeMap::new() },
-            state: State { directory: "/nowhere".into(), max_age: Duration::ZERO, max_bytes: 0 },
+            state: State { directory: "/nowhere".into() },
             broker: Broker::default(),
             ingest: None,
             service: None,

@@ -1,0 +1,150 @@
+//! What every request handler shares.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use gatepost_evidence::id::Digest;
+use gatepost_evidence::key::SigningKey;
+use gatepost_rules::pack::Pack;
+use jiff::{Timestamp, Unit};
+use rusqlite::Connection;
+
+use crate::auth::Sessions;
+use crate::directory::Directory;
+use crate::error::SinkError;
+use crate::judge::DeltaCounts;
+use crate::problem::Refusal;
+use crate::store::{Store, StoreError};
+
+/// The sink behind its routes.
+#[derive(Debug)]
+pub struct App {
+    /// What is kept.
+    pub store: Store,
+    /// Signs receipts.
+    pub key: SigningKey,
+    /// SHA-256 of the operator's token.
+    pub operator: Digest,
+    /// Operators who are signed in.
+    pub sessions: Sessions,
+    /// What runs are judged by.
+    pub pack: Pack,
+    /// Wakes the worker.
+    pub bell: Bell,
+    /// Regressions that were counted already.
+    pub deltas: DeltaCounts,
+    /// Whether clients come over TLS, so that cookies may say so.
+    pub secure: bool,
+}
+
+/// The state that axum hands to every handler.
+pub type Shared = Arc<App>;
+
+impl App {
+    /// Opens everything in `directory`.
+    ///
+    /// # Errors
+    /// When a file, a key or the database cannot be used.
+    pub fn open(directory: &Directory, secure: bool) -> Result<Shared, SinkError> {
+        Ok(Arc::new(Self {
+            store: directory.store()?,
+            key: directory.signing_key()?,
+            operator: Digest::of(directory.operator_token()?.as_bytes()),
+            sessions: Sessions::default(),
+            pack: Pack::builtin(),
+            bell: Bell::default(),
+            deltas: DeltaCounts::default(),
+            secure,
+        }))
+    }
+
+    /// Reads on a thread that may block.
+    ///
+    /// # Errors
+    /// Those of `work`, or when it panics.
+    pub async fn read<T, F>(self: &Arc<Self>, work: F) -> Result<T, Refusal>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Self, &Connection) -> Result<T, Refusal> + Send + 'static,
+    {
+        let app = Arc::clone(self);
+        let read = move || {
+            let mut refusal = None;
+            let outcome = app.store.read(|connection| match work(&app, connection) {
+                Ok(value) => Ok(Some(value)),
+                Err(why) => {
+                    refusal = Some(why);
+                    Ok(None)
+                }
+            });
+            match (outcome, refusal) {
+                (_, Some(refusal)) => Err(refusal),
+                (Ok(Some(value)), None) => Ok(value),
+                (Ok(None), None) => Err(Refusal::internal("nothing was read")),
+                (Err(error), None) => Err(error.into()),
+            }
+        };
+        tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(Refusal::internal(error)))
+    }
+
+    /// Writes in a transaction and waits until it is on disk.
+    ///
+    /// # Errors
+    /// Those of `work` and of the commit.
+    pub async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.store.write(work).done().await
+    }
+}
+
+/// The sink's clock, to the millisecond.
+#[must_use]
+pub fn now() -> Timestamp {
+    let now = Timestamp::now();
+    now.round(Unit::Millisecond).unwrap_or(now)
+}
+
+/// Wakes one sleeping thread, or tells it to stop. Ringing twice before it wakes is ringing once.
+#[derive(Debug, Default)]
+pub struct Bell {
+    state: Mutex<Rung>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Rung {
+    rung: bool,
+    stopped: bool,
+}
+
+impl Bell {
+    /// There is something to do.
+    pub fn ring(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).rung = true;
+        self.changed.notify_all();
+    }
+
+    /// There is nothing to do any more.
+    pub fn stop(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).stopped = true;
+        self.changed.notify_all();
+    }
+
+    /// Sleeps until the bell rings (true) or stops (false).
+    #[must_use]
+    pub fn wait(&self) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = self.changed.wait_while(state, |state| !state.rung && !state.stopped);
+        let mut state = wait.unwrap_or_else(PoisonError::into_inner);
+        state.rung = false;
+        !state.stopped
+    }
+
+    /// Whether it was told to stop.
+    #[must_use]
+    pub fn stopped(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).stopped
+    }
+}

@@ -1,0 +1,210 @@
+//! Uploads: `POST /v1/runs`, a zstd batch of signed runs, each answered on its own.
+//!
+//! Order of work: bound the body, bound what it unpacks to, verify each line with the enrolled key that its envelope names
+//! (never with a key from the payload), then one transaction for the batch, and only after the commit the answer. What is
+//! refused is kept in the quarantine with its reason in that same transaction.
+
+use std::io::Read as _;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{FromRequest as _, Request, State};
+use axum::http::{StatusCode, header};
+use gatepost_evidence::chain::Link;
+use gatepost_evidence::envelope::Envelope;
+use gatepost_evidence::id::GatewayId;
+use gatepost_evidence::receipt::Receipt;
+use gatepost_evidence::verify::{VerifiedRun, VerifyError};
+use gatepost_evidence::wire::{Answer, Answers, MAX_BATCH_BYTES, MAX_BATCH_ENVELOPES};
+use rusqlite::Connection;
+use tokio::sync::Semaphore;
+
+use crate::app::{App, Shared, now};
+use crate::problem::Refusal;
+use crate::store::quarantine::Refused;
+use crate::store::{StoreError, gateways, quarantine, runs};
+
+/// How long a client may take to send its body.
+pub const BODY_TIME: Duration = Duration::from_secs(60);
+/// zstd windows above 16 MiB are refused: nothing that fits a batch needs one.
+const WINDOW_LOG_MAX: u32 = 24;
+/// Batches that are unpacked and verified at the same time; each may hold [`MAX_BATCH_BYTES`].
+static UNPACKING: Semaphore = Semaphore::const_new(16);
+
+/// One line of a batch, before the database is asked about it.
+#[derive(Debug)]
+struct Line {
+    bytes: Vec<u8>,
+    outcome: Result<Box<VerifiedRun>, Rejection>,
+}
+
+#[derive(Debug, Clone)]
+struct Rejection {
+    reason: &'static str,
+    detail: String,
+    gateway: Option<GatewayId>,
+    vouched: bool,
+}
+
+/// Takes an upload.
+///
+/// # Errors
+/// A [`Refusal`] when the batch as a whole cannot be read; single envelopes are refused in the answers.
+pub async fn runs(State(app): State<Shared>, request: Request) -> Result<Json<Answers>, Refusal> {
+    let encoding = request.headers().get(header::CONTENT_ENCODING).map(|value| value.as_bytes().to_owned());
+    if encoding.as_deref() != Some(b"zstd") {
+        let detail = "send the batch with Content-Encoding: zstd";
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding", detail));
+    }
+    let body = body(request).await?;
+    let _turn = UNPACKING.acquire().await.map_err(Refusal::internal)?;
+    let verified = {
+        let app = app.clone();
+        tokio::task::spawn_blocking(move || verify(&app, &body)).await.map_err(Refusal::internal)??
+    };
+    let answers = {
+        let app = app.clone();
+        app.clone().write(move |connection| keep(&app, connection, &verified)).await?
+    };
+    app.bell.ring();
+    Ok(Json(answers))
+}
+
+/// The body of `request`, bounded in size (by the route's limit) and time.
+///
+/// # Errors
+/// 413 or 408.
+pub async fn body(request: Request) -> Result<Bytes, Refusal> {
+    match tokio::time::timeout(BODY_TIME, Bytes::from_request(request, &())).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is larger than what is read here"))
+        }
+        Ok(Err(rejection)) => Err(Refusal::bad("body", format!("the body could not be read: {rejection}"))),
+        Err(_) => Err(Refusal::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body_timeout",
+            format!("the body did not arrive within {} s", BODY_TIME.as_secs()),
+        )),
+    }
+}
+
+/// Unpacks a batch without ever holding more than a byte beyond the limit.
+fn unpack(body: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let bad = |error: std::io::Error| Refusal::bad("bad_zstd", format!("the body is not a zstd batch: {error}"));
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(body).map_err(bad)?;
+    decoder.window_log_max(WINDOW_LOG_MAX).map_err(bad)?;
+    let mut batch = Vec::new();
+    decoder.take(MAX_BATCH_BYTES as u64 + 1).read_to_end(&mut batch).map_err(bad)?;
+    if batch.len() > MAX_BATCH_BYTES {
+        let detail = format!("the batch unpacks to more than {MAX_BATCH_BYTES} bytes; send fewer envelopes at once");
+        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail));
+    }
+    Ok(batch)
+}
+
+fn verify(app: &App, body: &[u8]) -> Result<Vec<Line>, Refusal> {
+    let batch = unpack(body)?;
+    let batch = batch.strip_suffix(b"\n").unwrap_or(&batch);
+    if batch.is_empty() {
+        return Ok(Vec::new());
+    }
+    let lines: Vec<&[u8]> = batch.split(|byte| *byte == b'\n').take(MAX_BATCH_ENVELOPES + 1).collect();
+    if lines.len() > MAX_BATCH_ENVELOPES {
+        let detail = format!("the batch has more than {MAX_BATCH_ENVELOPES} envelopes; send fewer at once");
+        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_many", detail));
+    }
+    let verified = app.store.read(|connection| {
+        lines.iter().map(|line| Ok(Line { bytes: line.to_vec(), outcome: verify_line(connection, line)? })).collect()
+    });
+    Ok(verified?)
+}
+
+fn verify_line(connection: &Connection, line: &[u8]) -> Result<Result<Box<VerifiedRun>, Rejection>, StoreError> {
+    let rejected = |reason, detail, gateway, vouched| Ok(Err(Rejection { reason, detail, gateway, vouched }));
+    let envelope = match Envelope::parse(line) {
+        Ok(envelope) => envelope,
+        Err(error) => return rejected(error.reason(), error.to_string(), None, false),
+    };
+    let Some(signer) = envelope.claimed_signer() else {
+        return rejected("unknown_key", "the keyid is not a SHA-256 of a public key".into(), None, false);
+    };
+    let Some(key) = gateways::key(connection, signer)? else {
+        let detail = format!("no gateway {signer} is enrolled here; enrol it with `gatepost enroll`");
+        return rejected("unknown_key", detail, Some(signer), false);
+    };
+    match VerifiedRun::open(&envelope, &key) {
+        Ok(run) if i64::try_from(run.run().seq).is_err() => {
+            rejected("not_a_run", format!("seq {} is beyond what is kept", run.run().seq), Some(signer), true)
+        }
+        Ok(run) => Ok(Ok(Box::new(run))),
+        Err(error) => {
+            let vouched = !matches!(error, VerifyError::Envelope(_));
+            rejected(error.reason(), error.to_string(), Some(signer), vouched)
+        }
+    }
+}
+
+/// Everything that happens to a batch inside its transaction.
+fn keep(app: &App, connection: &Connection, lines: &[Line]) -> Result<Answers, StoreError> {
+    let time = now();
+    let answers = lines.iter().map(|line| {
+        let kept = match &line.outcome {
+            Ok(run) => keep_run(app, connection, run, &line.bytes, time)?,
+            Err(rejection) => Err(rejection.clone()),
+        };
+        let rejection = match kept {
+            Ok(answer) => return Ok(answer),
+            Err(rejection) => rejection,
+        };
+        let refused = Refused {
+            bytes: &line.bytes,
+            reason: rejection.reason,
+            detail: &rejection.detail,
+            gateway: rejection.gateway,
+            vouched: rejection.vouched,
+        };
+        quarantine::insert(connection, &refused, time)?;
+        Ok(Answer::Rejected { reason: rejection.reason.to_owned(), detail: rejection.detail })
+    });
+    Ok(Answers { answers: answers.collect::<Result<_, StoreError>>()?, time })
+}
+
+fn keep_run(
+    app: &App,
+    connection: &Connection,
+    verified: &VerifiedRun,
+    line: &[u8],
+    time: jiff::Timestamp,
+) -> Result<Result<Answer, Rejection>, StoreError> {
+    let (run, digest) = (verified.run(), verified.digest());
+    let damaged = |error: &dyn std::fmt::Display| StoreError::Damaged(error.to_string());
+    let link = runs::link(connection, run, digest)?;
+    match link {
+        Link::Duplicate => {
+            let receipt = runs::receipt(connection, digest)?.ok_or_else(|| damaged(&"a run without a receipt"))?;
+            let receipt = serde_json::from_str(&receipt).map_err(|error| damaged(&error))?;
+            Ok(Ok(Answer::Duplicate { digest, receipt }))
+        }
+        Link::Fork => {
+            let detail = format!(
+                "run {} of gateway {} contradicts the chain that is known here: two machines may share one key, or an \
+                 older state came back. Both runs are kept as evidence",
+                run.seq,
+                run.gateway.id.short()
+            );
+            Ok(Err(Rejection { reason: "fork", detail, gateway: Some(run.gateway.id), vouched: true }))
+        }
+        Link::Continues | Link::Gap | Link::Late => {
+            let receipt = Receipt { gateway: run.gateway.id, seq: run.seq, digest, accepted_at: time };
+            let receipt = receipt.sign(&app.key).map_err(|error| damaged(&error))?;
+            let envelope = std::str::from_utf8(line).map_err(|error| damaged(&error))?;
+            runs::insert(connection, run, digest, link, time, envelope, &receipt.to_json())?;
+            if link != Link::Late {
+                gateways::rename(connection, run.gateway.id, &run.gateway.name, &run.gateway.labels)?;
+            }
+            Ok(Ok(Answer::Accepted { digest, receipt }))
+        }
+    }
+}

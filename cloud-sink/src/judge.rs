@@ -1,0 +1,225 @@
+//! From stored runs to what the operator asks: an assessment, a delta, and when a regression was first seen.
+//!
+//! The envelope is opened again for every judgement, with the enrolled key: what is judged is what was signed. A regression
+//! is dated by the run that saw it, not by when that run arrived.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+use gatepost_evidence::envelope::Envelope;
+use gatepost_evidence::id::{Digest, GatewayId};
+use gatepost_evidence::verify::VerifiedRun;
+use gatepost_rules::assess::{Assessment, Outcome, Row, assess};
+use gatepost_rules::compare::{Change, Delta, Side, compare};
+use jiff::Timestamp;
+use rusqlite::Connection;
+use serde::Serialize;
+
+use crate::app::App;
+use crate::problem::Refusal;
+use crate::store::assessments::{self, Judgement};
+use crate::store::runs::{self, RunMeta, StoredRun};
+use crate::store::{StoreError, gateways};
+
+/// Runs looked at in one step back through a gateway's history.
+const STEP: usize = 32;
+
+/// Opens a stored run with its gateway's key.
+///
+/// # Errors
+/// The database's; or a damaged envelope.
+pub fn open(connection: &Connection, run: &StoredRun) -> Result<VerifiedRun, StoreError> {
+    let damaged =
+        |error: &dyn std::fmt::Display| StoreError::Damaged(format!("envelope of run {}: {error}", run.meta.digest));
+    let key = gateways::key(connection, run.meta.gateway)?.ok_or_else(|| damaged(&"its gateway is not enrolled"))?;
+    let envelope = Envelope::parse(run.envelope.as_bytes()).map_err(|error| damaged(&error))?;
+    let verified = VerifiedRun::open(&envelope, &key).map_err(|error| damaged(&error))?;
+    if verified.digest() == run.meta.digest { Ok(verified) } else { Err(damaged(&"its digest is another")) }
+}
+
+/// The assessment of a run under the current pack.
+///
+/// # Errors
+/// 202 while the worker has not come to it, 500 when it could not be judged.
+pub fn assessment(app: &App, connection: &Connection, run: &RunMeta) -> Result<Assessment, Refusal> {
+    match assessments::get(connection, run.digest, app.pack.reference().digest)? {
+        Judgement::Judged(assessment) => Ok(*assessment),
+        Judgement::Waiting => Err(Refusal::not_judged_yet(run.seq)),
+        Judgement::Failed(why) => Err(Refusal::judging_failed(run.seq, &why)),
+    }
+}
+
+/// When something was first seen, by both clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Seen {
+    /// The run that saw it.
+    pub seq: u64,
+    /// SHA-256 of that run's payload.
+    pub digest: Digest,
+    /// When that run started, by the gateway's clock.
+    pub started_at: Timestamp,
+    /// When that run arrived, by the sink's clock.
+    pub received_at: Timestamp,
+}
+
+impl From<&RunMeta> for Seen {
+    fn from(run: &RunMeta) -> Self {
+        let RunMeta { seq, digest, started_at, received_at, .. } = *run;
+        Self { seq, digest, started_at, received_at }
+    }
+}
+
+/// Since when something fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Since {
+    /// The earliest run of the unbroken series, ending at the current run, in which it fails.
+    pub first_seen: Seen,
+    /// The run before that series that saw it pass, or not apply; none if no run ever did.
+    pub last_good: Option<Seen>,
+}
+
+/// A control's key and a subject.
+pub type RowId = (String, String);
+
+/// Since when each of `rows`, which fail in run `current`, fails.
+///
+/// Goes back run by run. A run that sees the row pass, or not apply, ends the series. A run that could not see it (other
+/// bundle, no evidence, could not be judged) neither extends nor ends it.
+///
+/// # Errors
+/// The database's.
+pub fn since(
+    app: &App,
+    connection: &Connection,
+    current: &RunMeta,
+    rows: impl IntoIterator<Item = RowId>,
+) -> Result<BTreeMap<RowId, Since>, StoreError> {
+    let start = Since { first_seen: current.into(), last_good: None };
+    let mut series: BTreeMap<RowId, Since> = rows.into_iter().map(|row| (row, start)).collect();
+    let mut open: Vec<RowId> = series.keys().cloned().collect();
+    let mut below = current.seq;
+    while !open.is_empty() {
+        let step = runs::list(connection, current.gateway, Some(below), STEP)?;
+        let Some(last) = step.last() else { break };
+        below = last.seq;
+        for run in &step {
+            let Some(assessment) = look_back(app, connection, run)? else { continue };
+            open.retain(|id| {
+                let row = assessment.rows.iter().find(|row| row.key == id.0 && row.subject == id.1);
+                match (row.map(|row| row.outcome), series.get_mut(id)) {
+                    (Some(Outcome::Fail), Some(since)) => since.first_seen = run.into(),
+                    (Some(Outcome::Pass | Outcome::NotApplicable), Some(since)) => {
+                        since.last_good = Some(run.into());
+                        return false;
+                    }
+                    _ => {}
+                }
+                true
+            });
+            if open.is_empty() {
+                break;
+            }
+        }
+    }
+    Ok(series)
+}
+
+/// The assessment of an earlier run, made here if the worker has not come to it; none if it cannot be judged.
+pub fn look_back(app: &App, connection: &Connection, run: &RunMeta) -> Result<Option<Assessment>, StoreError> {
+    match assessments::get(connection, run.digest, app.pack.reference().digest)? {
+        Judgement::Judged(assessment) => Ok(Some(*assessment)),
+        Judgement::Failed(_) => Ok(None),
+        Judgement::Waiting => {
+            let Some(stored) = runs::by_digest(connection, run.digest)? else { return Ok(None) };
+            let verified = open(connection, &stored)?;
+            Ok(Some(assess(verified.run(), verified.digest(), &app.pack)))
+        }
+    }
+}
+
+/// What changed between two runs of one gateway, with what each side's assessment was.
+#[derive(Debug)]
+pub struct Changes {
+    /// The comparison.
+    pub delta: Delta,
+    /// The later run's assessment.
+    pub current: Assessment,
+    /// The earlier run's assessment under the same pack, if it can be judged.
+    pub baseline: Option<Assessment>,
+    /// Since when each regressed row fails.
+    pub since: BTreeMap<RowId, Since>,
+}
+
+/// Compares run `from` with run `to`.
+///
+/// # Errors
+/// 202 while the later run is not judged, 500 when it cannot be.
+pub fn changes(app: &App, connection: &Connection, from: &RunMeta, to: &RunMeta) -> Result<Changes, Refusal> {
+    let current = assessment(app, connection, to)?;
+    let delta = compare_runs(app, connection, from, to)?;
+    let regressed = delta.having(Change::Regressed).map(|row| (row.key.clone(), row.subject.clone()));
+    let since = since(app, connection, to, regressed)?;
+    let baseline = look_back(app, connection, from)?;
+    Ok(Changes { delta, current, baseline, since })
+}
+
+fn compare_runs(app: &App, connection: &Connection, from: &RunMeta, to: &RunMeta) -> Result<Delta, StoreError> {
+    let opened = |run: &RunMeta| {
+        let stored = runs::by_digest(connection, run.digest)?;
+        open(connection, &stored.ok_or_else(|| StoreError::Damaged(format!("run {} is gone", run.digest)))?)
+    };
+    let (from, to) = (opened(from)?, opened(to)?);
+    let side = |run| VerifiedRun::run(run);
+    // Only the built-in pack is known here, so there is no former one to tell the rules' part in a change by.
+    Ok(compare(
+        Side { run: side(&from), digest: from.digest() },
+        Side { run: side(&to), digest: to.digest() },
+        &app.pack,
+        None,
+    ))
+}
+
+/// The row of `assessment` about this control and subject.
+#[must_use]
+pub fn row<'a>(assessment: &'a Assessment, key: &str, subject: &str) -> Option<&'a Row> {
+    assessment.rows.iter().find(|row| row.key == key && row.subject == subject)
+}
+
+/// How many rows regressed between two runs, remembered: runs never change.
+#[derive(Debug, Default)]
+pub struct DeltaCounts(Mutex<HashMap<(Digest, Digest), u64>>);
+
+impl DeltaCounts {
+    /// Regressions of `to` against `from`.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn regressions(
+        &self,
+        app: &App,
+        connection: &Connection,
+        from: &RunMeta,
+        to: &RunMeta,
+    ) -> Result<u64, StoreError> {
+        let pair = (from.digest, to.digest);
+        if let Some(count) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&pair) {
+            return Ok(*count);
+        }
+        let count = compare_runs(app, connection, from, to)?.having(Change::Regressed).count() as u64;
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.len() >= 10_000 {
+            counts.clear();
+        }
+        counts.insert(pair, count);
+        Ok(count)
+    }
+}
+
+/// The run of `gateway` with this `seq`.
+///
+/// # Errors
+/// 404.
+pub fn stored(connection: &Connection, gateway: GatewayId, seq: u64) -> Result<StoredRun, Refusal> {
+    runs::get(connection, gateway, seq)?
+        .ok_or_else(|| Refusal::not_found(format!("gateway {} has no run {seq} here", gateway.short())))
+}

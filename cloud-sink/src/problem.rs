@@ -1,0 +1,91 @@
+//! Refusals: the one shape of every answer that is not a success.
+//!
+//! The body is a [`Problem`] with a stable reason for programs and words for people. What went wrong inside the sink is
+//! logged, and the client learns only that it did.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use gatepost_evidence::wire::Problem;
+
+use crate::store::StoreError;
+
+/// Why a request was not granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// A stable word for programs.
+    pub reason: &'static str,
+    /// What happened and what to do, for people.
+    pub detail: String,
+}
+
+impl Refusal {
+    /// A refusal with this status.
+    pub fn new(status: StatusCode, reason: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, reason, detail: detail.into() }
+    }
+
+    /// 404.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
+    /// 400.
+    pub fn bad(reason: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, reason, detail)
+    }
+
+    /// 409.
+    pub fn conflict(reason: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, reason, detail)
+    }
+
+    /// 500. The words of `error` go to the log only.
+    pub fn internal(error: impl std::fmt::Display) -> Self {
+        tracing::error!(%error, "a request failed inside the sink");
+        let detail = "the sink could not do this; its log says why. Nothing was changed";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    }
+
+    /// 202: the run is kept, and the worker has not come to it.
+    #[must_use]
+    pub fn not_judged_yet(seq: u64) -> Self {
+        let detail = format!("run {seq} is kept and not judged yet; ask again in a second");
+        Self::new(StatusCode::ACCEPTED, "not_judged_yet", detail)
+    }
+
+    /// 500: the rules could not judge this run; that is no verdict on the gateway.
+    #[must_use]
+    pub fn judging_failed(seq: u64, why: &str) -> Self {
+        let detail = format!("run {seq} is kept but could not be judged: {why}");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "judging_failed", detail)
+    }
+
+    /// The same as 503, for whoever asks whether the sink is well.
+    #[must_use]
+    pub fn unavailable(self) -> Self {
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, reason: "unavailable", ..self }
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self::internal(error)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response =
+            (self.status, Json(Problem { reason: self.reason.to_owned(), detail: self.detail })).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::ACCEPTED) {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}

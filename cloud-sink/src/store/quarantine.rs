@@ -1,0 +1,122 @@
+//! What was refused, with its reason: kept to be looked at, bounded so that nobody can fill the disk.
+//!
+//! Two shelves of [`KEEP`] entries each. What an enrolled gateway signed (a fork, a run about another gateway) is evidence
+//! and is kept whole on its own shelf; anything else may come from anybody, is cut to [`GLIMPSE`] bytes, and cannot push
+//! evidence out. The same bytes refused again count up instead of taking a new place. [`Refusals`] count for ever.
+
+use std::collections::BTreeMap;
+
+use gatepost_evidence::id::{Digest, GatewayId};
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+
+use super::{StoreError, parsed, parsed_optional};
+
+/// Entries kept on each of the two shelves.
+pub const KEEP: i64 = 1000;
+/// Bytes kept of what nobody vouches for.
+pub const GLIMPSE: usize = 4096;
+
+/// How often each reason was given since this sink began.
+pub type Refusals = BTreeMap<String, u64>;
+
+/// Something that is refused.
+#[derive(Debug, Clone)]
+pub struct Refused<'a> {
+    /// The bytes as they came.
+    pub bytes: &'a [u8],
+    /// A stable word for programs.
+    pub reason: &'a str,
+    /// What happened, for people.
+    pub detail: &'a str,
+    /// Who claims to have signed it, if the claim could be read.
+    pub gateway: Option<GatewayId>,
+    /// That gateway is enrolled and its signature holds.
+    pub vouched: bool,
+}
+
+/// An entry of the quarantine, without its content.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Entry {
+    /// SHA-256 of the bytes.
+    pub digest: Digest,
+    /// Why it was refused.
+    pub reason: String,
+    /// In words; untrusted text may be quoted in them.
+    pub detail: String,
+    /// Who claims to have signed it.
+    pub gateway: Option<GatewayId>,
+    /// Whether that gateway's signature holds.
+    pub vouched: bool,
+    /// How long it was.
+    pub bytes: u64,
+    /// When it came first.
+    pub first_at: Timestamp,
+    /// When it came last.
+    pub last_at: Timestamp,
+    /// How often it came.
+    pub times: u64,
+}
+
+/// Keeps what was refused.
+///
+/// # Errors
+/// SQLite's.
+pub fn insert(connection: &Connection, refused: &Refused<'_>, now: Timestamp) -> Result<(), StoreError> {
+    let content = if refused.vouched { refused.bytes } else { &refused.bytes[..refused.bytes.len().min(GLIMPSE)] };
+    let sql = "INSERT INTO quarantine (digest, reason, detail, gateway, vouched, bytes, content, first_at, last_at, times)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, 1)
+               ON CONFLICT (digest, reason) DO UPDATE SET last_at = excluded.last_at, times = times + 1";
+    connection.prepare_cached(sql)?.execute(params![
+        Digest::of(refused.bytes).to_string(),
+        refused.reason,
+        refused.detail,
+        refused.gateway.map(|id| id.to_string()),
+        refused.vouched,
+        i64::try_from(refused.bytes.len()).unwrap_or(i64::MAX),
+        content,
+        now.to_string(),
+    ])?;
+    let sql = "INSERT INTO refusals (reason, times) VALUES (?1, 1) ON CONFLICT (reason) DO UPDATE SET times = times + 1";
+    connection.prepare_cached(sql)?.execute([refused.reason])?;
+    let sql = "DELETE FROM quarantine WHERE id IN (
+                   SELECT id FROM quarantine WHERE vouched = ?1 ORDER BY id DESC LIMIT -1 OFFSET ?2)";
+    connection.prepare_cached(sql)?.execute(params![refused.vouched, KEEP])?;
+    Ok(())
+}
+
+/// What an enrolled gateway signed and was refused all the same, newest first, at most 100.
+///
+/// # Errors
+/// SQLite's.
+pub fn of_gateway(connection: &Connection, gateway: GatewayId) -> Result<Vec<Entry>, StoreError> {
+    let sql = "SELECT digest, reason, detail, gateway, vouched, bytes, first_at, last_at, times FROM quarantine
+               WHERE gateway = ?1 AND vouched ORDER BY id DESC LIMIT 100";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([gateway.to_string()])?;
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        entries.push(Entry {
+            digest: parsed(row, "digest")?,
+            reason: row.get("reason")?,
+            detail: row.get("detail")?,
+            gateway: parsed_optional(row, "gateway")?,
+            vouched: row.get("vouched")?,
+            bytes: row.get::<_, i64>("bytes")?.unsigned_abs(),
+            first_at: parsed(row, "first_at")?,
+            last_at: parsed(row, "last_at")?,
+            times: row.get::<_, i64>("times")?.unsigned_abs(),
+        });
+    }
+    Ok(entries)
+}
+
+/// How often each reason was given, ever.
+///
+/// # Errors
+/// SQLite's.
+pub fn refusals(connection: &Connection) -> Result<Refusals, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT reason, times FROM refusals")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
