@@ -18,6 +18,10 @@ use crate::probe::registry;
 use crate::probe::{Missed, Probe};
 use crate::spool::Head;
 
+/// The most bytes that all observations of a run may have, so that its envelope (base64 and the rest around them) stays
+/// below [`gatepost_evidence::envelope::MAX_ENVELOPE_BYTES`].
+const MAX_OBSERVATION_BYTES: usize = 640 * 1024;
+
 /// What the probes of one execution saw; a [`Run`] once it has its place in the chain.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Execution {
@@ -63,6 +67,7 @@ pub async fn execute(
         }
     }
     records.sort_by(|a, b| order(bundle, a).cmp(&order(bundle, b)));
+    bound(&mut records, MAX_OBSERVATION_BYTES);
     let run = Run {
         gateway: Gateway { id: gateway, name: config.gateway.name.clone(), labels: config.gateway.labels.clone() },
         seq: 0,
@@ -110,6 +115,20 @@ async fn look(probe: &'static Probe, config: Arc<Config>, target: Target) -> Rec
         observed_at,
         duration_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         observation,
+    }
+}
+
+/// Gives up the largest observations until the rest have at most `most` bytes. What is given up is on the record.
+fn bound(records: &mut [Record], most: usize) {
+    let size = |record: &Record| record.observation.as_ref().map_or(0, |observation| observation.to_string().len());
+    let mut sizes: Vec<usize> = records.iter().map(size).collect();
+    while sizes.iter().sum::<usize>() > most {
+        let Some(largest) = (0..sizes.len()).max_by_key(|&index| sizes[index]) else { return };
+        let record = &mut records[largest];
+        record.observation = None;
+        record.status = Status::Error;
+        record.detail = Some(format!("the observation has {} bytes, more than a run can hold", sizes[largest]));
+        sizes[largest] = 0;
     }
 }
 
@@ -175,6 +194,19 @@ mod tests {
         let record = record(probe(Duration::from_secs(5), |_, _| Box::pin(std::future::pending()))).await;
         assert_eq!(record.status, Status::TimedOut);
         assert_eq!(record.detail.as_deref(), Some("the check did not end within 5 s"));
+    }
+
+    #[test]
+    fn what_is_too_large_for_a_run_is_given_up_on_the_record() {
+        let record = |bytes| Record {
+            status: Status::Observed,
+            observation: Some("x".repeat(bytes).into()),
+            ..unknown_check("ingest_auth")
+        };
+        let mut records = [record(100), record(5_000), record(200)];
+        bound(&mut records, 1_000);
+        assert_eq!(records.each_ref().map(|record| record.status), [Status::Observed, Status::Error, Status::Observed]);
+        assert!(records[1].observation.is_none() && records[1].detail.as_ref().unwrap().contains("5002 bytes"));
     }
 
     #[tokio::test]
