@@ -176,6 +176,15 @@ pub struct ChangeRow {
     pub last_good: Option<Seen>,
 }
 
+impl ChangeRow {
+    /// Whether the fact at `pointer` differs between the two sides.
+    #[must_use]
+    pub fn differs(&self, pointer: &str) -> bool {
+        let at = |side: &Option<BTreeMap<String, Value>>| side.as_ref().and_then(|facts| facts.get(pointer)).cloned();
+        at(&self.evidence_before) != at(&self.evidence_after)
+    }
+}
+
 /// A delta in numbers and a line of words.
 #[derive(Debug, Clone, Serialize)]
 pub struct DeltaSummary {

@@ -7,8 +7,8 @@ use crate::view::RunLine;
 
 /// Runs shown.
 const RUNS: usize = 36;
-/// Width of one run's place.
-const PLACE: u64 = 26;
+/// Width of the drawing when it is full; few runs take less.
+const FULL: u64 = 1000;
 /// Height of the tallest bar.
 const TALLEST: u64 = 96;
 /// Room above the bars for their numbers.
@@ -23,6 +23,8 @@ pub struct Chart {
     pub height: u64,
     /// Where the bars stand.
     pub floor: u64,
+    /// Width of a bar.
+    pub bar: u64,
     /// One per run, oldest first.
     pub bars: Vec<Bar>,
 }
@@ -65,12 +67,22 @@ pub fn chart(runs: &[RunLine], baseline: Option<u64>) -> Chart {
     let shown = &runs[..runs.len().min(RUNS)];
     let most = shown.iter().filter_map(|run| run.findings).max().unwrap_or(0).max(4);
     let floor = TOP + TALLEST;
-    let bars = shown.iter().rev().zip(0..).map(|(run, place)| bar(run, place, most, floor, baseline)).collect();
-    Chart { width: (shown.len() as u64 * PLACE).max(8 * PLACE) + 8, height: floor + 34, floor, bars }
+    let place = (FULL / (shown.len() as u64).max(1)).clamp(26, 54);
+    let scale = Scale { place, bar: place * 2 / 3, most, floor };
+    let bars = shown.iter().rev().zip(0..).map(|(run, nth)| bar(run, nth, &scale, baseline)).collect();
+    Chart { width: shown.len() as u64 * place + 16, height: floor + 34, floor, bar: scale.bar, bars }
 }
 
-fn bar(run: &RunLine, place: u64, most: u64, floor: u64, baseline: Option<u64>) -> Bar {
-    let left = place * PLACE + 8;
+struct Scale {
+    place: u64,
+    bar: u64,
+    most: u64,
+    floor: u64,
+}
+
+fn bar(run: &RunLine, nth: u64, scale: &Scale, baseline: Option<u64>) -> Bar {
+    let Scale { place, bar, most, floor } = *scale;
+    let left = nth * place + 8;
     let mut top = floor;
     let mut pieces = Vec::new();
     if let Some(posture) = &run.posture {
@@ -90,5 +102,5 @@ fn bar(run: &RunLine, place: u64, most: u64, floor: u64, baseline: Option<u64>) 
     };
     let baseline = baseline == Some(run.seq);
     let words = format!("Run {}: {stands}{}", run.seq, if baseline { ", the baseline" } else { "" });
-    Bar { seq: run.seq, middle: left + 9, left, label, label_at: top.saturating_sub(5).max(10), pieces, baseline, words }
+    Bar { seq: run.seq, middle: left + bar / 2, left, label, label_at: top.saturating_sub(5).max(10), pieces, baseline, words }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use askama::filters::Safe;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
@@ -36,9 +37,20 @@ pub fn fact_or_none(value: &Option<Value>, _: &dyn askama::Values) -> askama::Re
     Ok(value.as_ref().map_or_else(|| "absent".to_owned(), one_line))
 }
 
+/// Text of a rule pack, escaped, with what stands between backticks as code.
+#[askama::filter_fn]
+pub fn prose(value: &str, _: &dyn askama::Values) -> askama::Result<Safe<String>> {
+    let parts = value.split('`').map(|part| part.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;"));
+    let coded = |(nth, part): (usize, String)| if nth % 2 == 1 { format!("<code>{part}</code>") } else { part };
+    Ok(Safe(parts.enumerate().map(coded).collect()))
+}
+
 fn one_line(value: &Value) -> String {
     let text = match value {
         Value::String(text) => text.clone(),
+        Value::Array(items) if items.iter().all(|item| !item.is_array() && !item.is_object()) => {
+            if items.is_empty() { "none".to_owned() } else { items.iter().map(one_line).collect::<Vec<_>>().join(", ") }
+        }
         other => other.to_string(),
     };
     if text.chars().count() <= 600 { text } else { text.chars().take(600).chain(" ...".chars()).collect() }
