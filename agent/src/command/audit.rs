@@ -24,7 +24,7 @@ pub(super) fn run(mut place: Place, options: &Audit) -> anyhow::Result<Outcome> 
     let progress = std::io::stderr().is_terminal();
     let (_, report) = runtime.block_on(audit(&mut place, bundle, options.stage.into(), |record| {
         if progress {
-            anstream::eprintln!("  {}", line(record));
+            anstream::eprintln!("  {}", report::clean(&line(record)));
         }
     }))?;
     match options.output.format {

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::{Outcome, Place, print, print_json};
 use crate::cli::Format;
+use crate::report;
 
 #[derive(Serialize)]
 struct Status {
@@ -30,7 +31,7 @@ pub(super) fn run(place: &Place, format: Format) -> anyhow::Result<Outcome> {
     let status = status(place)?;
     match format {
         Format::Json => print_json(&status)?,
-        Format::Text => print(&text(&status))?,
+        Format::Text => print(&report::clean_lines(&text(&status)))?,
     }
     Ok(Outcome::Clean)
 }
