@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use gatepost::cli::Cli;
 use gatepost::command;
+use gatepost::report::clean_lines;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -17,7 +18,7 @@ fn main() -> ExitCode {
     match command::run(cli) {
         Ok(outcome) => outcome.into(),
         Err(error) => {
-            anstream::eprintln!("gatepost: {error:#}");
+            anstream::eprintln!("gatepost: {}", clean_lines(&format!("{error:#}")));
             command::Outcome::CannotRun.into()
         }
     }

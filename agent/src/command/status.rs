@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::{Outcome, Place, print, print_json};
 use crate::cli::Format;
+use crate::report;
 
 #[derive(Serialize)]
 struct Status {
@@ -30,7 +31,7 @@ pub(super) fn run(place: &Place, format: Format) -> anyhow::Result<Outcome> {
     let status = status(place)?;
     match format {
         Format::Json => print_json(&status)?,
-        Format::Text => print(&text(&status))?,
+        Format::Text => print(&report::clean_lines(&text(&status)))?,
     }
     Ok(Outcome::Clean)
 }
@@ -47,7 +48,7 @@ fn status(place: &Place) -> anyhow::Result<Status> {
         last_run: place.spool.head()?.map(|head| head.seq),
         pending: counts.pending,
         acknowledged: counts.acknowledged,
-        quarantined: refused.map(|run| Refused { seq: run.seq, reason: run.reason.unwrap_or_default() }).collect(),
+        quarantined: refused.map(|(seq, reason)| Refused { seq, reason }).collect(),
         enrolled: place.spool.enrolment()?.is_some_and(|enrolment| Some(enrolment.url) == sink),
         sink,
         sink_time: place.spool.sink_time()?.map(|time| time.to_string()),

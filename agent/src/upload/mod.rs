@@ -73,7 +73,7 @@ impl From<Failure> for UploadError {
 pub struct Sent {
     /// The sink has them, with a receipt.
     pub acknowledged: u64,
-    /// The sink refused them; they are quarantined.
+    /// The sink refused them, or they could not be read back; they are quarantined.
     pub quarantined: u64,
 }
 
@@ -108,13 +108,23 @@ pub fn drain(spool: &mut Spool, sink: &Sink, gateway: GatewayId) -> Result<Sent,
         .ok_or_else(|| UploadError::NotEnrolled(sink.url.clone()))?;
     let mut sent = Sent::default();
     loop {
-        let batch = spool.pending(BATCH_RUNS, BATCH_BYTES)?;
+        let batch = match spool.pending(BATCH_RUNS, BATCH_BYTES) {
+            // One damaged run must not keep back all that follow.
+            Err(SpoolError::Unreadable { seq, detail, .. }) => {
+                spool.quarantine_unreadable(seq, &detail)?;
+                sent.quarantined += 1;
+                continue;
+            }
+            batch => batch?,
+        };
         if batch.is_empty() {
             return Ok(sent);
         }
         let answers = send(sink, &batch)?;
-        spool.heard_from_sink(answers.time)?;
+        let time = answers.time;
         take(spool, &enrolment, gateway, &batch, answers, &mut sent)?;
+        // Only now: a clock that is not the sink's would cast doubt on every later run's own.
+        spool.heard_from_sink(time)?;
     }
 }
 
@@ -149,7 +159,7 @@ fn take(
                 sent.acknowledged += 1;
             }
             Answer::Rejected { reason, detail } => {
-                spool.quarantine(run.digest, &format!("{reason}: {}", detail.chars().take(300).collect::<String>()))?;
+                spool.quarantine(run.digest, &words(&format!("{reason}: {detail}")))?;
                 sent.quarantined += 1;
             }
         }
@@ -165,6 +175,11 @@ fn check(receipt: &Envelope, key: &PublicKey, gateway: GatewayId, seq: u64, dige
     } else {
         Err(not_believed(format!("it names run {} of gateway {}", receipt.seq, receipt.gateway.short())))
     }
+}
+
+/// What the sink said, short and without control characters: it is printed on terminals and written to logs.
+fn words(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
 }
 
 fn post<T: DeserializeOwned>(
@@ -200,7 +215,7 @@ fn post<T: DeserializeOwned>(
     }
     let problem = serde_json::from_str::<Problem>(&text).map_or_else(
         |_| format!("status {status}"),
-        |problem| format!("{} ({}, status {status})", problem.detail, problem.reason),
+        |problem| words(&format!("{} ({}, status {status})", problem.detail, problem.reason)),
     );
     match status {
         408 | 425 | 429 | 500.. => Err(UploadError::Later { detail: format!("{}: {problem}", sink.url), after }),

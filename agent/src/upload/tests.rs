@@ -6,7 +6,7 @@ use gatepost_evidence::run::SignedRun;
 use jiff::Timestamp;
 
 struct Field {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     spool: Spool,
     sink: SigningKey,
     gateway: SigningKey,
@@ -24,7 +24,13 @@ impl Field {
             };
             spool.append(|_| Ok::<_, String>(signed)).unwrap();
         }
-        Self { _folder: folder, spool, sink: SigningKey::from_seed(&[2; 32]).unwrap(), gateway }
+        Self { folder: folder, spool, sink: SigningKey::from_seed(&[2; 32]).unwrap(), gateway }
+    }
+
+    /// Makes every stored envelope unreadable, as a worn-out card does.
+    fn damage(&self) {
+        let database = rusqlite::Connection::open(self.folder.path().join(crate::spool::FILE)).unwrap();
+        database.execute("UPDATE runs SET envelope = x'00'", []).unwrap();
     }
 
     fn receipt(&self, seq: u64, digest: Digest) -> Envelope {
@@ -55,8 +61,17 @@ fn a_fitting_receipt_acknowledges_and_a_rejection_quarantines() {
     let sent = field.answer(vec![Answer::Accepted { digest, receipt }, rejected]).unwrap();
     assert_eq!(sent, Sent { acknowledged: 1, quarantined: 1 });
     assert_eq!(field.spool.counts().unwrap(), counts(0, 1, 1));
-    let reason = field.spool.quarantined().unwrap()[0].reason.clone().unwrap();
-    assert_eq!(reason, "fork: another run has this place");
+    assert_eq!(field.spool.quarantined().unwrap(), [(2, "fork: another run has this place".to_owned())]);
+}
+
+#[test]
+fn what_the_sink_says_is_short_and_cannot_drive_a_terminal() {
+    let mut field = Field::new();
+    let rejected = |detail: String| Answer::Rejected { reason: format!("\u{1b}[2J{}", "x".repeat(10_000)), detail };
+    field.answer(vec![rejected("\u{7}\nfake line".into()), rejected("\u{9b}31m".into())]).unwrap();
+    for (_, reason) in field.spool.quarantined().unwrap() {
+        assert!(reason.chars().count() <= 300 && !reason.contains(char::is_control), "{reason}");
+    }
 }
 
 #[test]
@@ -78,6 +93,17 @@ fn receipts_for_another_run_or_by_another_key_acknowledge_nothing() {
     assert!(matches!(field.answer(answers), Err(UploadError::NotBelieved(_))));
     assert!(matches!(field.answer(vec![]), Err(UploadError::NotBelieved(_))));
     assert_eq!(field.spool.counts().unwrap(), counts(2, 0, 0));
+}
+
+#[test]
+fn a_run_that_cannot_be_read_back_is_set_aside_and_holds_nothing_back() {
+    let mut field = Field::new();
+    let sink = Sink { url: "https://127.0.0.1:1".into(), ca_file: None };
+    let sink_key = field.sink.public().clone();
+    field.spool.set_enrolment(&Enrolment { url: sink.url.clone(), sink_key }).unwrap();
+    field.damage();
+    let sent = drain(&mut field.spool, &sink, field.gateway.public().id()).unwrap();
+    assert_eq!((sent.quarantined, field.spool.counts().unwrap()), (2, counts(0, 0, 2)));
 }
 
 #[test]
