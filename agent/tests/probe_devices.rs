@@ -1,5 +1,7 @@
 //! The devices' probe against TLS endpoints and registry folders, sound and broken.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 mod common;
 
 use std::sync::Arc;
@@ -7,6 +9,7 @@ use std::sync::Arc;
 use common::{Authority, Manner, Pki, closed_port, config, peer, server_config, short, tls_server};
 use gatepost::config::{Config, Device};
 use gatepost::probe::device_certificate_hygiene::{PROBE, observe};
+use gatepost::probe::wire::Limits;
 use gatepost_evidence::check::device_certificate_hygiene::{Check, DeviceFacts, Observation, SourceKind};
 use gatepost_evidence::check::{Contract, Seen, Unknown};
 use gatepost_evidence::look::FailureKind;
@@ -15,11 +18,14 @@ use gatepost_evidence::run::{Status, Target, TargetKind};
 const ID: &str = "stm32-01";
 
 async fn look(config: &Config, target: Target) -> Observation {
-    observe(Arc::new(config.clone()), &target, short()).await.unwrap()
+    observe(Arc::new(config.clone()), &target, Limits::default()).await.unwrap()
 }
 
 async fn device(config: &Config) -> (Observation, DeviceFacts, Unknown) {
-    let observation = look(config, Target::new(TargetKind::Device, ID)).await;
+    judged(look(config, Target::new(TargetKind::Device, ID)).await)
+}
+
+fn judged(observation: Observation) -> (Observation, DeviceFacts, Unknown) {
     let mut unknown = Unknown::default();
     let seen = Seen { at: "2026-03-01T10:00:00Z".parse().unwrap(), distrust: None };
     let facts = Check::normalise(&observation, &seen, &mut unknown).device.unwrap();
@@ -85,7 +91,9 @@ async fn devices_that_are_down_hang_or_babble_are_unknown_with_their_reason() {
     ] {
         let mut config = with_endpoint(&pki, Some(address));
         config.devices.registry = None;
-        let (observation, facts, unknown) = device(&config).await;
+        let limits = if kind == FailureKind::TimedOut { short() } else { Limits::default() };
+        let target = Target::new(TargetKind::Device, ID);
+        let (observation, facts, unknown) = judged(observe(Arc::new(config), &target, limits).await.unwrap());
         let source = &observation.device.as_ref().unwrap().sources[0];
         assert_eq!(source.chain.failure().unwrap().kind, kind, "{source:?}");
         assert_eq!(facts.certificate, None);

@@ -340,7 +340,8 @@ pub fn run_view(app: &App, connection: &Connection, meta: &RunMeta, records: &[R
 pub fn findings(assessment: &Assessment, pack: &Pack) -> Vec<Finding> {
     let finding = |row: &Row| {
         let control = pack.control(&row.key);
-        let text = |field: fn(&gatepost_rules::pack::Control) -> &String| control.map(field).cloned().unwrap_or_default();
+        let text =
+            |field: fn(&gatepost_rules::pack::Control) -> &String| control.map(field).cloned().unwrap_or_default();
         Finding {
             row: row.clone(),
             domain: text(|control| &control.domain),

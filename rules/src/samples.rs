@@ -69,6 +69,7 @@ pub(crate) fn tls_listener() -> Listener {
     };
     Listener {
         address: "127.0.0.1:8883".into(),
+        bind: None,
         transport: Spoken::Tls,
         source: Source::Configured,
         dial: Look::Seen(Dialled { micros: 40 }),
@@ -82,6 +83,7 @@ pub(crate) fn tls_listener() -> Listener {
 pub(crate) fn plain_listener(address: &str, code: Option<u8>) -> Listener {
     Listener {
         address: address.into(),
+        bind: None,
         transport: Spoken::Plaintext,
         source: Source::WellKnown,
         dial: if code.is_some() { Look::Seen(Dialled { micros: 40 }) } else { failed(FailureKind::Refused) },

@@ -26,6 +26,8 @@ pub struct Candidate {
     pub transport: Transport,
     /// Who named it.
     pub source: Source,
+    /// The address that the broker's configuration binds it to, `*` for every interface.
+    pub bind: Option<String>,
     /// The certificate file that the broker's configuration gives it.
     pub certificate_file: Option<PathBuf>,
     /// The key file that the broker's configuration gives it.
@@ -34,7 +36,7 @@ pub struct Candidate {
 
 impl Candidate {
     fn new(address: impl Into<String>, transport: Transport, source: Source) -> Self {
-        Self { address: address.into(), transport, source, certificate_file: None, key_file: None }
+        Self { address: address.into(), transport, source, bind: None, certificate_file: None, key_file: None }
     }
 }
 
@@ -64,12 +66,16 @@ pub fn candidates(config: &Config) -> Result<Vec<Candidate>, Missed> {
         match found.iter().position(|known| same_address(&known.address, &candidate.address)) {
             Some(index) => {
                 let known = &mut found[index];
+                known.bind = known.bind.take().or(candidate.bind);
                 known.certificate_file = known.certificate_file.take().or(candidate.certificate_file);
                 known.key_file = known.key_file.take().or(candidate.key_file);
             }
-            None if found.len() < MAX_LISTENERS => found.push(candidate),
-            None => {}
+            None => found.push(candidate),
         }
+    }
+    if found.len() > MAX_LISTENERS {
+        let detail = format!("the broker has {} listeners; at most {MAX_LISTENERS} are looked at", found.len());
+        return Err(Missed::error(detail));
     }
     match (found.is_empty(), read) {
         (false, _) => Ok(found),
@@ -195,6 +201,7 @@ fn declared(directives: &[(String, String)], root: &Path) -> Vec<Candidate> {
         && let Some(default) = listeners.first_mut()
     {
         default.port = Some(1883);
+        default.bind = Some("127.0.0.1".into());
     }
     listeners.into_iter().filter_map(Declared::candidate).collect()
 }
@@ -202,18 +209,20 @@ fn declared(directives: &[(String, String)], root: &Path) -> Vec<Candidate> {
 impl Declared {
     fn candidate(self) -> Option<Candidate> {
         let port = self.port.filter(|port| *port != 0 && !self.websockets)?;
-        let host = match (&self.interface, self.bind) {
-            (Some(interface), _) => address_of(interface)?,
-            (None, None) => "127.0.0.1".into(),
-            (None, Some(bind)) => match bind.as_str() {
-                "0.0.0.0" | "::" | "*" => "127.0.0.1".into(),
-                bind if bind.contains(':') => format!("[{bind}]"),
-                bind => bind.to_owned(),
-            },
+        let bind = match &self.interface {
+            Some(interface) => address_of(interface)?,
+            None => self.bind.unwrap_or_else(|| "*".into()),
+        };
+        let bind = if ["0.0.0.0", "::"].contains(&bind.as_str()) { "*".to_owned() } else { bind };
+        let host = match bind.as_str() {
+            "*" => "127.0.0.1".into(),
+            bind if bind.contains(':') => format!("[{bind}]"),
+            bind => bind.to_owned(),
         };
         let tls = self.certificate_file.is_some() || self.key_file.is_some() || self.pre_shared_key;
         let transport = if tls { Transport::Tls } else { Transport::Plaintext };
         Some(Candidate {
+            bind: Some(bind),
             certificate_file: self.certificate_file,
             key_file: self.key_file,
             ..Candidate::new(format!("{host}:{port}"), transport, Source::BrokerConfiguration)
@@ -266,6 +275,12 @@ mod tests {
         assert_eq!(addresses("port 1999\nbind_address 10.0.0.1"), [("10.0.0.1:1999".into(), Transport::Plaintext)]);
         assert_eq!(addresses("allow_anonymous true"), [("127.0.0.1:1883".into(), Transport::Plaintext)]);
         assert_eq!(addresses("listener 1884"), [("127.0.0.1:1884".into(), Transport::Plaintext)]);
+    }
+
+    #[test]
+    fn a_listener_on_every_interface_is_dialled_here_and_known_to_be_open_there() {
+        let binds = |text: &str| read(text).into_iter().map(|found| found.bind.unwrap()).collect::<Vec<_>>();
+        assert_eq!(binds("listener 1883\nlistener 1884 0.0.0.0\nlistener 1885 127.0.0.1"), ["*", "*", "127.0.0.1"]);
     }
 
     #[test]

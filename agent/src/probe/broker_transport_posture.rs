@@ -93,6 +93,7 @@ impl Dialogue<'_> {
         let client = tls && broker::client_configured(self.broker);
         let mut listener = Listener {
             address: self.candidate.address.clone(),
+            bind: self.candidate.bind.clone(),
             transport: self.candidate.transport,
             source: self.candidate.source,
             dial: Look::Seen(Dialled { micros: 0 }),

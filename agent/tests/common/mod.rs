@@ -1,5 +1,6 @@
 //! What the probes' tests look at: a real Mosquitto, TLS servers, and peers that misbehave. Loopback only, ephemeral ports.
 #![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener as StdListener;
@@ -25,15 +26,19 @@ pub fn config(root: &Path) -> Config {
     config
 }
 
-/// Limits for peers that never answer.
+/// Limits for peers that never answer; for all others they are as they are, so that a busy machine changes nothing.
 pub fn short() -> Limits {
     let stage = Duration::from_millis(150);
-    Limits { dial: stage, handshake: stage, answer: stage, ..Limits::default() }
+    Limits { handshake: stage, answer: stage, ..Limits::default() }
 }
 
-/// A port of loopback on which nobody listens.
+/// A port of loopback on which nobody listens, and nobody will: it stays bound until the test ends.
 pub fn closed_port() -> u16 {
-    StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    std::mem::forget(socket);
+    port
 }
 
 /// A certificate authority.
@@ -95,9 +100,9 @@ impl Pki {
         let (server, client) = (pki.authority.server(), pki.authority.client("gateway"));
         pki.write("ca.pem", &pki.authority.pem);
         pki.write("server.pem", &server.pem);
-        pki.write("server.key", &server.key.serialize_pem());
+        pki.write("server.key", server.key.serialize_pem());
         pki.write("client.pem", &client.pem);
-        pki.write("client.key", &client.key.serialize_pem());
+        pki.write("client.key", client.key.serialize_pem());
         pki
     }
 
@@ -132,25 +137,32 @@ pub struct Mosquitto {
 impl Mosquitto {
     /// Starts one listener on loopback, with `lines` about it. Returns once the broker says that it runs.
     pub fn start(folder: &Path, lines: &str) -> Self {
-        let port = closed_port();
+        loop {
+            // Mosquitto takes no port 0, and another process may take the port before it does.
+            let free = StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            match Self::start_on(free, folder, lines) {
+                Err(said) if said.contains("Address already in use") => {}
+                other => return other.unwrap_or_else(|said| panic!("mosquitto did not start: {said}")),
+            }
+        }
+    }
+
+    fn start_on(port: u16, folder: &Path, lines: &str) -> Result<Self, String> {
         let configuration = folder.join(format!("mosquitto-{port}.conf"));
-        std::fs::write(
-            &configuration,
-            format!("user root\nlog_dest stderr\nlog_type all\nlistener {port} 127.0.0.1\n{lines}"),
-        )
-        .unwrap();
+        let text = format!("user root\nlog_dest stderr\nlog_type all\nlistener {port} 127.0.0.1\n{lines}");
+        std::fs::write(&configuration, text).unwrap();
         let mut child = Command::new("mosquitto").arg("-c").arg(&configuration).stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut said = String::new();
         while !said.contains(" running") {
             if log.read_line(&mut said).unwrap() == 0 {
                 let _ = child.wait();
-                panic!("mosquitto did not start: {said}");
+                return Err(said);
             }
         }
         // It must not block on a full pipe.
         std::thread::spawn(move || log.read_to_end(&mut Vec::new()));
-        Self { child, port, configuration }
+        Ok(Self { child, port, configuration })
     }
 
     pub fn address(&self) -> String {
@@ -256,10 +268,11 @@ pub async fn http_edge(config: Option<rustls::ServerConfig>, respond: fn(&str) -
             let (acceptor, log) = (acceptor.clone(), log.clone());
             tokio::spawn(async move {
                 match acceptor {
-                    Some(acceptor) => match acceptor.accept(stream).await {
-                        Ok(stream) => converse(stream, respond, &log).await,
-                        Err(_) => {}
-                    },
+                    Some(acceptor) => {
+                        if let Ok(stream) = acceptor.accept(stream).await {
+                            converse(stream, respond, &log).await;
+                        }
+                    }
                     None => converse(stream, respond, &log).await,
                 }
             });

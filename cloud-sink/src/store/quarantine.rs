@@ -64,7 +64,8 @@ pub struct Entry {
 /// SQLite's.
 pub fn insert(connection: &Connection, refused: &Refused<'_>, now: Timestamp) -> Result<(), StoreError> {
     let content = if refused.vouched { refused.bytes } else { &refused.bytes[..refused.bytes.len().min(GLIMPSE)] };
-    let sql = "INSERT INTO quarantine (digest, reason, detail, gateway, vouched, bytes, content, first_at, last_at, times)
+    let sql =
+        "INSERT INTO quarantine (digest, reason, detail, gateway, vouched, bytes, content, first_at, last_at, times)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, 1)
                ON CONFLICT (digest, reason) DO UPDATE SET last_at = excluded.last_at, times = times + 1";
     connection.prepare_cached(sql)?.execute(params![
@@ -77,7 +78,8 @@ pub fn insert(connection: &Connection, refused: &Refused<'_>, now: Timestamp) ->
         content,
         now.to_string(),
     ])?;
-    let sql = "INSERT INTO refusals (reason, times) VALUES (?1, 1) ON CONFLICT (reason) DO UPDATE SET times = times + 1";
+    let sql =
+        "INSERT INTO refusals (reason, times) VALUES (?1, 1) ON CONFLICT (reason) DO UPDATE SET times = times + 1";
     connection.prepare_cached(sql)?.execute([refused.reason])?;
     let sql = "DELETE FROM quarantine WHERE id IN (
                    SELECT id FROM quarantine WHERE vouched = ?1 ORDER BY id DESC LIMIT -1 OFFSET ?2)";

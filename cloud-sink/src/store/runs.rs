@@ -107,7 +107,8 @@ pub fn insert(
     envelope: &str,
     receipt: &str,
 ) -> Result<(), StoreError> {
-    let sql = "INSERT INTO runs (digest, gateway, seq, prev, stage, bundle, bundle_version, started_at, received_at, link,
+    let sql =
+        "INSERT INTO runs (digest, gateway, seq, prev, stage, bundle, bundle_version, started_at, received_at, link,
                                  envelope, receipt)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
     connection.prepare_cached(sql)?.execute(params![
@@ -219,11 +220,7 @@ fn one(
     Ok(Some(StoredRun { meta: meta(row)?, envelope: row.get("envelope")?, receipt: row.get("receipt")? }))
 }
 
-fn metas(
-    connection: &Connection,
-    sql: &str,
-    parameters: impl rusqlite::Params,
-) -> Result<Vec<RunMeta>, StoreError> {
+fn metas(connection: &Connection, sql: &str, parameters: impl rusqlite::Params) -> Result<Vec<RunMeta>, StoreError> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(parameters)?;
     let mut runs = Vec::new();

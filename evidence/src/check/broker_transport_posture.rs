@@ -31,6 +31,8 @@ pub struct Observation {
 pub struct Listener {
     /// Address and port that were dialled, such as `127.0.0.1:8883`.
     pub address: String,
+    /// The address that the broker's configuration binds it to, `*` for every interface; null when that is not known.
+    pub bind: Option<String>,
     /// What was spoken to it.
     pub transport: Transport,
     /// Why it was tried.
@@ -134,7 +136,7 @@ pub struct Facts {
 pub struct ListenerFacts {
     /// What was spoken to it.
     pub transport: Transport,
-    /// From where it can be reached, by its address.
+    /// From where it can be reached, by the address it is bound to, or else the one that was dialled.
     pub scope: Scope,
     /// Someone listens there.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -185,7 +187,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// The scope of a host part, with or without brackets.
+    /// The scope of a host part, with or without brackets; `*` is every interface.
     #[must_use]
     pub fn of(host: &str) -> Self {
         let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -195,6 +197,7 @@ impl Scope {
             Ok(IpAddr::V6(address)) if address.is_unique_local() || address.is_unicast_link_local() => Self::Lan,
             Ok(_) => Self::Public,
             Err(_) if host == "localhost" => Self::Loopback,
+            Err(_) if host == "*" => Self::Public,
             Err(_) => Self::Name,
         }
     }
@@ -231,7 +234,7 @@ fn listener_facts(listener: &Listener, unknown: &mut Unknown) -> ListenerFacts {
     let host = listener.address.rsplit_once(':').map_or(listener.address.as_str(), |(host, _)| host);
     let mut facts = ListenerFacts {
         transport: listener.transport,
-        scope: Scope::of(host),
+        scope: listener.bind.as_deref().map_or(Scope::of(host), Scope::of),
         open: None,
         anonymous_accepted: None,
         authenticated_accepted: None,
@@ -342,6 +345,7 @@ mod tests {
     fn listener(transport: Transport) -> Listener {
         Listener {
             address: "127.0.0.1:8883".into(),
+            bind: None,
             transport,
             source: Source::Configured,
             dial: Look::Seen(Dialled { micros: 40 }),
@@ -363,6 +367,12 @@ mod tests {
         let (facts, unknown) = facts(Listener { dial: failed(FailureKind::Refused), ..listener(Transport::Plaintext) });
         assert_eq!((facts.open, facts.anonymous_accepted), (Some(false), None));
         assert_eq!(unknown.reason("/listeners/127.0.0.1:8883/anonymous_accepted"), Some("refused: as told"));
+    }
+
+    #[test]
+    fn a_listener_bound_to_every_interface_is_public_though_it_was_dialled_on_loopback() {
+        let (facts, _) = facts(Listener { bind: Some("*".into()), ..listener(Transport::Plaintext) });
+        assert_eq!(facts.scope, Scope::Public);
     }
 
     #[test]
@@ -423,6 +433,7 @@ mod tests {
             ("::", Scope::Public),
             ("8.8.8.8", Scope::Public),
             ("localhost", Scope::Loopback),
+            ("*", Scope::Public),
             ("broker.example", Scope::Name),
         ] {
             assert_eq!(Scope::of(host), scope, "{host}");

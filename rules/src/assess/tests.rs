@@ -158,3 +158,15 @@ fn a_look_that_failed_inside_an_observation_is_unknown_for_what_it_decides() {
         ]
     );
 }
+
+#[test]
+fn a_number_that_json_would_round_keeps_the_assessment_canonical() {
+    let mut huge = service(false);
+    let file = &mut huge.observation.as_mut().unwrap()["service"]["configuration"]["seen"]["pointers"];
+    file["retry_limit"] = json!({"pointer": "/retries", "value": "9223372036854775807"});
+    let assessment = judge(&run(vec![huge]));
+    let row = row(&assessment, "gateway_config_guardrails.retry_unbounded");
+    assert_eq!((row.outcome, &row.evidence["/service/retry_limit"]), (Outcome::Fail, &json!("9223372036854775807")));
+    let bytes = gatepost_evidence::canonical::to_vec(&assessment).unwrap();
+    assert_eq!(assessment.digest(), Digest::of(&bytes));
+}
