@@ -31,7 +31,7 @@ pub(super) fn run(mut place: Place, options: &Enroll) -> anyhow::Result<Outcome>
 
 fn token(path: &Path) -> anyhow::Result<Secret> {
     if path != Path::new("-") {
-        return Ok(files::read_secret(path).map_err(|failure| anyhow::anyhow!("the token: {failure}"))?);
+        return files::read_secret(path).map_err(|failure| anyhow::anyhow!("the token: {failure}"));
     }
     let mut text = String::new();
     std::io::stdin().take(files::MAX_FILE_BYTES).read_to_string(&mut text)?;
