@@ -24,7 +24,7 @@ impl Field {
             };
             spool.append(|_| Ok::<_, String>(signed)).unwrap();
         }
-        Self { folder: folder, spool, sink: SigningKey::from_seed(&[2; 32]).unwrap(), gateway }
+        Self { folder, spool, sink: SigningKey::from_seed(&[2; 32]).unwrap(), gateway }
     }
 
     /// Makes every stored envelope unreadable, as a worn-out card does.
