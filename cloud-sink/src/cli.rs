@@ -18,7 +18,10 @@ use crate::{random, serve};
 
 /// Takes signed self-audits of gateways, keeps them, judges them, and says what changed.
 #[derive(Debug, Parser)]
-#[command(name = "gatepost-sink", version, after_help = "\
+#[command(
+    name = "gatepost-sink",
+    version,
+    after_help = "\
 Exit codes:
   0  done
   1  the request was refused: there is no such gateway or run
@@ -28,7 +31,8 @@ Examples:
   gatepost-sink serve --data /var/lib/gatepost-sink --listen 0.0.0.0:8443 \\
       --tls-cert sink.pem --tls-key sink.key
   gatepost-sink token create --data /var/lib/gatepost-sink --label pump-house
-  gatepost-sink promote --data /var/lib/gatepost-sink --gateway 3f2a91c07d55 --seq 2")]
+  gatepost-sink promote --data /var/lib/gatepost-sink --gateway 3f2a91c07d55 --seq 2"
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -15,10 +15,8 @@ use crate::error::SinkError;
 /// # Errors
 /// When a file cannot be read, holds nothing of its kind, or the two do not belong together.
 pub fn configuration(certificate: &Path, key: &Path) -> Result<RustlsConfig, SinkError> {
-    let content = |path: &Path, why: &dyn std::fmt::Display| SinkError::Content {
-        path: path.to_owned(),
-        why: why.to_string(),
-    };
+    let content =
+        |path: &Path, why: &dyn std::fmt::Display| SinkError::Content { path: path.to_owned(), why: why.to_string() };
     let read = |path: &Path| {
         std::fs::read(path).map_err(|source| SinkError::File { action: "read", path: path.to_owned(), source })
     };

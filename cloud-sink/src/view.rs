@@ -349,7 +349,8 @@ pub fn run_view(app: &App, connection: &Connection, meta: &RunMeta, records: &[R
 pub fn findings(assessment: &Assessment, pack: &Pack) -> Vec<Finding> {
     let finding = |row: &Row| {
         let control = pack.control(&row.key);
-        let text = |field: fn(&gatepost_rules::pack::Control) -> &String| control.map(field).cloned().unwrap_or_default();
+        let text =
+            |field: fn(&gatepost_rules::pack::Control) -> &String| control.map(field).cloned().unwrap_or_default();
         Finding {
             row: row.clone(),
             domain: text(|control| &control.domain),
@@ -410,7 +411,7 @@ pub fn delta_view(gateway: GatewayId, changes: &Changes, pack: &Pack) -> DeltaVi
             }
         });
         let mut rows: Vec<_> = rows.collect();
-        rows.sort_by(|a, b| b.row.severity.cmp(&a.row.severity));
+        rows.sort_by_key(|row| std::cmp::Reverse(row.row.severity));
         rows
     };
     DeltaView {

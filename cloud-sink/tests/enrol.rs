@@ -1,4 +1,5 @@
 //! Enrolment: who gets in, who does not, and why not.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 
@@ -28,7 +29,9 @@ fn a_good_token_enrols_once() {
 fn tokens_that_are_not_good_are_refused() {
     let sink = Sink::start();
     let expired = sink.token_until(Timestamp::now() - jiff::SignedDuration::from_secs(1));
-    for (token, reason) in [(expired.as_str(), "token_expired"), ("gpe_garbage", "unknown_token"), ("", "unknown_token")] {
+    for (token, reason) in
+        [(expired.as_str(), "token_expired"), ("gpe_garbage", "unknown_token"), ("", "unknown_token")]
+    {
         let reply = sink.enrol(&Field::new(1).enrolment_envelope(token));
         assert_eq!((reply.status, reply.reason().as_str()), (403, reason));
         assert!(token.is_empty() || !reply.text().contains(token), "a token is not echoed");

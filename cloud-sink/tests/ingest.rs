@@ -1,4 +1,5 @@
 //! Uploads: what is accepted, what is refused and why, and that accepted means kept.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 
@@ -209,7 +210,8 @@ fn what_was_accepted_is_there_after_the_process_is_gone() {
     sink.open();
     let after = sink.upload(&runs);
     for (before, after) in before.iter().zip(&after) {
-        let (Answer::Accepted { receipt: first, .. }, Answer::Duplicate { receipt: second, .. }) = (before, after) else {
+        let (Answer::Accepted { receipt: first, .. }, Answer::Duplicate { receipt: second, .. }) = (before, after)
+        else {
             panic!("{before:?} {after:?}")
         };
         assert_eq!(first, second);

@@ -9,13 +9,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::app::{App, Shared, now};
+use crate::judge;
 use crate::problem::Refusal;
 use crate::store::baselines::{self, Baseline};
+use crate::store::gateways;
 use crate::store::quarantine::{self, Refusals};
 use crate::store::runs::{self, RunMeta};
-use crate::store::gateways;
 use crate::view::{self, BacklogView, DeltaView, GatewayView, RunLine, RunView};
-use crate::judge;
 
 /// Runs in one answer.
 const PAGE: usize = 100;
@@ -82,10 +82,7 @@ pub async fn runs(
 }
 
 /// One run and what it means.
-pub async fn run(
-    State(app): State<Shared>,
-    Path((id, seq)): Path<(String, String)>,
-) -> Result<Json<RunView>, Refusal> {
+pub async fn run(State(app): State<Shared>, Path((id, seq)): Path<(String, String)>) -> Result<Json<RunView>, Refusal> {
     let seq = number("seq", &seq)?;
     app.read(move |app, connection| {
         let gateway = view::gateway(connection, &id)?;
@@ -135,7 +132,11 @@ struct Promotion {
 }
 
 /// Makes a run the baseline of its gateway.
-pub async fn promote(State(app): State<Shared>, Path(id): Path<String>, body: Bytes) -> Result<Json<Baseline>, Refusal> {
+pub async fn promote(
+    State(app): State<Shared>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<Baseline>, Refusal> {
     let promotion: Promotion = serde_json::from_slice(&body)
         .map_err(|error| Refusal::bad("malformed", format!("the body must be {{\"seq\": N}}: {error}")))?;
     Ok(Json(promote_run(&app, id, promotion.seq).await?))

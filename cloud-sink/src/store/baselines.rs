@@ -65,4 +65,3 @@ pub fn current(connection: &Connection, gateway: GatewayId) -> Result<Option<Bas
         promoted_at: parsed(row, "promoted_at")?,
     }))
 }
-

@@ -85,7 +85,8 @@ pub fn key(connection: &Connection, id: GatewayId) -> Result<Option<PublicKey>, 
 /// SQLite's.
 pub fn find(connection: &Connection, prefix: &str) -> Result<Found, StoreError> {
     // 'g' sorts after every hexadecimal digit.
-    let mut statement = connection.prepare_cached("SELECT * FROM gateways WHERE id >= ?1 AND id < ?1 || 'g' LIMIT 2")?;
+    let mut statement =
+        connection.prepare_cached("SELECT * FROM gateways WHERE id >= ?1 AND id < ?1 || 'g' LIMIT 2")?;
     let mut rows = statement.query([prefix])?;
     let Some(row) = rows.next()? else { return Ok(Found::None) };
     let gateway = gateway(row)?;

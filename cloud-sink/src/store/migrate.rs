@@ -126,7 +126,9 @@ mod tests {
         migrate(&mut connection).unwrap();
         migrate(&mut connection).unwrap();
         let tables: i64 = connection
-            .query_row("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'runs'", [], |row| row.get(0))
+            .query_row("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'runs'", [], |row| {
+                row.get(0)
+            })
             .unwrap();
         assert_eq!(tables, 1);
     }

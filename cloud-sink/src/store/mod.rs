@@ -147,7 +147,8 @@ where
     T::Err: std::fmt::Display,
 {
     let text: Option<String> = row.get(column)?;
-    let parsed = text.map(|text| text.parse().map_err(|error: T::Err| StoreError::Damaged(format!("{column}: {error}"))));
+    let parsed =
+        text.map(|text| text.parse().map_err(|error: T::Err| StoreError::Damaged(format!("{column}: {error}"))));
     parsed.transpose()
 }
 

@@ -64,7 +64,8 @@ pub struct Entry {
 /// SQLite's.
 pub fn insert(connection: &Connection, refused: &Refused<'_>, now: Timestamp) -> Result<(), StoreError> {
     let content = if refused.vouched { refused.bytes } else { &refused.bytes[..refused.bytes.len().min(GLIMPSE)] };
-    let sql = "INSERT INTO quarantine (digest, reason, detail, gateway, vouched, bytes, content, first_at, last_at, times)
+    let sql =
+        "INSERT INTO quarantine (digest, reason, detail, gateway, vouched, bytes, content, first_at, last_at, times)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, 1)
                ON CONFLICT (digest, reason) DO UPDATE SET last_at = excluded.last_at, times = times + 1";
     connection.prepare_cached(sql)?.execute(params![
@@ -77,7 +78,8 @@ pub fn insert(connection: &Connection, refused: &Refused<'_>, now: Timestamp) ->
         content,
         now.to_string(),
     ])?;
-    let sql = "INSERT INTO refusals (reason, times) VALUES (?1, 1) ON CONFLICT (reason) DO UPDATE SET times = times + 1";
+    let sql =
+        "INSERT INTO refusals (reason, times) VALUES (?1, 1) ON CONFLICT (reason) DO UPDATE SET times = times + 1";
     connection.prepare_cached(sql)?.execute([refused.reason])?;
     let sql = "DELETE FROM quarantine WHERE id IN (
                    SELECT id FROM quarantine WHERE vouched = ?1 ORDER BY id DESC LIMIT -1 OFFSET ?2)";
@@ -119,4 +121,39 @@ pub fn refusals(connection: &Connection) -> Result<Refusals, StoreError> {
     let mut statement = connection.prepare_cached("SELECT reason, times FROM refusals")?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    #[test]
+    fn the_shelves_are_bounded_and_garbage_does_not_push_evidence_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("sink.db")).unwrap();
+        let gateway = GatewayId::new(Digest::of(b"gateway"));
+        let filled = store.write(move |connection| {
+            let refuse = |bytes: &[u8], vouched| {
+                let (reason, gateway) = if vouched { ("fork", Some(gateway)) } else { ("malformed", None) };
+                insert(connection, &Refused { bytes, reason, detail: "", gateway, vouched }, Timestamp::UNIX_EPOCH)
+            };
+            refuse(&[b'x'; 2 * GLIMPSE], true)?;
+            refuse(&[b'x'; 2 * GLIMPSE], false)?;
+            (0..KEEP + 50).try_for_each(|n| refuse(format!("garbage {n}").as_bytes(), false))
+        });
+        filled.wait().unwrap();
+        let (kept, longest): (i64, i64) = store
+            .read(|connection| {
+                let sql = "SELECT count(*), max(length(content)) FROM quarantine WHERE NOT vouched";
+                Ok(connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?)
+            })
+            .unwrap();
+        assert_eq!(kept, KEEP);
+        assert!(longest <= GLIMPSE as i64);
+        let evidence = store.read(|connection| of_gateway(connection, gateway)).unwrap();
+        assert_eq!((evidence.len(), evidence[0].bytes), (1, 2 * GLIMPSE as u64));
+        let counted = store.read(refusals).unwrap();
+        assert_eq!((counted["malformed"], counted["fork"]), (KEEP as u64 + 51, 1), "nothing is forgotten in the count");
+    }
 }

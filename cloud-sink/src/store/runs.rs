@@ -72,12 +72,9 @@ pub fn link(connection: &Connection, run: &Run, digest: Digest) -> Result<Link, 
         before: look(seq - 1)?.map(|(digest, _)| digest),
     };
     let link = chain::link(run.seq, digest, run.prev, known);
-    if link == Link::Late {
-        if let Some((_, named)) = look(seq.saturating_add(1))? {
-            if named != Some(digest) {
-                return Ok(Link::Fork);
-            }
-        }
+    let next_names_another = |next: (Digest, Option<Digest>)| next.1 != Some(digest);
+    if link == Link::Late && look(seq.saturating_add(1))?.is_some_and(next_names_another) {
+        return Ok(Link::Fork);
     }
     Ok(link)
 }
@@ -107,7 +104,8 @@ pub fn insert(
     envelope: &str,
     receipt: &str,
 ) -> Result<(), StoreError> {
-    let sql = "INSERT INTO runs (digest, gateway, seq, prev, stage, bundle, bundle_version, started_at, received_at, link,
+    let sql =
+        "INSERT INTO runs (digest, gateway, seq, prev, stage, bundle, bundle_version, started_at, received_at, link,
                                  envelope, receipt)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
     connection.prepare_cached(sql)?.execute(params![
@@ -219,11 +217,7 @@ fn one(
     Ok(Some(StoredRun { meta: meta(row)?, envelope: row.get("envelope")?, receipt: row.get("receipt")? }))
 }
 
-fn metas(
-    connection: &Connection,
-    sql: &str,
-    parameters: impl rusqlite::Params,
-) -> Result<Vec<RunMeta>, StoreError> {
+fn metas(connection: &Connection, sql: &str, parameters: impl rusqlite::Params) -> Result<Vec<RunMeta>, StoreError> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(parameters)?;
     let mut runs = Vec::new();
