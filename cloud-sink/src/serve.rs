@@ -19,7 +19,7 @@ use crate::error::SinkError;
 use crate::{routes, tls, worker};
 
 /// How long requests that are under way may take after the sink was told to stop.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(3);
 /// How long a client may take to send the head of a request.
 const HEAD_TIME: Duration = Duration::from_secs(15);
 
