@@ -111,7 +111,7 @@ impl CertificateFacts {
             ..Self::default()
         };
         let certificate = match X509Certificate::from_der(der) {
-            Ok((rest, certificate)) if rest.is_empty() => certificate,
+            Ok(([], certificate)) => certificate,
             Ok((rest, _)) => return unparsed(format!("{} bytes follow the certificate", rest.len())),
             Err(error) => return unparsed(error.to_string()),
         };
@@ -327,8 +327,8 @@ mod tests {
         let (ca, issuer) = authority();
         let (other, _) = authority_called("another authority");
         let chain = [leaf(&issuer)];
-        assert_eq!(path(&chain, &[ca.clone()], Usage::Server, at("2026-02-01T00:00:00Z")), Ok(()));
-        assert_eq!(path(&chain, &[ca.clone()], Usage::Server, at("2027-02-01T00:00:00Z")), Ok(()));
+        assert_eq!(path(&chain, std::slice::from_ref(&ca), Usage::Server, at("2026-02-01T00:00:00Z")), Ok(()));
+        assert_eq!(path(&chain, std::slice::from_ref(&ca), Usage::Server, at("2027-02-01T00:00:00Z")), Ok(()));
         let wrong = path(&chain, &[other], Usage::Server, at("2026-02-01T00:00:00Z")).unwrap_err();
         assert!(wrong.contains("UnknownIssuer"), "{wrong}");
         assert!(path(&chain, &[], Usage::Server, at("2026-02-01T00:00:00Z")).is_err());

@@ -43,10 +43,8 @@ pub fn link(seq: u64, digest: Digest, prev: Option<Digest>, known: Known) -> Lin
         Some(_) => return Link::Fork,
         None => {}
     }
-    if let Some(before) = known.before {
-        if prev != Some(before) {
-            return Link::Fork;
-        }
+    if known.before.is_some_and(|before| prev != Some(before)) {
+        return Link::Fork;
     }
     match known.head {
         None if seq == 1 => Link::Continues,

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -166,18 +166,23 @@ pub struct Clock {
     pub sink_time: Option<Timestamp>,
 }
 
+/// How far two good clocks may stand apart: verdicts count in days, so minutes do not matter.
+pub const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
+
 impl Clock {
     /// Why verdicts that depend on the date cannot be given for a run that started at `started_at`, if they cannot.
     ///
-    /// The clock is not believed when a time service says that it is not synchronised, or when it stands before the
-    /// last word heard from the sink.
+    /// The clock is not believed when a time service says that it is not synchronised, or when it stands more than
+    /// [`CLOCK_TOLERANCE`] before the last word heard from the sink.
     #[must_use]
     pub fn distrust(&self, started_at: Timestamp) -> Option<&'static str> {
         if self.synchronised == Some(false) {
             return Some("clock: the time service says it is not synchronised");
         }
         match self.sink_time {
-            Some(heard) if started_at < heard => Some("clock: it stands before the last time heard from the sink"),
+            Some(heard) if started_at.saturating_add(CLOCK_TOLERANCE).is_ok_and(|latest| latest < heard) => {
+                Some("clock: it stands before the last time heard from the sink")
+            }
             _ => None,
         }
     }
@@ -339,9 +344,9 @@ pub(crate) mod samples {
         let at: Timestamp = "2026-03-01T10:00:00Z".parse().unwrap();
         let mut clock = run(GatewayId::new(Digest::of(b"")), 1, None).clock;
         assert_eq!(clock.distrust(at), None);
-        clock.sink_time = Some("2026-03-01T10:00:01Z".parse().unwrap());
+        clock.sink_time = Some("2026-03-01T10:05:01Z".parse().unwrap());
         assert!(clock.distrust(at).unwrap().contains("sink"));
-        clock.sink_time = Some(at);
+        clock.sink_time = Some("2026-03-01T10:04:59Z".parse().unwrap());
         assert_eq!(clock.distrust(at), None);
         clock.synchronised = Some(false);
         assert!(clock.distrust(at).unwrap().contains("not synchronised"));

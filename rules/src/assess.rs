@@ -122,6 +122,7 @@ impl Assessment {
     /// SHA-256 of the canonical JSON of this assessment: equal wherever the same run is judged by the same pack.
     #[must_use]
     pub fn digest(&self) -> Digest {
+        // It always has a canonical form: keys are text, and evidence holds no number that would be rounded.
         Digest::of(&gatepost_evidence::canonical::to_vec(self).unwrap_or_default())
     }
 }
@@ -180,3 +181,6 @@ fn row(control: &Control, target: &str, verdict: Verdict) -> Row {
         evidence: verdict.evidence,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,3 +60,35 @@ pub fn backlog(assessment: &Assessment, pack: &Pack) -> Vec<BacklogItem> {
     (1..).zip(&mut items).for_each(|(rank, item)| item.rank = rank);
     items
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::{broker, ingest, judge, plain_listener, run};
+
+    #[test]
+    fn the_worst_comes_first_then_the_most_then_the_key() {
+        let lan = |host: u8| plain_listener(&format!("192.168.4.{host}:1883"), Some(5));
+        let open = plain_listener("10.0.0.9:1883", Some(0));
+        let assessment = judge(&run(vec![ingest(true), broker(vec![lan(1), lan(2), open])]));
+        let items = backlog(&assessment, &Pack::builtin());
+        let told: Vec<_> = items.iter().map(|item| (item.rank, item.key.as_str(), item.subjects.len())).collect();
+        assert_eq!(
+            told,
+            [
+                (1, "broker_transport_posture.anonymous_access_exposed", 1),
+                (2, "broker_transport_posture.plaintext_listener_exposed", 3),
+                (3, "ingest_auth.insecure_transport", 1),
+                (4, "ingest_auth.unauthenticated_ingest_allowed", 1),
+            ]
+        );
+        assert!(items.iter().all(|item| !item.remediation.is_empty() && !item.verify.is_empty()));
+        assert_eq!(items[1].subjects[0], "broker/10.0.0.9:1883");
+        assert_eq!(items[2].domain, "ingest");
+    }
+
+    #[test]
+    fn what_passes_is_not_in_it() {
+        assert_eq!(backlog(&judge(&run(vec![ingest(false)])), &Pack::builtin()), []);
+    }
+}

@@ -278,7 +278,7 @@ impl Pair<'_> {
         let (change, absent) = match (before, after) {
             (Some(before), Some(after)) => (both(before.outcome, after.outcome)?, None),
             (Some(before), None) => self.gone(before)?,
-            (None, after) => self.new(after?)?,
+            (None, after) => self.came(after?)?,
         };
         let reason_of = |row: Option<&Row>| row.and_then(|row| row.reason.clone());
         let reason = reason_of(after).or(absent).or_else(|| reason_of(before));
@@ -310,7 +310,7 @@ impl Pair<'_> {
     }
 
     /// A row that only the later run has, and why there was nothing to see of it before.
-    fn new(&self, after: &Row) -> Option<(Change, Option<String>)> {
+    fn came(&self, after: &Row) -> Option<(Change, Option<String>)> {
         if after.outcome == Outcome::NotApplicable {
             return None;
         }

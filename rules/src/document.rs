@@ -14,22 +14,24 @@ pub(crate) struct Table<'d> {
     pub(crate) line: usize,
 }
 
-/// The text of the document and the mistakes found in it so far.
-pub(crate) struct Reader<'d> {
-    text: &'d str,
+/// The mistakes found in a document so far, and where its lines are.
+pub(crate) struct Reader {
+    /// Where each line begins.
+    lines: Vec<usize>,
     /// The control that is being read, for the mistakes in it.
     pub(crate) control: Option<String>,
     pub(crate) errors: Vec<PackError>,
 }
 
-impl<'d> Reader<'d> {
-    pub(crate) fn new(text: &'d str) -> Self {
-        Self { text, control: None, errors: Vec::new() }
+impl Reader {
+    pub(crate) fn new(text: &str) -> Self {
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(place, _)| place + 1)).collect();
+        Self { lines, control: None, errors: Vec::new() }
     }
 
     /// The line, from 1, of a place in the text.
     pub(crate) fn line(&self, offset: usize) -> usize {
-        self.text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
+        self.lines.partition_point(|start| *start <= offset)
     }
 
     pub(crate) fn mistake(&mut self, line: usize, message: impl Into<String>) {
@@ -37,7 +39,7 @@ impl<'d> Reader<'d> {
     }
 
     /// Names every key of `table` that is not in `known`.
-    pub(crate) fn only(&mut self, table: Table<'d>, known: &[&str]) {
+    pub(crate) fn only(&mut self, table: Table<'_>, known: &[&str]) {
         for key in table.fields.keys().filter(|key| !known.contains(&key.get_ref().as_ref())) {
             let hint = match nearest(key.get_ref(), known) {
                 Some(near) => format!("did you mean `{near}`?"),
@@ -48,7 +50,7 @@ impl<'d> Reader<'d> {
     }
 
     /// The text of `key`, if it is there, and its line.
-    pub(crate) fn optional(&mut self, table: Table<'d>, key: &str) -> Option<(&'d str, usize)> {
+    pub(crate) fn optional<'d>(&mut self, table: Table<'d>, key: &str) -> Option<(&'d str, usize)> {
         let value = table.fields.get(key)?;
         let line = self.line(value.span().start);
         match value.get_ref().as_str().map(str::trim) {
@@ -65,7 +67,7 @@ impl<'d> Reader<'d> {
     }
 
     /// The text of `key`, which must be there, and its line.
-    pub(crate) fn required(&mut self, table: Table<'d>, key: &str) -> Option<(&'d str, usize)> {
+    pub(crate) fn required<'d>(&mut self, table: Table<'d>, key: &str) -> Option<(&'d str, usize)> {
         if !table.fields.contains_key(key) {
             self.mistake(table.line, format!("`{key}` is missing"));
         }
@@ -73,7 +75,7 @@ impl<'d> Reader<'d> {
     }
 
     /// The word of `key`, which must be there and be one of `known`.
-    pub(crate) fn word<T: Copy>(&mut self, table: Table<'d>, key: &str, known: &[(&str, T)]) -> Option<T> {
+    pub(crate) fn word<'d, T: Copy>(&mut self, table: Table<'d>, key: &str, known: &[(&str, T)]) -> Option<T> {
         let (word, line) = self.required(table, key)?;
         let found = known.iter().find(|(name, _)| *name == word);
         if found.is_none() {
@@ -84,7 +86,7 @@ impl<'d> Reader<'d> {
     }
 
     /// The tables of `key`, an array of tables; none when it is not there.
-    pub(crate) fn tables(&mut self, table: Table<'d>, key: &str) -> Vec<Table<'d>> {
+    pub(crate) fn tables<'d>(&mut self, table: Table<'d>, key: &str) -> Vec<Table<'d>> {
         let Some(value) = table.fields.get(key) else { return Vec::new() };
         let Some(items) = value.get_ref().as_array() else {
             let line = self.line(value.span().start);
@@ -95,11 +97,11 @@ impl<'d> Reader<'d> {
     }
 
     /// The table of `key`, if it is there.
-    pub(crate) fn table(&mut self, table: Table<'d>, key: &str) -> Option<Table<'d>> {
+    pub(crate) fn table<'d>(&mut self, table: Table<'d>, key: &str) -> Option<Table<'d>> {
         self.as_table(table.fields.get(key)?, key)
     }
 
-    fn as_table(&mut self, value: &'d Spanned<DeValue<'d>>, key: &str) -> Option<Table<'d>> {
+    fn as_table<'d>(&mut self, value: &'d Spanned<DeValue<'d>>, key: &str) -> Option<Table<'d>> {
         let line = self.line(value.span().start);
         let fields = value.get_ref().as_table();
         if fields.is_none() {
@@ -109,7 +111,7 @@ impl<'d> Reader<'d> {
     }
 
     /// The texts of `value`, a list.
-    pub(crate) fn texts(&mut self, value: &'d Spanned<DeValue<'d>>, key: &str) -> Vec<(&'d str, usize)> {
+    pub(crate) fn texts<'d>(&mut self, value: &'d Spanned<DeValue<'d>>, key: &str) -> Vec<(&'d str, usize)> {
         let line = self.line(value.span().start);
         let texts = value.get_ref().as_array().and_then(|items| {
             let text = |item: &'d Spanned<DeValue<'d>>| Some((item.get_ref().as_str()?, self.line(item.span().start)));

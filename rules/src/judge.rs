@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use gatepost_evidence::canonical;
 use gatepost_evidence::check::Unknown;
 use serde_json::Value;
 
@@ -85,6 +86,16 @@ impl Logic {
     fn evidence(&self, subject: &Subject<'_>) -> BTreeMap<String, Value> {
         let applies = self.applies.iter().flat_map(Expression::references);
         let named = applies.chain(self.fail.references()).chain(&self.show);
-        named.filter_map(|one| Some((one.pointer(subject), one.value(subject)?.clone()))).collect()
+        named.filter_map(|one| Some((one.pointer(subject), exact(one.value(subject)?)))).collect()
+    }
+}
+
+/// A fact as evidence: a whole number that canonical JSON would refuse, because readers may round it, is written as text.
+fn exact(fact: &Value) -> Value {
+    match fact {
+        Value::Number(number) if canonical::to_vec(number).is_err() => Value::String(number.to_string()),
+        Value::Array(items) => items.iter().map(exact).collect(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), exact(value))).collect(),
+        other => other.clone(),
     }
 }

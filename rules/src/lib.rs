@@ -15,4 +15,7 @@ mod load;
 mod mistakes;
 mod names;
 pub mod pack;
+pub mod report;
+#[cfg(test)]
+mod samples;
 mod shape;

@@ -120,7 +120,7 @@ pub(crate) fn load(text: &str) -> Result<Pack, PackErrors> {
 }
 
 struct Loader<'d> {
-    reader: Reader<'d>,
+    reader: Reader,
     shapes: BTreeMap<String, Option<Shape>>,
     keys: BTreeSet<&'d str>,
 }

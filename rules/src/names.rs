@@ -106,9 +106,11 @@ impl<'a> Walk<'a> {
             Expr::Call(call) => self.call(expression, call),
             Expr::Comprehension(comprehension) => self.comprehension(comprehension),
             Expr::List(list) => {
-                list.elements.iter().for_each(|element| {
-                    self.value(element);
-                });
+                for element in &list.elements {
+                    if let Some(Shape::Map(_) | Shape::Object(_)) = self.value(element) {
+                        self.mistake("only texts, numbers and truths can stand in a list");
+                    }
+                }
                 NOTHING
             }
             Expr::Map(map) => {
@@ -193,6 +195,10 @@ impl<'a> Walk<'a> {
             self.value(&call.args[1]);
             let shape = match parent.shape {
                 Some(Shape::List(entry) | Shape::Map(entry)) => Some(&**entry),
+                Some(Shape::Object(_)) => {
+                    self.mistake("the fields of an object are fixed; name the one that is meant");
+                    None
+                }
                 _ => None,
             };
             return Part { shape, place: None };
@@ -364,6 +370,9 @@ mod tests {
 
     #[test]
     fn a_map_is_not_looped_over_and_every_mistake_is_told() {
+        for hidden in ["[facts.listeners].all(l, l == l)", "facts.listeners[facts.listeners['a'].scope]['a' + 'b']"] {
+            assert!(!mistakes("broker_transport_posture", hidden).is_empty(), "{hidden}");
+        }
         let found = mistakes("broker_transport_posture", "facts.listeners.all(l, facts.x && facts.y)");
         assert!(found.iter().any(|mistake| mistake.contains("use for_each")), "{found:?}");
         assert_eq!(found.len(), 3, "{found:?}");

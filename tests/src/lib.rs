@@ -1,1 +1,34 @@
-//! c
+//! The lab: a field set-up on loopback, and the means to run the real programs against it.
+//!
+//! A [`Lab`] is a gateway site in one temporary folder: a real Mosquitto, a gateway service that carries telemetry from
+//! the broker to an ingest edge, that ingest edge, and three devices that present certificates over TLS. It has two
+//! states, *exposed* and *hardened*, switched while everything runs. [`Agent`] and [`Sink`] run the built binaries.
+//!
+//! Guarantees: loopback only; no port is chosen by a person and none can be lost to somebody else (see [`port`]);
+//! nothing waits by sleeping for a guessed time; everything ends with its owner, be it by drop, by panic or because the
+//! test process was killed. Nothing in here may reach beyond loopback or leave files outside the folder.
+//!
+//! Everything blocks; none of it may be called from inside an asynchronous task.
+
+pub mod agent;
+pub mod broker;
+pub mod device;
+pub mod golden;
+pub mod http;
+pub mod ingest;
+pub mod lab;
+pub mod mqtt;
+pub mod peer;
+pub mod pki;
+pub mod port;
+pub mod process;
+pub mod python;
+pub mod service;
+pub mod sink;
+pub mod spool;
+pub mod systemd;
+pub mod tls;
+
+pub use agent::{Agent, Finished};
+pub use lab::{Lab, State};
+pub use sink::{Sink, SinkInfo};

@@ -1,2 +1,48 @@
-//! c
-fn main() {}
+//! `cargo xtask`: the project's chores. No dependencies, so that it builds in a second on a fresh machine.
+
+mod bench;
+mod demo;
+mod machine;
+mod step;
+mod test;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask <command>
+
+  demo [--out DIR] [--serve]   tell the story: audit, harden, rerun, outage; leaves its artefacts in target/demo
+                               --serve keeps the sink's pages up until Ctrl-C
+  test                         everything that has to hold: format, lints, tests, rules, schemas, dependencies
+  bench [--runs N]             measure, as ratios to something measured in the same run
+
+Each installs what it misses from Debian's packages and says what and why.
+Exit codes: 0 it held, 1 it did not, 2 it could not be tried.
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let rest = arguments.get(1..).unwrap_or_default();
+    let result = match arguments.first().map(String::as_str) {
+        Some("demo") => demo::run(rest),
+        Some("test") => test::run(rest),
+        Some("bench") => bench::run(rest),
+        Some("help" | "--help" | "-h") => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Some(other) => Err(step::Failed::CouldNot(format!("there is no command {other:?}\n\n{HELP}"))),
+        None => Err(step::Failed::CouldNot(HELP.to_owned())),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(step::Failed::DidNotHold(what)) => {
+            eprintln!("\nxtask: {what}");
+            ExitCode::from(1)
+        }
+        Err(step::Failed::CouldNot(what)) => {
+            eprintln!("xtask: {what}");
+            ExitCode::from(2)
+        }
+    }
+}

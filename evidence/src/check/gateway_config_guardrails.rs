@@ -308,9 +308,10 @@ fn broker_facts(broker: &Broker, unknown: &mut Unknown) -> BrokerFacts {
         return BrokerFacts::default();
     }
     let last = |key: &str| broker.directives.iter().rev().find(|directive| directive.key == key);
-    let flag = |key: &str| last(key).map(|directive| directive.value == "true");
-    let global_anonymous = flag("allow_anonymous");
-    let listeners = declared_listeners(broker, global_anonymous.unwrap_or(false));
+    let flag = |key: &str| last(key).map(|directive| truth(&directive.value));
+    let per_listener = flag("per_listener_settings").unwrap_or(false);
+    let global_anonymous = flag("allow_anonymous").filter(|_| !per_listener);
+    let listeners = declared_listeners(broker, per_listener, global_anonymous.unwrap_or(false));
     let local_only = listeners.is_empty();
     BrokerFacts {
         anonymous_allowed: Some(if local_only {
@@ -322,12 +323,26 @@ fn broker_facts(broker: &Broker, unknown: &mut Unknown) -> BrokerFacts {
             ["acl_file", "plugin", "auth_plugin", "global_plugin"].iter().any(|key| last(key).is_some()),
         ),
         persistence: Some(flag("persistence").unwrap_or(false)),
-        bridge_insecure: Some(flag("bridge_insecure").unwrap_or(false)),
+        // Each bridge has its own.
+        bridge_insecure: Some(
+            broker.directives.iter().any(|directive| directive.key == "bridge_insecure" && truth(&directive.value)),
+        ),
         listeners,
     }
 }
 
-fn declared_listeners(broker: &Broker, global_anonymous: bool) -> BTreeMap<String, DeclaredListener> {
+/// Mosquitto takes `true` and `1`.
+fn truth(value: &str) -> bool {
+    matches!(value, "true" | "1")
+}
+
+/// With `per_listener_settings`, an `allow_anonymous` belongs to the listener it follows; without, it is global wherever
+/// it stands, and only `listener_allow_anonymous` (2.1) speaks of one listener.
+fn declared_listeners(
+    broker: &Broker,
+    per_listener: bool,
+    global_anonymous: bool,
+) -> BTreeMap<String, DeclaredListener> {
     let mut listeners: BTreeMap<String, DeclaredListener> = BTreeMap::new();
     // Mosquitto keeps a default listener for `port`, `bind_address` and the TLS options before the first `listener`.
     let mut current: Option<String> = None;
@@ -359,9 +374,10 @@ fn declared_listeners(broker: &Broker, global_anonymous: bool) -> BTreeMap<Strin
                     "certfile" => certificates.0 = true,
                     "keyfile" => certificates.1 = true,
                     "psk_hint" => listener.tls = true,
-                    "require_certificate" => listener.client_certificate_required = directive.value == "true",
+                    "require_certificate" => listener.client_certificate_required = truth(&directive.value),
                     "tls_version" => listener.tls_version = Some(directive.value.clone()),
-                    "listener_allow_anonymous" => listener.anonymous_allowed = directive.value == "true",
+                    "listener_allow_anonymous" => listener.anonymous_allowed = truth(&directive.value),
+                    "allow_anonymous" if per_listener => listener.anonymous_allowed = truth(&directive.value),
                     "bind_address" => listener.scope = Scope::of(&directive.value),
                     _ => {}
                 }
@@ -425,10 +441,30 @@ mod tests {
     }
 
     #[test]
+    fn settings_per_listener_stay_with_their_listener() {
+        let facts = broker("per_listener_settings true\nlistener 8883\nlistener 1883 127.0.0.1\nallow_anonymous 1\n");
+        assert!(!facts.listeners["8883"].anonymous_allowed);
+        assert!(facts.listeners["1883@127.0.0.1"].anonymous_allowed);
+        let facts = broker("listener 8883\nlistener 1883 127.0.0.1\nallow_anonymous 1\n");
+        assert!(facts.listeners.values().all(|listener| listener.anonymous_allowed), "without them it is global");
+    }
+
+    #[test]
     fn without_a_listener_mosquitto_is_local_and_open() {
         assert_eq!(broker("persistence true\n").anonymous_allowed, Some(true));
         assert_eq!(broker("allow_anonymous false\n").anonymous_allowed, Some(false));
         assert_eq!(broker("listener 1883\n").anonymous_allowed, Some(false));
+    }
+
+    #[test]
+    fn one_insecure_bridge_among_several_is_one_too_many() {
+        let two = |first, second| {
+            let text = format!("connection a\nbridge_insecure {first}\nconnection b\nbridge_insecure {second}\n");
+            broker(&text).bridge_insecure
+        };
+        assert_eq!(two("true", "false"), Some(true));
+        assert_eq!(two("false", "true"), Some(true));
+        assert_eq!(two("false", "false"), Some(false));
     }
 
     #[test]

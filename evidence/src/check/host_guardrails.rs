@@ -36,7 +36,7 @@ pub struct Observation {
     /// Kernel settings by name with dots, as sysctl(8) writes them.
     pub sysctls: BTreeMap<String, Look<String>>,
     /// A reboot is pending (`/run/reboot-required`).
-    pub reboot_required: bool,
+    pub reboot_required: Look<bool>,
     /// Mounted file systems that hold data.
     pub storage: Look<Vec<FileSystem>>,
 }
@@ -95,6 +95,8 @@ pub struct FileSystem {
     pub kind: String,
     /// Bytes in all.
     pub total: u64,
+    /// Bytes that are free, those reserved for root included.
+    pub free: u64,
     /// Bytes that unprivileged programs may still use.
     pub available: u64,
     /// It is mounted read-only.
@@ -140,7 +142,8 @@ pub struct Facts {
     /// Kernel settings by name with dots replaced by underscores; only those that could be read.
     pub sysctls: SysctlFacts,
     /// A reboot is pending.
-    pub reboot_required: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reboot_required: Option<bool>,
     /// By mount point: file systems that hold data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<BTreeMap<String, StorageFacts>>,
@@ -198,7 +201,7 @@ pub struct StorageFacts {
     pub kind: String,
     /// Mounted read-only.
     pub read_only: bool,
-    /// Whole percent of it that is in use.
+    /// Whole percent in use of what unprivileged programs may use, as df(1) counts.
     pub used_percent: u64,
 }
 
@@ -234,7 +237,7 @@ impl Contract for Check {
             default_pi_account: accounts
                 .map(|accounts| accounts.iter().any(|account| account.name == "pi" && has_shell(&account.shell))),
             sysctls: sysctls(&observation.sysctls, unknown),
-            reboot_required: observation.reboot_required,
+            reboot_required: take(&observation.reboot_required, &["/reboot_required"], unknown).copied(),
             storage: take(&observation.storage, &["/storage"], unknown)
                 .map(|storage| storage.iter().map(storage_facts).collect()),
         }
@@ -265,8 +268,9 @@ fn socket_facts(socket: &Socket, allowed: &[String]) -> (String, SocketFacts) {
 }
 
 fn storage_facts(storage: &FileSystem) -> (String, StorageFacts) {
-    let used = storage.total.saturating_sub(storage.available);
-    let used_percent = u128::from(used) * 100 / u128::from(storage.total.max(1));
+    let used = u128::from(storage.total.saturating_sub(storage.free));
+    let usable = used + u128::from(storage.available);
+    let used_percent = (used * 100).div_ceil(usable.max(1));
     let facts = StorageFacts {
         kind: storage.kind.clone(),
         read_only: storage.read_only,
@@ -402,11 +406,13 @@ mod tests {
 
     #[test]
     fn storage_is_in_percent_and_never_divides_by_zero() {
-        let storage = |total, available| {
-            storage_facts(&FileSystem { mount: "/".into(), kind: "ext4".into(), total, available, read_only: false })
+        let storage = |total, free, available| {
+            let (mount, kind) = ("/".into(), "ext4".into());
+            storage_facts(&FileSystem { mount, kind, total, free, available, read_only: false }).1.used_percent
         };
-        assert_eq!(storage(200, 50).1.used_percent, 75);
-        assert_eq!(storage(0, 0).1.used_percent, 0);
-        assert_eq!(storage(u64::MAX, 0).1.used_percent, 100);
+        assert_eq!(storage(200, 50, 50), 75);
+        assert_eq!(storage(200, 150, 50), 50, "what is reserved for root counts neither way");
+        assert_eq!(storage(0, 0, 0), 0);
+        assert_eq!(storage(u64::MAX, 0, 0), 100);
     }
 }

@@ -3,7 +3,7 @@
 //! The first set: interfaces and default routes, resolvers, the clock's source, and connect times to the ingest edge and
 //! the sink over a bounded number of tries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -78,9 +78,9 @@ pub struct Facts {
     /// By name: interfaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interfaces: Option<BTreeMap<String, InterfaceFacts>>,
-    /// How many default routes there are.
+    /// The interfaces that default routes leave by, each once: IPv4 and IPv6 over one link are one way out.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub default_routes: Option<u64>,
+    pub default_routes: Option<Vec<String>>,
     /// The interface of the default route with the lowest metric.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uplink: Option<String>,
@@ -164,7 +164,10 @@ impl Contract for Check {
         };
         Facts {
             interfaces: observation.interfaces.seen().map(|all| all.iter().map(interface).collect()),
-            default_routes: routes.map(|routes| routes.len() as u64),
+            default_routes: routes.map(|routes| {
+                let interfaces: BTreeSet<_> = routes.iter().map(|route| route.interface.clone()).collect();
+                interfaces.into_iter().collect()
+            }),
             uplink: uplink.map(|route| route.interface.clone()),
             resolvers: observation.resolvers.seen().cloned(),
             clock_synchronised: observation.clock_synchronised.seen().copied(),
@@ -224,7 +227,7 @@ mod tests {
         let empty = || Look::Failed(Failure::new(FailureKind::NotFound, "not there"));
         let observation = Observation {
             interfaces: empty(),
-            default_routes: Look::Seen(vec![route("wwan0", 700), route("eth0", 100)]),
+            default_routes: Look::Seen(vec![route("wwan0", 700), route("eth0", 100), route("eth0", 1024)]),
             resolvers: Look::Seen(vec![]),
             clock_synchronised: Look::Seen(true),
             peers: BTreeMap::new(),
@@ -232,7 +235,8 @@ mod tests {
         let mut unknown = Unknown::default();
         let seen = Seen { at: "2026-03-01T10:00:00Z".parse().unwrap(), distrust: None };
         let facts = Check::normalise(&observation, &seen, &mut unknown);
-        assert_eq!((facts.uplink.as_deref(), facts.default_routes), (Some("eth0"), Some(2)));
+        assert_eq!(facts.uplink.as_deref(), Some("eth0"));
+        assert_eq!(facts.default_routes, Some(vec!["eth0".into(), "wwan0".into()]));
         assert_eq!(unknown.reason("/interfaces"), Some("not found: not there"));
     }
 }

@@ -189,3 +189,15 @@ fn identity_is_what_a_pack_says_and_not_how_it_is_written() {
     assert_eq!(digest(&one), digest(&other));
     assert_ne!(digest(&one), digest(&format!("{HEAD}{}", control(&[("why = 'w'", "why = 'W'")]))));
 }
+
+#[test]
+fn the_example_in_the_documentation_works() {
+    let text = include_str!("../../../docs/rule-authoring.md");
+    let example = text.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let report = test(example).unwrap();
+    assert!(report.ok(), "{report:#?}");
+    assert_eq!(report.vectors.len(), 4);
+    for key in ["key", "title", "severity", "for_each", "applies", "fail", "show", "mappings", "vector", "subject"] {
+        assert!(text.contains(&format!("`{key}`")), "{key} is not explained");
+    }
+}

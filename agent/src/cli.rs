@@ -1,0 +1,210 @@
+//! The command line: what can be asked of the agent, and what its exit codes mean.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use gatepost_evidence::run::Stage;
+use gatepost_rules::pack::Severity;
+
+const EXAMPLES: &str = "\
+Exit codes:
+  0  nothing at or above the threshold; the command did what it was asked
+  1  findings at or above the threshold, a failed check of rules or configuration, or a refusal by the sink
+  2  cannot run: wrong usage, unreadable configuration, no state folder
+
+Examples:
+  gatepost audit                              look at this machine, print the findings
+  gatepost audit --bundle audit-baseline --fail-on high --format json
+  gatepost init > gatepost.toml               write a commented configuration from what is found here
+  gatepost enroll --token-file token          make this gateway known to the sink in the configuration
+  gatepost run                                what the service does: audit on a timer, upload when it can
+  gatepost show 4 --envelope                  the signed evidence of run 4, as it is
+
+Colour follows the terminal and NO_COLOR. GATEPOST_LOG sets the log's level (error, warn, info, debug).";
+
+/// A signed, offline-tolerant self-audit for IoT gateways.
+#[derive(Debug, Parser)]
+#[command(name = "gatepost", version, after_help = EXAMPLES, max_term_width = 110)]
+pub struct Cli {
+    /// Configuration file; /etc/gatepost/gatepost.toml if it exists, else this machine as it is.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Keep identity and spool in this folder instead of the configured one.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Look at the path once, sign and keep what was seen, print the findings.
+    Audit(Audit),
+    /// Audit on a timer and upload when it is possible; what the service does.
+    Run,
+    /// Make this gateway known to the sink, with a one-time token.
+    Enroll(Enroll),
+    /// Hand every waiting run to the sink now.
+    Upload,
+    /// Who this gateway is, what waits for the sink, what the sink refused.
+    Status(Formatted),
+    /// Show a run from the spool, judged again; the latest by default.
+    Show(Show),
+    /// Compare two runs of the spool; the first with the latest by default.
+    Compare(Compare),
+    /// Look around on this machine and print a commented configuration.
+    Init(Init),
+    /// Check a configuration.
+    Config {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Work with rule packs.
+    Rules {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: RulesCommand,
+    },
+}
+
+/// `gatepost audit`
+#[derive(Debug, Args)]
+pub struct Audit {
+    /// Which checks: audit-baseline, hardening-verification, certificate-hygiene, field-self-audit.
+    #[arg(long, value_name = "NAME", default_value = "field-self-audit")]
+    pub bundle: String,
+    /// The part of the engagement this run belongs to.
+    #[arg(long, value_enum, default_value = "audit")]
+    pub stage: StageArg,
+    /// Exit with 1 when a finding is at least this severe.
+    #[arg(long, value_enum, value_name = "SEVERITY", default_value = "low")]
+    pub fail_on: SeverityArg,
+    /// How to print the findings.
+    #[command(flatten)]
+    pub output: Formatted,
+}
+
+/// Output format.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Formatted {
+    /// text for people, json for programs.
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: Format,
+}
+
+/// Output format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// A stage on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StageArg {
+    /// The first look.
+    Audit,
+    /// Hardening, and the reruns that prove it.
+    Sprint,
+    /// Watching for drift.
+    Retainer,
+}
+
+impl From<StageArg> for Stage {
+    fn from(stage: StageArg) -> Self {
+        match stage {
+            StageArg::Audit => Self::Audit,
+            StageArg::Sprint => Self::Sprint,
+            StageArg::Retainer => Self::Retainer,
+        }
+    }
+}
+
+/// A severity on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SeverityArg {
+    /// Worth knowing.
+    Low,
+    /// To be planned.
+    Medium,
+    /// To be fixed before anything else.
+    High,
+    /// To be fixed now.
+    Critical,
+}
+
+impl From<SeverityArg> for Severity {
+    fn from(severity: SeverityArg) -> Self {
+        match severity {
+            SeverityArg::Low => Self::Low,
+            SeverityArg::Medium => Self::Medium,
+            SeverityArg::High => Self::High,
+            SeverityArg::Critical => Self::Critical,
+        }
+    }
+}
+
+/// `gatepost enroll`
+#[derive(Debug, Args)]
+pub struct Enroll {
+    /// The file that holds the one-time token; - for standard input.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: PathBuf,
+}
+
+/// `gatepost show`
+#[derive(Debug, Args)]
+pub struct Show {
+    /// The run's place in the chain.
+    pub seq: Option<u64>,
+    /// Print the signed DSSE envelope as it is.
+    #[arg(long, conflicts_with = "format")]
+    pub envelope: bool,
+    /// How to print the run.
+    #[command(flatten)]
+    pub output: Formatted,
+}
+
+/// `gatepost compare`
+#[derive(Debug, Args)]
+pub struct Compare {
+    /// The earlier run.
+    #[arg(long, value_name = "SEQ")]
+    pub from: Option<u64>,
+    /// The later run.
+    #[arg(long, value_name = "SEQ")]
+    pub to: Option<u64>,
+    /// How to print the delta.
+    #[command(flatten)]
+    pub output: Formatted,
+}
+
+/// `gatepost init`
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Write here instead of standard output; a file that exists is not replaced.
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// `gatepost config`
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Report every mistake, files that are not there included.
+    Check,
+}
+
+/// `gatepost rules`
+#[derive(Debug, Subcommand)]
+pub enum RulesCommand {
+    /// Run every control's own test vectors; the built-in pack's by default.
+    Test {
+        /// A pack in TOML.
+        pack: Option<PathBuf>,
+    },
+}

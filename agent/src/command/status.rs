@@ -1,0 +1,80 @@
+//! `gatepost status`: who this gateway is, and how it stands with the sink.
+
+use serde::Serialize;
+
+use super::{Outcome, Place, print, print_json};
+use crate::cli::Format;
+use crate::report;
+
+#[derive(Serialize)]
+struct Status {
+    gateway: String,
+    name: String,
+    public_key: String,
+    state: String,
+    last_run: Option<u64>,
+    pending: u64,
+    acknowledged: u64,
+    quarantined: Vec<Refused>,
+    sink: Option<String>,
+    enrolled: bool,
+    sink_time: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Refused {
+    seq: u64,
+    reason: String,
+}
+
+pub(super) fn run(place: &Place, format: Format) -> anyhow::Result<Outcome> {
+    let status = status(place)?;
+    match format {
+        Format::Json => print_json(&status)?,
+        Format::Text => print(&report::clean_lines(&text(&status)))?,
+    }
+    Ok(Outcome::Clean)
+}
+
+fn status(place: &Place) -> anyhow::Result<Status> {
+    let counts = place.spool.counts()?;
+    let refused = place.spool.quarantined()?.into_iter();
+    let sink = place.config.sink.as_ref().map(|sink| sink.url.clone());
+    Ok(Status {
+        gateway: place.key.public().id().to_string(),
+        name: place.config.gateway.name.clone(),
+        public_key: place.key.public().to_pem(),
+        state: place.config.state.directory.display().to_string(),
+        last_run: place.spool.head()?.map(|head| head.seq),
+        pending: counts.pending,
+        acknowledged: counts.acknowledged,
+        quarantined: refused.map(|(seq, reason)| Refused { seq, reason }).collect(),
+        enrolled: place.spool.enrolment()?.is_some_and(|enrolment| Some(enrolment.url) == sink),
+        sink,
+        sink_time: place.spool.sink_time()?.map(|time| time.to_string()),
+    })
+}
+
+fn text(status: &Status) -> String {
+    let last = status.last_run.map_or_else(|| "none yet".to_owned(), |seq| seq.to_string());
+    let sink = match (&status.sink, status.enrolled) {
+        (None, _) => "none configured".to_owned(),
+        (Some(url), true) => format!("{url} (enrolled)"),
+        (Some(url), false) => format!("{url} (not enrolled: run `gatepost enroll --token-file FILE`)"),
+    };
+    let mut text = format!(
+        "gateway       {} ({})\nstate         {}\nlast run      {last}\nsink          {sink}\nlast heard    {}\n\
+         waiting       {}\nacknowledged  {}\nquarantined   {}\n",
+        status.name,
+        status.gateway,
+        status.state,
+        status.sink_time.as_deref().unwrap_or("never"),
+        status.pending,
+        status.acknowledged,
+        status.quarantined.len(),
+    );
+    for refused in &status.quarantined {
+        text.push_str(&format!("  run {}: {}\n", refused.seq, refused.reason));
+    }
+    text
+}

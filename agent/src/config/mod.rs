@@ -1,0 +1,157 @@
+//! The agent's configuration: what it is told to look at.
+//!
+//! Every part is optional. Without any configuration the agent audits the machine it stands on. A file is read by
+//! [`read::file`], which reports all mistakes at once; secrets are named by file and never stand in the configuration.
+
+mod mistakes;
+pub mod read;
+mod table;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use mistakes::{Mistake, Mistakes};
+
+/// The agent's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// `[gateway]`: what the gateway is called.
+    pub gateway: Gateway,
+    /// `[state]`: where identity and spool are kept.
+    pub state: State,
+    /// `[broker]`: the local MQTT broker; well-known ports on this machine when it is not named.
+    pub broker: Broker,
+    /// `[ingest]`: the cloud ingest edge.
+    pub ingest: Option<Ingest>,
+    /// `[service]`: the gateway service.
+    pub service: Option<Service>,
+    /// `[devices]`: the devices' certificates.
+    pub devices: Devices,
+    /// `[host]`: the operating system.
+    pub host: Host,
+    /// `[sink]`: where runs are handed to.
+    pub sink: Option<Sink>,
+    /// `[schedule]`: what `gatepost run` does when.
+    pub schedule: Schedule,
+}
+
+/// `[gateway]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gateway {
+    /// Its name, for people; the host name by default.
+    pub name: String,
+    /// Free labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// `[state]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// Where identity and spool are kept.
+    pub directory: PathBuf,
+}
+
+/// `[broker]`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Broker {
+    /// The name devices use for it; the host part of the first listener by default.
+    pub server_name: Option<String>,
+    /// TLS listeners, `host:port`.
+    pub tls: Vec<String>,
+    /// Plaintext listeners, `host:port`; named here so that it is seen when one opens.
+    pub plaintext: Vec<String>,
+    /// Anchors that devices trust for the broker, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// The client certificate chain to connect with, PEM.
+    pub client_certificate: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub client_key: Option<PathBuf>,
+    /// The MQTT user name to connect with.
+    pub username: Option<String>,
+    /// The file that holds its password.
+    pub password_file: Option<PathBuf>,
+    /// The broker's own certificate on disk.
+    pub certificate_file: Option<PathBuf>,
+    /// The broker's own key on disk; only its mode is looked at.
+    pub key_file: Option<PathBuf>,
+    /// The broker's configuration file (mosquitto.conf(5)).
+    pub configuration_file: Option<PathBuf>,
+}
+
+/// `[ingest]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ingest {
+    /// Where events are posted.
+    pub url: String,
+    /// The same without TLS, to see that it is closed. By default `http` on port 80 of the same host.
+    pub plaintext_url: Option<String>,
+    /// Anchors for the edge's certificate; the system's by default.
+    pub ca_file: Option<PathBuf>,
+    /// The file that holds the bearer token.
+    pub token_file: Option<PathBuf>,
+}
+
+/// `[service]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Its configuration file; TOML, JSON by its ending.
+    pub configuration_file: Option<PathBuf>,
+    /// Its metrics in the Prometheus text format.
+    pub metrics_url: Option<String>,
+    /// Its health endpoint.
+    pub health_url: Option<String>,
+    /// By guardrail: JSON pointer into the configuration file.
+    pub pointers: BTreeMap<String, String>,
+    /// By guardrail: name of a metric.
+    pub metrics: BTreeMap<String, String>,
+}
+
+/// `[devices]`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Devices {
+    /// Anchors that device certificates should lead to.
+    pub ca_file: Option<PathBuf>,
+    /// A folder with one certificate file per device, named after it.
+    pub registry: Option<PathBuf>,
+    /// `[[devices.device]]`: the devices that are expected.
+    pub expected: Vec<Device>,
+}
+
+/// `[[devices.device]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Its id, which its certificate should carry.
+    pub id: String,
+    /// Its own TLS server, `host:port`, if it has one.
+    pub endpoint: Option<String>,
+}
+
+/// `[host]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// Ports that are expected to be open beyond loopback, such as `tcp/22`.
+    pub allowed_ports: Vec<String>,
+    /// The root folder that is looked at; `/` but for tests and snapshots.
+    pub root: PathBuf,
+}
+
+/// `[sink]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sink {
+    /// Its URL; `https`, or `http` on loopback.
+    pub url: String,
+    /// Anchors for its certificate; the system's by default.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// `[schedule]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    /// Time between runs.
+    pub every: Duration,
+    /// Up to this much is added to each interval, at random.
+    pub jitter: Duration,
+    /// The bundle that is run.
+    pub bundle: String,
+}

@@ -1,0 +1,433 @@
+//! From a TOML file to a [`Config`], or to everything that is wrong with it.
+
+use std::cell::{Cell, RefCell};
+use std::net::ToSocketAddrs as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use gatepost_evidence::check::broker_transport_posture::Scope;
+use gatepost_evidence::check::gateway_config_guardrails::{METRICS, POINTERS};
+use toml::de::DeTable;
+
+use super::table::{MAX_MISTAKES, Source, Table};
+use super::{
+    Broker, Config, Device, Devices, Gateway, Host, Ingest, Mistake, Mistakes, Schedule, Service, Sink, State,
+};
+use crate::{bundle, files};
+
+/// Where the package puts the configuration.
+pub const SYSTEM_FILE: &str = "/etc/gatepost/gatepost.toml";
+/// Where the package keeps state.
+pub const SYSTEM_STATE: &str = "/var/lib/gatepost";
+
+impl Default for Config {
+    /// What is used where nothing is configured: this machine.
+    fn default() -> Self {
+        Self {
+            gateway: Gateway { name: host_name(), labels: std::collections::BTreeMap::new() },
+            state: State { directory: default_state() },
+            broker: Broker::default(),
+            ingest: None,
+            service: None,
+            devices: Devices::default(),
+            host: Host { allowed_ports: Vec::new(), root: PathBuf::from("/") },
+            sink: None,
+            schedule: Schedule {
+                every: Duration::from_secs(3_600),
+                jitter: Duration::from_secs(300),
+                bundle: "field-self-audit".into(),
+            },
+        }
+    }
+}
+
+fn host_name() -> String {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "gateway".into())
+}
+
+/// The system's folder where this user may write it, else one of the user's own (XDG base directories).
+fn default_state() -> PathBuf {
+    use nix::unistd::{AccessFlags, access};
+    let system = Path::new(SYSTEM_STATE);
+    let writable = |path: &Path| access(path, AccessFlags::W_OK).is_ok();
+    let could_make = || !system.exists() && system.parent().is_some_and(writable);
+    if writable(system) || could_make() {
+        return system.to_owned();
+    }
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    state.or_else(home).map_or_else(|| system.to_owned(), |folder| folder.join("gatepost"))
+}
+
+/// Reads the configuration in `path`.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn file(path: &Path) -> Result<Config, Mistakes> {
+    read(path, false)
+}
+
+/// Reads the configuration in `path` and looks for every file it names.
+///
+/// # Errors
+/// Everything that is wrong with it, files that are not there included.
+pub fn file_thoroughly(path: &Path) -> Result<Config, Mistakes> {
+    read(path, true)
+}
+
+fn read(path: &Path, thoroughly: bool) -> Result<Config, Mistakes> {
+    let unreadable = |why: &dyn std::fmt::Display| Mistakes {
+        path: path.to_owned(),
+        mistakes: vec![Mistake {
+            line: 1,
+            column: 1,
+            key: String::new(),
+            message: format!("cannot be read: {why}; `gatepost init` writes a commented configuration"),
+        }],
+    };
+    let bytes = files::read(path).map_err(|failure| unreadable(&failure.detail))?;
+    let text = String::from_utf8(bytes).map_err(|error| unreadable(&format_args!("it is not text: {error}")))?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    parse(&text, &folder, thoroughly).map_err(|mistakes| Mistakes { path: path.to_owned(), mistakes })
+}
+
+/// Reads a configuration from `text`; relative paths start at `folder`.
+fn parse(text: &str, folder: &Path, thoroughly: bool) -> Result<Config, Vec<Mistake>> {
+    let source = Source {
+        text,
+        folder: folder.to_owned(),
+        mistakes: RefCell::default(),
+        files: RefCell::default(),
+        too_many: Cell::default(),
+    };
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        source.mistake(error.span().unwrap_or(0..0), "", error.message());
+    }
+    let config = config(Table::root(&source, &document));
+    if thoroughly {
+        for (span, key, path) in source.files.take() {
+            if let Err(error) = std::fs::metadata(&path) {
+                source.mistake(span, key, format!("{}: {error}", path.display()));
+            }
+        }
+    }
+    let mut mistakes = source.mistakes.into_inner();
+    if mistakes.is_empty() {
+        return Ok(config);
+    }
+    mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+    mistakes.dedup();
+    if let (true, Some(last)) = (source.too_many.get(), mistakes.last_mut()) {
+        last.message.push_str(&format!("; there are more than these {MAX_MISTAKES} mistakes"));
+    }
+    Err(mistakes)
+}
+
+fn config(mut root: Table<'_>) -> Config {
+    let default = Config::default();
+    let config = Config {
+        gateway: gateway(root.table("gateway"), default.gateway),
+        state: state(root.table("state"), default.state),
+        broker: broker(root.table("broker")),
+        ingest: ingest(root.table("ingest")),
+        service: service(root.table("service")),
+        devices: devices(root.table("devices")),
+        host: host(root.table("host"), default.host),
+        sink: sink(root.table("sink")),
+        schedule: schedule(root.table("schedule"), default.schedule),
+    };
+    root.finish();
+    config
+}
+
+fn gateway(mut table: Table<'_>, default: Gateway) -> Gateway {
+    let gateway = Gateway { name: table.string("name").unwrap_or(default.name), labels: table.texts("labels") };
+    if gateway.name.chars().count() > 100 || gateway.name.chars().any(char::is_control) {
+        table.object("name", "is longer than 100 characters or has control characters in it");
+    }
+    table.finish();
+    gateway
+}
+
+fn state(mut table: Table<'_>, default: State) -> State {
+    // Not a file that must be there: the agent makes it.
+    let directory = table.string("directory").map(PathBuf::from).unwrap_or(default.directory);
+    if !directory.is_absolute() {
+        table.object("directory", "is not an absolute path");
+    }
+    table.finish();
+    State { directory }
+}
+
+fn broker(mut table: Table<'_>) -> Broker {
+    let broker = Broker {
+        server_name: table.string("server_name"),
+        tls: addresses(&mut table, "tls"),
+        plaintext: addresses(&mut table, "plaintext"),
+        ca_file: table.path("ca_file"),
+        client_certificate: table.path("client_certificate"),
+        client_key: table.path("client_key"),
+        username: table.string("username"),
+        password_file: table.path("password_file"),
+        certificate_file: table.path("certificate_file"),
+        key_file: table.path("key_file"),
+        configuration_file: table.path("configuration_file"),
+    };
+    for (one, other, has_one, has_other) in [
+        ("client_certificate", "client_key", broker.client_certificate.is_some(), broker.client_key.is_some()),
+        ("username", "password_file", broker.username.is_some(), broker.password_file.is_some()),
+    ] {
+        match (has_one, has_other) {
+            (true, false) => table.object(one, format!("needs `{other}` beside it")),
+            (false, true) => table.object(other, format!("needs `{one}` beside it")),
+            _ => {}
+        }
+    }
+    table.finish();
+    broker
+}
+
+fn addresses(table: &mut Table<'_>, name: &'static str) -> Vec<String> {
+    let addresses = table.strings(name);
+    for address in &addresses {
+        if !is_address(address) {
+            table.object(name, format!("{address:?} is not host:port, such as \"127.0.0.1:8883\""));
+        }
+    }
+    addresses
+}
+
+fn is_address(address: &str) -> bool {
+    address.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) && !host.contains(char::is_whitespace)
+    })
+}
+
+fn ingest(mut table: Table<'_>) -> Option<Ingest> {
+    let url = web_address(&mut table, "url", &["https", "http"]);
+    let plaintext_url = web_address(&mut table, "plaintext_url", &["http"]);
+    let (ca_file, token_file) = (table.path("ca_file"), table.path("token_file"));
+    if table.present() && !table.has("url") {
+        table.missing("url", "is needed, such as \"https://ingest.example/v1/events\"");
+    }
+    table.finish();
+    Some(Ingest { url: url?, plaintext_url, ca_file, token_file })
+}
+
+fn web_address(table: &mut Table<'_>, name: &'static str, schemes: &[&str]) -> Option<String> {
+    let url = table.string(name)?;
+    let good = url.split_once("://").is_some_and(|(scheme, rest)| {
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        schemes.contains(&scheme)
+            && !authority.is_empty()
+            && !url.contains(char::is_whitespace)
+            && !authority.contains('@')
+    });
+    if good {
+        return Some(url);
+    }
+    let hint = if url.contains('@') { "; name secrets by file, never in a URL" } else { "" };
+    table.object(name, format!("is not a URL that starts with {}://{hint}", schemes.join(":// or ")));
+    None
+}
+
+fn service(mut table: Table<'_>) -> Option<Service> {
+    let service = Service {
+        configuration_file: table.path("configuration_file"),
+        metrics_url: web_address(&mut table, "metrics_url", &["http", "https"]),
+        health_url: web_address(&mut table, "health_url", &["http", "https"]),
+        pointers: table.texts_of("pointers", POINTERS),
+        metrics: table.texts_of("metrics", METRICS),
+    };
+    for (name, pointer) in &service.pointers {
+        if !pointer.starts_with('/') {
+            let message = format!("{name} is {pointer:?}; a JSON pointer starts with /, such as \"/security/auth\"");
+            table.object("pointers", message);
+        }
+    }
+    if !service.pointers.is_empty() && service.configuration_file.is_none() {
+        table.object("pointers", "need `configuration_file` beside them");
+    }
+    if !service.metrics.is_empty() && service.metrics_url.is_none() {
+        table.object("metrics", "need `metrics_url` beside them");
+    }
+    let present = table.present();
+    table.finish();
+    present.then_some(service)
+}
+
+fn devices(mut table: Table<'_>) -> Devices {
+    let mut expected: Vec<Device> = Vec::new();
+    let (ca_file, registry) = (table.path("ca_file"), table.path("registry"));
+    for mut device in table.tables("device") {
+        let id = device.string("id");
+        let endpoint = device.string("endpoint");
+        if endpoint.as_deref().is_some_and(|endpoint| !is_address(endpoint)) {
+            device.object("endpoint", "is not host:port, such as \"192.168.7.21:8443\"");
+        }
+        match id {
+            Some(id) if expected.iter().any(|device| device.id == id) => {
+                device.object("id", format!("{id:?} stands here twice"));
+            }
+            Some(id) => {
+                if endpoint.is_none() && registry.is_none() {
+                    device.object("id", "has neither an `endpoint` nor a `devices.registry` to look in");
+                }
+                expected.push(Device { id, endpoint });
+            }
+            None => device.missing("id", "is needed"),
+        }
+        device.finish();
+    }
+    table.finish();
+    Devices { ca_file, registry, expected }
+}
+
+fn host(mut table: Table<'_>, default: Host) -> Host {
+    let allowed_ports = table.strings("allowed_ports");
+    for port in &allowed_ports {
+        let good = port
+            .split_once('/')
+            .is_some_and(|(protocol, port)| ["tcp", "udp"].contains(&protocol) && port.parse::<u16>().is_ok());
+        if !good {
+            table.object("allowed_ports", format!("{port:?} is not protocol/port, such as \"tcp/22\""));
+        }
+    }
+    let root = table.path("root").unwrap_or(default.root);
+    table.finish();
+    Host { allowed_ports, root }
+}
+
+fn sink(mut table: Table<'_>) -> Option<Sink> {
+    let url = web_address(&mut table, "url", &["https", "http"]).map(|url| url.trim_end_matches('/').to_owned());
+    let ca_file = table.path("ca_file");
+    if table.present() && !table.has("url") {
+        table.missing("url", "is needed, such as \"https://sink.example\"");
+    }
+    if url.as_deref().is_some_and(|url| url.starts_with("http://") && !on_loopback(url)) {
+        table.object("url", "is plaintext; evidence leaves this machine by https only");
+    }
+    table.finish();
+    Some(Sink { url: url?, ca_file })
+}
+
+/// Whether the host of an `http` URL is this machine.
+fn on_loopback(url: &str) -> bool {
+    let authority = url.trim_start_matches("http://").split('/').next().unwrap_or_default();
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    if Scope::of(host) == Scope::Loopback {
+        return true;
+    }
+    (host, 80).to_socket_addrs().is_ok_and(|mut addresses| addresses.all(|address| address.ip().is_loopback()))
+}
+
+fn schedule(mut table: Table<'_>, default: Schedule) -> Schedule {
+    let schedule = Schedule {
+        every: table.duration("every").unwrap_or(default.every),
+        jitter: table.duration("jitter").unwrap_or(default.jitter),
+        bundle: table.string("bundle").unwrap_or(default.bundle),
+    };
+    if schedule.every.is_zero() {
+        table.object("every", "is zero");
+    }
+    if bundle::find(&schedule.bundle).is_none() {
+        let names: Vec<_> = bundle::all().iter().map(|bundle| bundle.name.as_str()).collect();
+        table.object("bundle", format!("{:?} is not a bundle; there are {}", schedule.bundle, names.join(", ")));
+    }
+    table.finish();
+    schedule
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistakes(text: &str) -> Vec<String> {
+        let error = parse(text, Path::new("/etc/gatepost"), false).unwrap_err();
+        error.into_iter().map(|m| format!("{}:{}: {}", m.line, m.key, m.message)).collect()
+    }
+
+    #[test]
+    fn an_empty_file_is_this_machine() {
+        assert_eq!(parse("", Path::new("/"), true), Ok(Config::default()));
+    }
+
+    #[test]
+    fn every_mistake_is_told_with_line_and_key_and_near_misses_are_named() {
+        let found = mistakes(
+            "[gatway]\nname = \"a\"\n[broker]\ntls = \"127.0.0.1:8883\"\nplaintext = [\"127.0.0.1\", 5]\nca_fil = \"x\"\n\
+             client_key = \"k\"\n[ingest]\ntoken_file = \"t\"\n[schedule]\nevery = \"often\"\nbundle = \"audit\"\n",
+        );
+        let expected = [
+            "1:gatway: is not known; did you mean `gateway`?",
+            "4:broker.tls: is string, a list of strings",
+            "5:broker.plaintext: \"127.0.0.1\" is not host:port",
+            "5:broker.plaintext: is integer, a string in quotes is expected",
+            "6:broker.ca_fil: is not known; did you mean `ca_file`?",
+            "7:broker.client_key: needs `client_certificate` beside it",
+            "8:ingest.url: is needed",
+            "11:schedule.every: \"often\" is not a duration",
+            "12:schedule.bundle: \"audit\" is not a bundle; there are audit-baseline",
+        ];
+        assert_eq!(found.len(), expected.len(), "{found:#?}");
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.starts_with(expected), "{found}\n{expected}");
+        }
+    }
+
+    #[test]
+    fn broken_toml_is_a_mistake_with_its_line_and_the_rest_is_still_read() {
+        let found = mistakes("[gateway]\nname = \n[sink]\nurl = \"ftp://x\"\n");
+        assert!(found.iter().any(|m| m.starts_with("2:")), "{found:#?}");
+        assert!(found.iter().any(|m| m.contains("sink.url")), "{found:#?}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_configuration_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.toml");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(file(&path).unwrap_err().to_string().contains("not a regular file"));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::File::create(&path).unwrap().set_len(1 << 30).unwrap();
+        assert!(file(&path).unwrap_err().to_string().contains("has more than"));
+        std::fs::write(&path, b"\xff\xfe").unwrap();
+        assert!(file(&path).unwrap_err().to_string().contains("not text"));
+        let wrong = (0..5000).map(|n| format!("k{n} = \n")).collect::<String>();
+        let told = mistakes(&wrong);
+        assert!(told.len() <= MAX_MISTAKES && told.last().unwrap().contains("there are more"), "{}", told.len());
+    }
+
+    #[test]
+    fn evidence_does_not_leave_the_machine_in_plaintext() {
+        let found = mistakes("[sink]\nurl = \"http://192.0.2.7:8080\"\n");
+        assert!(found[0].contains("https only"), "{found:#?}");
+        for good in ["http://127.0.0.1:8080", "http://[::1]:80", "https://sink.example"] {
+            assert!(parse(&format!("[sink]\nurl = \"{good}\"\n"), Path::new("/"), false).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn secrets_have_no_place_in_a_url() {
+        let found = mistakes("[ingest]\nurl = \"https://user:hunter2@edge/\"\n");
+        assert!(found[0].contains("name secrets by file") && !found[0].contains("hunter2"), "{found:#?}");
+    }
+
+    #[test]
+    fn files_are_relative_to_the_configuration_and_looked_for_on_request() {
+        let text = "[broker]\nca_file = \"ca.pem\"\n";
+        let config = parse(text, Path::new("/etc/gatepost"), false).unwrap();
+        assert_eq!(config.broker.ca_file, Some("/etc/gatepost/ca.pem".into()));
+        let error = parse(text, Path::new("/nowhere"), true).unwrap_err();
+        assert_eq!((error[0].line, error[0].key.as_str()), (2, "broker.ca_file"));
+    }
+
+    #[test]
+    fn guardrails_have_known_names() {
+        let found = mistakes("[service]\nconfiguration_file = \"a\"\n[service.pointers]\nauth_enforce = \"/a\"\n");
+        assert!(found[0].starts_with("4:service.pointers.auth_enforce: is not known; did you mean `auth_enforced`"));
+    }
+}

@@ -1,0 +1,291 @@
+//! Which of the broker's listeners there are to look at, and with what: shared by the checks that look at the live broker.
+//!
+//! Reads configuration and files, dials nothing. A listener is tried once, however many places name it; what each place
+//! knows of it is put together.
+
+use std::path::{Path, PathBuf};
+
+use gatepost_evidence::check::broker_transport_posture::{Source, Transport};
+use gatepost_evidence::look::{Bytes, Failure, FailureKind};
+
+use super::mqtt::Credentials;
+use super::tls::Identity;
+use super::{Missed, mosquitto};
+use crate::config::{Broker, Config};
+use crate::files;
+
+/// The most listeners that are tried.
+const MAX_LISTENERS: usize = 16;
+
+/// A listener to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Where to dial, `host:port`.
+    pub address: String,
+    /// What to speak.
+    pub transport: Transport,
+    /// Who named it.
+    pub source: Source,
+    /// The address that the broker's configuration binds it to, `*` for every interface.
+    pub bind: Option<String>,
+    /// The certificate file that the broker's configuration gives it.
+    pub certificate_file: Option<PathBuf>,
+    /// The key file that the broker's configuration gives it.
+    pub key_file: Option<PathBuf>,
+}
+
+impl Candidate {
+    fn new(address: impl Into<String>, transport: Transport, source: Source) -> Self {
+        Self { address: address.into(), transport, source, bind: None, certificate_file: None, key_file: None }
+    }
+}
+
+/// The listeners to look at: the configured ones (TLS, then plaintext), those of the broker's configuration file in its
+/// order, and with neither the registered ports of MQTT on this machine. Blocking.
+///
+/// # Errors
+/// When there is none, with the reason.
+pub fn candidates(config: &Config) -> Result<Vec<Candidate>, Missed> {
+    let (broker, root) = (&config.broker, &config.host.root);
+    let tls = broker.tls.iter().map(|address| Candidate::new(address, Transport::Tls, Source::Configured));
+    let plaintext =
+        broker.plaintext.iter().map(|address| Candidate::new(address, Transport::Plaintext, Source::Configured));
+    let nothing_configured =
+        broker.tls.is_empty() && broker.plaintext.is_empty() && broker.configuration_file.is_none();
+    let default = nothing_configured.then_some(Path::new(mosquitto::DEFAULT_PATH));
+    // That a file cannot be read is told by gateway_config_guardrails; here it only names no listener.
+    let read = broker.configuration_file.as_deref().or(default).map(|path| directives(root, path));
+    let declared = read.iter().flatten().flat_map(|directives| declared(directives, root));
+    let well_known = [("127.0.0.1:1883", Transport::Plaintext), ("127.0.0.1:8883", Transport::Tls)]
+        .into_iter()
+        .filter(|_| nothing_configured)
+        .map(|(address, transport)| Candidate::new(address, transport, Source::WellKnown));
+
+    let mut found: Vec<Candidate> = Vec::new();
+    for candidate in tls.chain(plaintext).chain(declared).chain(well_known) {
+        match found.iter().position(|known| same_address(&known.address, &candidate.address)) {
+            Some(index) => {
+                let known = &mut found[index];
+                known.bind = known.bind.take().or(candidate.bind);
+                known.certificate_file = known.certificate_file.take().or(candidate.certificate_file);
+                known.key_file = known.key_file.take().or(candidate.key_file);
+            }
+            None => found.push(candidate),
+        }
+    }
+    if found.len() > MAX_LISTENERS {
+        let detail = format!("the broker has {} listeners; at most {MAX_LISTENERS} are looked at", found.len());
+        return Err(Missed::error(detail));
+    }
+    match (found.is_empty(), read) {
+        (false, _) => Ok(found),
+        (true, Some(Err(failure))) => Err(failure.into()),
+        (true, _) => Err(Missed::skipped("the broker's configuration names no listener for MQTT over TCP")),
+    }
+}
+
+/// `localhost` is the loopback address here, so that one listener is not looked at under two names.
+fn same_address(one: &str, other: &str) -> bool {
+    let plain = |address: &str| address.replacen("localhost:", "127.0.0.1:", 1);
+    plain(one) == plain(other)
+}
+
+/// The name devices use for the broker: the configured one, or the host part of the first listener.
+#[must_use]
+pub fn server_name(broker: &Broker, candidates: &[Candidate]) -> String {
+    let host = |candidate: &Candidate| {
+        let host = candidate.address.rsplit_once(':').map_or(candidate.address.as_str(), |(host, _)| host);
+        host.trim_start_matches('[').trim_end_matches(']').to_owned()
+    };
+    broker.server_name.clone().or_else(|| candidates.first().map(host)).unwrap_or_else(|| "localhost".into())
+}
+
+/// What the configured client needs to connect.
+pub struct Client {
+    /// What the server must show.
+    pub anchors: Vec<Bytes>,
+    /// Its certificate and key, if it has them.
+    pub identity: Option<Identity>,
+    /// Its user name and password, if it has them.
+    pub credentials: Option<Credentials>,
+}
+
+/// Whether there is a configured client at all.
+#[must_use]
+pub fn client_configured(broker: &Broker) -> bool {
+    broker.client_certificate.is_some() || broker.username.is_some()
+}
+
+/// Reads what the configured client needs. Blocking.
+///
+/// # Errors
+/// When a file cannot be read, or there are no anchors: without them credentials go nowhere.
+pub fn client(broker: &Broker) -> Result<Client, Failure> {
+    let Some(ca_file) = &broker.ca_file else {
+        let detail = "ca_file of [broker] is not set: without it the broker cannot be authenticated, and credentials are \
+                      not sent to a broker that is not";
+        return Err(Failure::new(FailureKind::Error, detail));
+    };
+    let anchors = files::read_certificates(ca_file)?;
+    let identity = match (&broker.client_certificate, &broker.client_key) {
+        (Some(certificate), Some(key)) => {
+            Some(Identity { chain: files::read_certificates(certificate)?, key: files::read_private_key(key)? })
+        }
+        (None, _) => None,
+        (Some(_), None) => {
+            return Err(Failure::new(FailureKind::NotFound, "client_key of [broker] is not set"));
+        }
+    };
+    let credentials = match &broker.username {
+        Some(username) => {
+            let password = broker.password_file.as_deref().map(files::read_secret).transpose()?;
+            Some(Credentials { username: username.clone(), password })
+        }
+        None => None,
+    };
+    Ok(Client { anchors, identity, credentials })
+}
+
+/// `path` below `root`.
+#[must_use]
+pub fn below(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// The directives of the broker's configuration, key and value, in the order the broker reads them.
+fn directives(root: &Path, path: &Path) -> Result<Vec<(String, String)>, Failure> {
+    let read = mosquitto::read(root, path)?;
+    Ok(read.directives.into_iter().map(|directive| (directive.key, directive.value)).collect())
+}
+
+/// A listener while its directives are read.
+#[derive(Default)]
+struct Declared {
+    port: Option<u16>,
+    bind: Option<String>,
+    interface: Option<String>,
+    websockets: bool,
+    certificate_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+    pre_shared_key: bool,
+}
+
+/// The listeners that `directives` declare (mosquitto.conf(5)). Unix sockets and WebSocket listeners are not MQTT over TCP
+/// and left out.
+fn declared(directives: &[(String, String)], root: &Path) -> Vec<Candidate> {
+    // What stands before the first `listener` is about the default one, which is there only if `port` says so.
+    let mut listeners = vec![Declared::default()];
+    for (key, value) in directives {
+        if key == "listener" {
+            let mut words = value.split_whitespace();
+            listeners.push(Declared {
+                port: words.next().and_then(|port| port.parse().ok()),
+                bind: words.next().map(str::to_owned),
+                ..Declared::default()
+            });
+        }
+        let Some(listener) = listeners.last_mut() else { continue };
+        match key.as_str() {
+            "port" => listener.port = value.parse().ok(),
+            "bind_address" => listener.bind = Some(value.clone()),
+            "bind_interface" => listener.interface = Some(value.clone()),
+            "protocol" => listener.websockets = value == "websockets",
+            "certfile" => listener.certificate_file = Some(below(root, Path::new(value))),
+            "keyfile" => listener.key_file = Some(below(root, Path::new(value))),
+            "psk_hint" => listener.pre_shared_key = true,
+            _ => {}
+        }
+    }
+    // Without any listener Mosquitto 2 opens 1883 on loopback.
+    if listeners.iter().all(|listener| listener.port.is_none())
+        && let Some(default) = listeners.first_mut()
+    {
+        default.port = Some(1883);
+        default.bind = Some("127.0.0.1".into());
+    }
+    listeners.into_iter().filter_map(Declared::candidate).collect()
+}
+
+impl Declared {
+    fn candidate(self) -> Option<Candidate> {
+        let port = self.port.filter(|port| *port != 0 && !self.websockets)?;
+        let bind = match &self.interface {
+            Some(interface) => address_of(interface)?,
+            None => self.bind.unwrap_or_else(|| "*".into()),
+        };
+        let bind = if ["0.0.0.0", "::"].contains(&bind.as_str()) { "*".to_owned() } else { bind };
+        let host = match bind.as_str() {
+            "*" => "127.0.0.1".into(),
+            bind if bind.contains(':') => format!("[{bind}]"),
+            bind => bind.to_owned(),
+        };
+        let tls = self.certificate_file.is_some() || self.key_file.is_some() || self.pre_shared_key;
+        let transport = if tls { Transport::Tls } else { Transport::Plaintext };
+        Some(Candidate {
+            bind: Some(bind),
+            certificate_file: self.certificate_file,
+            key_file: self.key_file,
+            ..Candidate::new(format!("{host}:{port}"), transport, Source::BrokerConfiguration)
+        })
+    }
+}
+
+/// The first IPv4 address of a network interface.
+fn address_of(interface: &str) -> Option<String> {
+    nix::ifaddrs::getifaddrs().ok()?.filter(|entry| entry.interface_name == interface).find_map(|entry| {
+        let address = entry.address?;
+        Some(address.as_sockaddr_in()?.ip().to_string())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Vec<Candidate> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("m.conf"), text).unwrap();
+        declared(&directives(folder.path(), Path::new("/m.conf")).unwrap(), Path::new("/"))
+    }
+
+    fn addresses(text: &str) -> Vec<(String, Transport)> {
+        read(text).into_iter().map(|found| (found.address, found.transport)).collect()
+    }
+
+    #[test]
+    fn listeners_are_read_with_their_addresses_and_their_tls() {
+        let text = "# a comment\nlistener 1884 192.168.1.2\n\nlistener 8883\ncertfile /etc/c.pem\nkeyfile /etc/k.pem\n\
+                    listener 8884 ::1\npsk_hint x\nlistener 9001\nprotocol websockets\nlistener 0 /run/socket\n\
+                    listener 1885\nbind_interface lo";
+        assert_eq!(
+            addresses(text),
+            [
+                ("192.168.1.2:1884".into(), Transport::Plaintext),
+                ("127.0.0.1:8883".into(), Transport::Tls),
+                ("[::1]:8884".into(), Transport::Tls),
+                ("127.0.0.1:1885".into(), Transport::Plaintext),
+            ]
+        );
+        assert_eq!(read(text)[1].certificate_file.as_deref(), Some(Path::new("/etc/c.pem")));
+        assert_eq!(read(text)[1].key_file.as_deref(), Some(Path::new("/etc/k.pem")));
+    }
+
+    #[test]
+    fn the_default_listener_is_there_when_named_or_when_there_is_no_other() {
+        assert_eq!(addresses("port 1999\nbind_address 10.0.0.1"), [("10.0.0.1:1999".into(), Transport::Plaintext)]);
+        assert_eq!(addresses("allow_anonymous true"), [("127.0.0.1:1883".into(), Transport::Plaintext)]);
+        assert_eq!(addresses("listener 1884"), [("127.0.0.1:1884".into(), Transport::Plaintext)]);
+    }
+
+    #[test]
+    fn a_listener_on_every_interface_is_dialled_here_and_known_to_be_open_there() {
+        let binds = |text: &str| read(text).into_iter().map(|found| found.bind.unwrap()).collect::<Vec<_>>();
+        assert_eq!(binds("listener 1883\nlistener 1884 0.0.0.0\nlistener 1885 127.0.0.1"), ["*", "*", "127.0.0.1"]);
+    }
+
+    #[test]
+    fn localhost_and_its_address_are_one() {
+        assert!(same_address("localhost:1883", "127.0.0.1:1883"));
+        assert!(!same_address("localhost:1883", "127.0.0.1:18830"));
+    }
+}

@@ -1,0 +1,212 @@
+//! Looks for `broker_transport_posture`: dials each of the broker's listeners, offers each TLS version on its own, and
+//! connects by MQTT without and with credentials.
+//!
+//! A plaintext listener gets one connection. A TLS listener gets two, one per version; the client without credentials
+//! connects over the newest of them that completed. A third carries the configured client, once the broker's certificate
+//! has verified. Credentials never go over plaintext: there is no configured client for a plaintext listener.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gatepost_evidence::check::Contract as _;
+use gatepost_evidence::check::broker_transport_posture::{
+    Check, Connack, Dialled, Listener, Observation, TlsVersion, Transport, VersionOffer,
+};
+use gatepost_evidence::look::{Failure, FailureKind, Look};
+use gatepost_evidence::run::{Status, Target, TargetKind};
+use rustls_pki_types::ServerName;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::broker::{self, Candidate};
+use super::tls::{self, Unauthenticated};
+use super::wire::{self, Budget, Limits};
+use super::{Missed, Probe, blocking, mqtt, observed};
+use crate::config::Config;
+
+/// The probe.
+pub const PROBE: Probe = Probe {
+    check: Check::CHECK,
+    contract: Check::VERSION,
+    limit: Duration::from_secs(20),
+    touches: "The broker's listeners: one TCP connection to each plaintext listener, two or three to each TLS listener, \
+              on each at most one MQTT CONNECT under a canary client id, and DISCONNECT. Nothing is published or \
+              subscribed to.",
+    needs: "The broker's listeners in [broker], or a readable mosquitto.conf; ca_file and a client certificate or a user \
+            name to try the configured client.",
+    targets: |_| vec![Target::new(TargetKind::Broker, "broker")],
+    look: |config, _| Box::pin(async move { observed(&observe(config, Limits::default()).await?) }),
+};
+
+/// Looks at every listener of the broker.
+///
+/// # Errors
+/// When no listener could be dialled at all.
+pub async fn observe(config: Arc<Config>, limits: Limits) -> Result<Observation, Missed> {
+    let budget = limits.start();
+    let broker = config.broker.clone();
+    let candidates = blocking(move || broker::candidates(&config)).await?;
+    let name = broker::server_name(&broker, &candidates);
+    let room = Arc::new(Semaphore::new(limits.at_once.max(1)));
+    let mut looks = JoinSet::new();
+    for (index, candidate) in candidates.into_iter().enumerate() {
+        let (room, broker, name) = (room.clone(), broker.clone(), name.clone());
+        looks.spawn(async move {
+            // The semaphore is never closed; without a permit the look would only be made sooner.
+            let _permit = room.acquire_owned().await;
+            let dialogue = Dialogue { candidate: &candidate, broker: &broker, name: &name, budget: &budget };
+            (index, dialogue.listener().await)
+        });
+    }
+    let mut listeners = Vec::new();
+    while let Some(look) = looks.join_next().await {
+        listeners.push(look.map_err(|_| Missed::error("a look at a listener stopped unexpectedly"))?);
+    }
+    listeners.sort_by_key(|(index, _)| *index);
+    let listeners: Vec<Listener> = listeners.into_iter().map(|(_, listener)| listener).collect();
+    let failures: Vec<&Failure> = listeners.iter().filter_map(|listener| listener.dial.failure()).collect();
+    if failures.len() == listeners.len() {
+        return Err(unreached(&failures));
+    }
+    Ok(Observation { server_name: name, listeners })
+}
+
+/// Nothing was reached: timed out if all were, unreachable otherwise.
+pub(super) fn unreached(failures: &[&Failure]) -> Missed {
+    let all_timed_out = failures.iter().all(|failure| failure.kind == FailureKind::TimedOut);
+    let status = if all_timed_out { Status::TimedOut } else { Status::Unreachable };
+    let each: Vec<String> = failures.iter().map(ToString::to_string).collect();
+    Missed { status, detail: each.join("; ").chars().take(500).collect() }
+}
+
+/// The look at one listener.
+struct Dialogue<'a> {
+    candidate: &'a Candidate,
+    broker: &'a crate::config::Broker,
+    name: &'a str,
+    budget: &'a Budget,
+}
+
+impl Dialogue<'_> {
+    async fn listener(&self) -> Listener {
+        let tls = self.candidate.transport == Transport::Tls;
+        let client = tls && broker::client_configured(self.broker);
+        let mut listener = Listener {
+            address: self.candidate.address.clone(),
+            bind: self.candidate.bind.clone(),
+            transport: self.candidate.transport,
+            source: self.candidate.source,
+            dial: Look::Seen(Dialled { micros: 0 }),
+            versions: Vec::new(),
+            anonymous: None,
+            authenticated: None,
+        };
+        let wire = match self.dial().await {
+            Ok((wire, micros)) => {
+                listener.dial = Look::Seen(Dialled { micros });
+                wire
+            }
+            Err(failure) => {
+                listener.authenticated = client.then(|| Look::Failed(failure.clone()));
+                listener.dial = Look::Failed(failure);
+                return listener;
+            }
+        };
+        if !tls {
+            listener.anonymous = Some(mqtt::anonymous_plaintext(wire, self.budget).await.into());
+            return listener;
+        }
+        match tls::server_name(self.name) {
+            Ok(name) => self.tls(&mut listener, wire, &name, client).await,
+            Err(failure) => {
+                listener.anonymous = Some(Look::Failed(failure.clone()));
+                listener.authenticated = client.then_some(Look::Failed(failure));
+            }
+        }
+        listener
+    }
+
+    async fn dial(&self) -> Result<(wire::Wire, u64), Failure> {
+        wire::dial(&self.candidate.address, self.budget).await
+    }
+
+    async fn tls(&self, listener: &mut Listener, wire: wire::Wire, name: &ServerName<'static>, client: bool) {
+        let (newer, mut stream) = self.offer(Ok(wire), name, TlsVersion::Tls13).await;
+        let mut anonymous = None;
+        if let Some(stream) = stream.take() {
+            anonymous = Some(mqtt::anonymous_tls(stream, self.budget).await);
+        }
+        let wire = self.dial().await.map(|(wire, _)| wire);
+        let (older, stream) = self.offer(wire, name, TlsVersion::Tls12).await;
+        if let (None, Some(stream)) = (&anonymous, stream) {
+            anonymous = Some(mqtt::anonymous_tls(stream, self.budget).await);
+        }
+        listener.versions = vec![older, newer];
+        let refusal = refusal(&listener.versions);
+        listener.anonymous = Some(match (anonymous, &refusal) {
+            (Some(result), _) => result.into(),
+            (None, Some(failure)) => Look::Failed(failure.clone()),
+            (None, None) => Look::Failed(Failure::new(FailureKind::Error, "no TLS version was offered")),
+        });
+        if client {
+            let spoken = listener.versions.iter().any(|offer| offer.client_certificate_requested);
+            listener.authenticated = Some(match refusal {
+                // The server speaks none of our TLS versions, or nothing at all: a third connection would say no more.
+                Some(failure) if !spoken => Look::Failed(failure),
+                _ => self.authenticated(name).await.into(),
+            });
+        }
+    }
+
+    /// One TLS version, offered alone.
+    async fn offer(
+        &self,
+        wire: Result<wire::Wire, Failure>,
+        name: &ServerName<'static>,
+        version: TlsVersion,
+    ) -> (VersionOffer, Option<Unauthenticated>) {
+        let looked = match wire {
+            Ok(wire) => tls::look(wire, name, Some(version), self.budget).await,
+            Err(failure) => tls::Looked { peer: tls::Peer::default(), handshake: Err(failure) },
+        };
+        let (handshake, stream) = match looked.handshake {
+            Ok((handshake, stream)) => (Look::Seen(handshake), Some(stream)),
+            Err(failure) => (Look::Failed(failure), None),
+        };
+        let offer = VersionOffer {
+            version,
+            client_certificate_requested: looked.peer.certificate_requested,
+            accepted_issuers: looked.peer.accepted_issuers,
+            handshake,
+        };
+        (offer, stream)
+    }
+
+    async fn authenticated(&self, name: &ServerName<'static>) -> Result<Connack, Failure> {
+        let broker = self.broker.clone();
+        let client = blocking(move || Ok(broker::client(&broker)))
+            .await
+            .map_err(|missed| Failure::new(FailureKind::Error, missed))??;
+        let (wire, _) = self.dial().await?;
+        let stream = tls::trusted(wire, name, &client.anchors, client.identity, self.budget).await?;
+        mqtt::authenticated(stream, client.credentials, self.budget).await
+    }
+}
+
+/// Why no handshake completed, if none did. A server that asked for a certificate and then refused did so for lack of
+/// one; an alert or a closed connection before that says only that the version was not taken, which is no word about
+/// clients without credentials.
+fn refusal(versions: &[VersionOffer]) -> Option<Failure> {
+    let failures: Option<Vec<_>> =
+        versions.iter().rev().map(|offer| offer.handshake.failure().map(|failure| (offer, failure))).collect();
+    let failures = failures?;
+    if let Some((_, failure)) = failures.iter().find(|(offer, _)| offer.client_certificate_requested) {
+        return Some((*failure).clone());
+    }
+    let no_word = |failure: &Failure| matches!(failure.kind, FailureKind::TlsAlert | FailureKind::Closed);
+    let (_, failure) = failures.iter().find(|(_, failure)| !no_word(failure)).or(failures.first())?;
+    Some(match no_word(failure) {
+        true => Failure::new(FailureKind::Error, format_args!("no TLS version was accepted: {failure}")),
+        false => (*failure).clone(),
+    })
+}

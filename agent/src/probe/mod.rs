@@ -1,0 +1,111 @@
+//! Probes: each looks at one target for one check and says what it saw, never what that means.
+//!
+//! A probe is safe on a production gateway: bounded in connections and time, canary topics only, nothing written, no
+//! other people's payloads read. It returns the observation of its check's contract, or [`Missed`] when there is none.
+
+pub mod broker;
+pub mod broker_certificate_identity;
+pub mod broker_transport_posture;
+pub mod canary;
+pub mod certificates;
+pub mod device_certificate_hygiene;
+pub mod gateway_config_guardrails;
+pub mod host;
+pub mod host_guardrails;
+pub mod ingest_auth;
+pub mod link_posture;
+pub mod mosquitto;
+pub mod mqtt;
+pub mod registry;
+pub mod tls;
+pub mod wire;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gatepost_evidence::look::{Failure, FailureKind};
+use gatepost_evidence::run::{Status, Target};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::config::Config;
+
+/// A probe as an entry of the [`registry`].
+#[derive(Clone, Copy)]
+pub struct Probe {
+    /// The check it observes for.
+    pub check: &'static str,
+    /// The version of the check's contract it writes.
+    pub contract: u32,
+    /// The most time one target may take; after it the record says `timed_out`.
+    pub limit: Duration,
+    /// What it touches on the gateway and the network, for people.
+    pub touches: &'static str,
+    /// What it needs to see everything (files, privileges), for people.
+    pub needs: &'static str,
+    /// The targets that follow from the configuration. None configured: one target that [`Probe::look`] will miss as
+    /// `skipped`, so that the gap is on the record.
+    pub targets: fn(&Config) -> Vec<Target>,
+    /// Looks at one target.
+    pub look: fn(Arc<Config>, Target) -> Looking,
+}
+
+/// A look that is under way.
+pub type Looking = Pin<Box<dyn Future<Output = Result<Value, Missed>> + Send>>;
+
+/// Why a probe has no observation at all.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{status}: {detail}")]
+pub struct Missed {
+    /// What happened; never `observed`.
+    pub status: Status,
+    /// Why, for people; never a secret.
+    pub detail: String,
+}
+
+impl Missed {
+    /// The check was not made because the configuration does not name what it needs.
+    pub fn skipped(detail: impl Into<String>) -> Self {
+        Self { status: Status::Skipped, detail: detail.into() }
+    }
+
+    /// The probe itself failed.
+    pub fn error(detail: impl std::fmt::Display) -> Self {
+        Self { status: Status::Error, detail: Failure::new(FailureKind::Error, detail).detail }
+    }
+}
+
+impl From<Failure> for Missed {
+    fn from(failure: Failure) -> Self {
+        let status = match failure.kind {
+            FailureKind::Refused | FailureKind::Unreachable | FailureKind::Closed => Status::Unreachable,
+            FailureKind::TimedOut => Status::TimedOut,
+            FailureKind::Denied => Status::Denied,
+            _ => Status::Error,
+        };
+        Self { status, detail: failure.to_string() }
+    }
+}
+
+/// The observation as the value a record holds.
+///
+/// # Errors
+/// When it cannot be serialised, which would be a defect of its contract.
+pub fn observed<T: Serialize>(observation: &T) -> Result<Value, Missed> {
+    serde_json::to_value(observation).map_err(Missed::error)
+}
+
+/// Runs a blocking look off the async threads.
+///
+/// # Errors
+/// What the look returned, or that it panicked.
+pub async fn blocking<T: Send + 'static>(
+    look: impl FnOnce() -> Result<T, Missed> + Send + 'static,
+) -> Result<T, Missed> {
+    match tokio::task::spawn_blocking(look).await {
+        Ok(result) => result,
+        Err(_) => Err(Missed::error("the probe stopped unexpectedly")),
+    }
+}

@@ -1,0 +1,93 @@
+//! A blocking HTTP client for the lab: trusts the lab's CA, answers every status as an answer, and never waits for ever.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+use crate::tls;
+
+/// An HTTP answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// The body, as text.
+    pub body: String,
+}
+
+impl Answer {
+    /// The body as JSON.
+    ///
+    /// # Errors
+    /// When it is not JSON; the body is in the error.
+    pub fn json(&self) -> Result<serde_json::Value> {
+        serde_json::from_str(&self.body).with_context(|| format!("status {}, not JSON: {}", self.status, self.body))
+    }
+}
+
+/// A client with its pool of connections.
+#[derive(Clone)]
+pub struct Client(ureq::Agent);
+
+impl Client {
+    /// A client that trusts the certificates in `ca`.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn new(ca: &Path) -> Result<Self> {
+        let roots = tls::certificates(ca)?;
+        let roots: Vec<_> = roots.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+        let tls = TlsConfig::builder()
+            .unversioned_rustls_crypto_provider(tls::provider())
+            .root_certs(RootCerts::Specific(Arc::new(roots)))
+            .build();
+        let config = ureq::Agent::config_builder()
+            .tls_config(tls)
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(10)))
+            .max_redirects(0)
+            .proxy(None)
+            .build();
+        Ok(Self(config.new_agent()))
+    }
+
+    /// GET, with a bearer token if there is one.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn get(&self, url: &str, token: Option<&str>) -> Result<Answer, ureq::Error> {
+        let mut request = self.0.get(url);
+        if let Some(token) = token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        answer(request.call()?)
+    }
+
+    /// POST of JSON, with a bearer token if there is one.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn post(&self, url: &str, token: Option<&str>, body: &str) -> Result<Answer, ureq::Error> {
+        let mut request = self.0.post(url).header("Content-Type", "application/json");
+        if let Some(token) = token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        answer(request.send(body)?)
+    }
+
+    /// POST of envelopes that are already compressed, as an agent uploads them.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn upload(&self, url: &str, body: &[u8]) -> Result<Answer, ureq::Error> {
+        let request = self.0.post(url).header("Content-Type", "application/x-ndjson");
+        answer(request.header("Content-Encoding", "zstd").send(body)?)
+    }
+}
+
+fn answer(mut response: ureq::http::Response<ureq::Body>) -> Result<Answer, ureq::Error> {
+    Ok(Answer { status: response.status().as_u16(), body: response.body_mut().read_to_string()? })
+}

@@ -1,0 +1,85 @@
+//! What this machine needs and lacks: installed from Debian's packages, each with its reason.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::step::{self, Failed};
+
+/// A program, the package that brings it, and why it is needed.
+pub struct Need {
+    /// A file that is there once the package is installed.
+    pub file: &'static str,
+    /// Debian's package.
+    pub package: &'static str,
+    /// Why.
+    pub why: &'static str,
+}
+
+/// The MQTT broker of the lab.
+pub const MOSQUITTO: Need =
+    Need { file: "/usr/sbin/mosquitto", package: "mosquitto", why: "the lab's real MQTT broker" };
+/// Its command line clients.
+pub const MOSQUITTO_CLIENTS: Need = Need {
+    file: "/usr/bin/mosquitto_pub",
+    package: "mosquitto-clients",
+    why: "clients that nobody here wrote, for the tests of the lab",
+};
+/// openssl(1).
+pub const OPENSSL: Need =
+    Need { file: "/usr/bin/openssl", package: "openssl", why: "a TLS peer that nobody here wrote" };
+/// Python with venv.
+pub const PYTHON: Need =
+    Need { file: "/usr/bin/python3", package: "python3", why: "the second verifier, on securesystemslib" };
+
+/// Installs what is missing.
+pub fn provide(needs: &[&Need]) -> Result<(), Failed> {
+    let missing: Vec<_> = needs.iter().filter(|need| !Path::new(need.file).exists()).collect();
+    for need in &missing {
+        println!("==> {} is missing: {}", need.package, need.why);
+    }
+    install(&missing.iter().map(|need| need.package).collect::<Vec<_>>())
+}
+
+/// Makes sure that `python3 -m venv` works.
+pub fn provide_venv() -> Result<(), Failed> {
+    provide(&[&PYTHON])?;
+    let works =
+        |module| Command::new("python3").args(["-c", module]).output().is_ok_and(|output| output.status.success());
+    if works("import venv, ensurepip") {
+        return Ok(());
+    }
+    println!("==> python3-venv is missing: an environment of its own for the second verifier");
+    install(&["python3-venv"])
+}
+
+fn install(packages: &[&str]) -> Result<(), Failed> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if !Path::new("/usr/bin/apt-get").exists() {
+        let list = packages.join(", ");
+        return Err(Failed::CouldNot(format!("this is not a Debian-like system; install by hand: {list}")));
+    }
+    let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.starts_with(b"0\n"));
+    let prefix: &[&str] = if root { &[] } else { &["sudo"] };
+    let apt = |arguments: &[&str]| {
+        let words: Vec<&str> = prefix
+            .iter()
+            .chain(&["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"])
+            .chain(arguments)
+            .copied()
+            .collect();
+        step::program(words[0], &words[1..])
+    };
+    // The list of packages may be old or empty on a fresh machine.
+    step::run("apt-get update", apt(&["update"])).map_err(could_not)?;
+    let mut arguments = vec!["install", "-y", "--no-install-recommends"];
+    arguments.extend(packages);
+    step::run(&format!("apt-get install {}", packages.join(" ")), apt(&arguments)).map_err(could_not)
+}
+
+fn could_not(failed: Failed) -> Failed {
+    match failed {
+        Failed::DidNotHold(what) | Failed::CouldNot(what) => Failed::CouldNot(what),
+    }
+}

@@ -1,0 +1,48 @@
+//! `cargo xtask test`: everything that has to hold, cheapest first.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::machine::{self, MOSQUITTO, MOSQUITTO_CLIENTS, OPENSSL};
+use crate::step::{self, Failed, cargo};
+
+pub fn run(arguments: &[String]) -> Result<(), Failed> {
+    if let Some(other) = arguments.first() {
+        return Err(Failed::CouldNot(format!("test takes no {other:?}")));
+    }
+    machine::provide(&[&MOSQUITTO, &MOSQUITTO_CLIENTS, &OPENSSL])?;
+    machine::provide_venv()?;
+    step::run("format", cargo(["fmt", "--all", "--check"]))?;
+    step::run("lints", cargo(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    step::run("build", cargo(["build", "--quiet", "--workspace"]))?;
+    // Schema drift and golden vectors are tests of the evidence crate and of `tests`.
+    step::run("tests", cargo(["test", "--workspace"]))?;
+    step::run("rule vectors", step::program(step::binaries().join("gatepost"), ["rules", "test"]))?;
+    dependencies()?;
+    println!("\neverything holds");
+    Ok(())
+}
+
+/// Licences, bans and sources need no network once the crates are fetched; advisories need a database that is not fetched.
+fn dependencies() -> Result<(), Failed> {
+    let tools = step::binaries().with_file_name("tools");
+    let own = tools.join("bin/cargo-deny");
+    let runs =
+        |program: &Path| Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
+    let deny = if runs(Path::new("cargo-deny")) { PathBuf::from("cargo-deny") } else { own };
+    if !runs(&deny) {
+        println!("==> cargo-deny is missing: it reads the dependencies' licences (built once, some minutes)");
+        let mut install = cargo(["install", "--quiet", "--locked", "cargo-deny", "--root"]);
+        install.arg(&tools);
+        step::run("cargo install cargo-deny", install)?;
+    }
+    step::run("fetch the crates of every platform", cargo(["fetch", "--quiet", "--locked"]))?;
+    let check = |what: &[&str]| step::program(&deny, ["--offline", "--log-level", "error", "check"].iter().chain(what));
+    step::run("licences, bans, sources", check(&["licenses", "bans", "sources"]))?;
+    let databases = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo/advisory-dbs"));
+    if databases.is_some_and(|folder| folder.exists()) {
+        return step::run("advisories", check(&["advisories"]));
+    }
+    println!("==> advisories: SKIPPED, there is no advisory database on this machine and none is fetched");
+    Ok(())
+}
