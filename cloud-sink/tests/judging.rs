@@ -1,4 +1,5 @@
 //! What runs mean, what changed, and since when; and that no gateway's text becomes markup.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 
