@@ -47,7 +47,7 @@ fn status(place: &Place) -> anyhow::Result<Status> {
         last_run: place.spool.head()?.map(|head| head.seq),
         pending: counts.pending,
         acknowledged: counts.acknowledged,
-        quarantined: refused.map(|run| Refused { seq: run.seq, reason: run.reason.unwrap_or_default() }).collect(),
+        quarantined: refused.map(|run| Refused { seq: run.seq, reason: run.reason }).collect(),
         enrolled: place.spool.enrolment()?.is_some_and(|enrolment| Some(enrolment.url) == sink),
         sink,
         sink_time: place.spool.sink_time()?.map(|time| time.to_string()),

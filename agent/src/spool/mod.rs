@@ -6,16 +6,21 @@
 
 mod migrate;
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gatepost_evidence::envelope::{Envelope, MAX_ENVELOPE_BYTES};
+use gatepost_evidence::envelope::Envelope;
 use gatepost_evidence::id::Digest;
 use gatepost_evidence::key::PublicKey;
 use gatepost_evidence::run::SignedRun;
 use gatepost_evidence::verify::VerifiedRun;
+use gatepost_evidence::wire::MAX_BATCH_BYTES;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
+
+/// The most bytes of one envelope that are read back: what goes into an upload.
+const MAX_READ: usize = MAX_BATCH_BYTES / 2;
 
 /// The spool's file in the state folder.
 pub const FILE: &str = "spool.db";
@@ -117,6 +122,15 @@ pub struct Spooled {
     pub stored_at: String,
     /// The envelope, as it was signed.
     pub envelope: String,
+}
+
+/// A run that is quarantined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Its place in the chain.
+    pub seq: u64,
+    /// Why: a stable word, a colon, and words for people.
+    pub reason: String,
 }
 
 /// How many runs are in which state.
@@ -233,12 +247,18 @@ impl Spool {
         self.select("ORDER BY seq DESC LIMIT ?1", params![count])
     }
 
-    /// The runs the sink refused, oldest first.
+    /// The runs that are quarantined, oldest first. Their envelopes are not read: they may be what is wrong with them.
     ///
     /// # Errors
-    /// When the database or a run cannot be read.
-    pub fn quarantined(&self) -> Result<Vec<Spooled>, SpoolError> {
-        self.select("WHERE state = 'quarantined' ORDER BY seq", params![])
+    /// When the database cannot be read.
+    pub fn quarantined(&self) -> Result<Vec<Refused>, SpoolError> {
+        let at = self.at();
+        let sql = "SELECT seq, reason FROM runs WHERE state = 'quarantined' ORDER BY seq";
+        let mut statement = self.connection.prepare(sql).map_err(&at)?;
+        let refused = |row: &Row<'_>| {
+            Ok(Refused { seq: row.get(0)?, reason: row.get::<_, Option<String>>(1)?.unwrap_or_default() })
+        };
+        statement.query_map([], refused).and_then(Iterator::collect).map_err(&at)
     }
 
     fn select(&self, clause: &str, values: impl rusqlite::Params) -> Result<Vec<Spooled>, SpoolError> {
@@ -251,8 +271,7 @@ impl Spool {
 
     fn unpack(&self, (mut run, digest, compressed): Stored) -> Result<Spooled, SpoolError> {
         let unreadable = |detail: String| SpoolError::Unreadable { path: self.path.clone(), seq: run.seq, detail };
-        let envelope =
-            zstd::bulk::decompress(&compressed, MAX_ENVELOPE_BYTES).map_err(|e| unreadable(e.to_string()))?;
+        let envelope = decompress(&compressed).map_err(|error| unreadable(error.to_string()))?;
         run.envelope = String::from_utf8(envelope).map_err(|error| unreadable(error.to_string()))?;
         run.digest =
             digest.parse().map_err(|error: gatepost_evidence::id::DigestError| unreadable(error.to_string()))?;
@@ -273,6 +292,15 @@ impl Spool {
     /// When the database cannot be written.
     pub fn quarantine(&mut self, digest: Digest, reason: &str) -> Result<(), SpoolError> {
         self.mark(digest, State::Quarantined, Some(reason), None)
+    }
+
+    /// Quarantines the run at `seq`, which cannot be read back, so that it does not keep the others from the sink.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn quarantine_unreadable(&mut self, seq: u64, reason: &str) -> Result<(), SpoolError> {
+        let sql = "UPDATE runs SET state = 'quarantined', reason = ?2 WHERE seq = ?1 AND state = 'pending'";
+        self.connection.execute(sql, params![seq, reason]).map(|_| ()).map_err(self.at())
     }
 
     fn mark(
@@ -373,6 +401,16 @@ fn head(connection: &Connection) -> rusqlite::Result<Option<Head>> {
         Err(error) => Err(rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, Box::new(error))),
     })
     .transpose()
+}
+
+/// What was compressed; an envelope that is too large for the sink is still read, so that the sink can say so.
+fn decompress(compressed: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut envelope = Vec::new();
+    zstd::stream::read::Decoder::with_buffer(compressed)?.take(MAX_READ as u64 + 1).read_to_end(&mut envelope)?;
+    if envelope.len() > MAX_READ {
+        return Err(std::io::Error::other(format!("it has more than {MAX_READ} bytes")));
+    }
+    Ok(envelope)
 }
 
 type Stored = (Spooled, String, Vec<u8>);
