@@ -1,5 +1,7 @@
 //! The command line as a person meets it: help for everything, exit codes as documented, no colour where nobody sees it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use std::fs;
 use std::path::Path;
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! The demo itself, run as `cargo xtask demo` runs it: what it says, what it leaves behind, and that both hold.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use std::fs;
 use std::path::Path;
 use std::time::Duration;

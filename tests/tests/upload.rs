@@ -1,6 +1,8 @@
 //! Handing over on the real agent and the real sink: what is altered, forged, cloned or sent twice, and sinks that are not
 //! the ones they should be. One bad run never keeps the others from arriving.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
