@@ -1,6 +1,8 @@
 //! `gatepost run` as systemd runs it: it audits whatever the sink and the broker do, hands over every run once and in
 //! order, and ends when it is told to.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use std::path::PathBuf;
 use std::time::Duration;
 

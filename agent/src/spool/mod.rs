@@ -6,6 +6,7 @@
 
 mod migrate;
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,8 +15,12 @@ use gatepost_evidence::id::Digest;
 use gatepost_evidence::key::PublicKey;
 use gatepost_evidence::run::SignedRun;
 use gatepost_evidence::verify::VerifiedRun;
+use gatepost_evidence::wire::MAX_BATCH_BYTES;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
+
+/// The most bytes of one envelope that are read back: what goes into an upload.
+const MAX_READ: usize = MAX_BATCH_BYTES / 2;
 
 /// The spool's file in the state folder.
 pub const FILE: &str = "spool.db";
@@ -275,8 +280,7 @@ impl Spool {
 
     fn unpack(&self, (mut run, digest, compressed): Stored) -> Result<Spooled, SpoolError> {
         let unreadable = |detail: String| SpoolError::Unreadable { path: self.path.clone(), seq: run.seq, detail };
-        let envelope =
-            zstd::bulk::decompress(&compressed, MAX_ENVELOPE_BYTES).map_err(|e| unreadable(e.to_string()))?;
+        let envelope = decompress(&compressed).map_err(|error| unreadable(error.to_string()))?;
         run.envelope = String::from_utf8(envelope).map_err(|error| unreadable(error.to_string()))?;
         run.digest =
             digest.parse().map_err(|error: gatepost_evidence::id::DigestError| unreadable(error.to_string()))?;
@@ -407,6 +411,16 @@ fn head(connection: &Connection) -> rusqlite::Result<Option<Head>> {
         Err(error) => Err(rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, Box::new(error))),
     })
     .transpose()
+}
+
+/// What was compressed; an envelope that is too large for the sink is still read, so that the sink can say so.
+fn decompress(compressed: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut envelope = Vec::new();
+    zstd::stream::read::Decoder::with_buffer(compressed)?.take(MAX_READ as u64 + 1).read_to_end(&mut envelope)?;
+    if envelope.len() > MAX_READ {
+        return Err(std::io::Error::other(format!("it has more than {MAX_READ} bytes")));
+    }
+    Ok(envelope)
 }
 
 type Stored = (Spooled, String, Vec<u8>);

@@ -29,6 +29,10 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// The most bytes that are read of an answer.
 const MAX_ANSWER_BYTES: u64 = 4 * 1024 * 1024;
 
+/// What to do about a certificate that is not trusted.
+const ADVICE: &str = "; nothing was sent. `sink.ca_file` must hold the anchor of the sink's certificate, and `sink.url` must \
+                      have a name that is in it";
+
 /// Why runs were not handed over.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
@@ -131,11 +135,18 @@ pub fn drain(spool: &mut Spool, sink: &Sink, gateway: GatewayId) -> Result<Sent,
 fn send(sink: &Sink, batch: &[Spooled]) -> Result<Answers, UploadError> {
     let mut lines = String::new();
     for run in batch {
-        lines.push_str(&run.envelope);
+        lines.push_str(&line(&run.envelope));
         lines.push('\n');
     }
     let body = zstd::bulk::compress(lines.as_bytes(), 3).map_err(|error| UploadError::Refused(error.to_string()))?;
     post(sink, RUNS_PATH, "application/x-ndjson", Some("zstd"), &body)
+}
+
+/// One line, never an empty one, so that every run gets its own answer whatever became of it in the spool. A line break in
+/// JSON can only stand between values, where a space means the same.
+fn line(envelope: &str) -> String {
+    let line = envelope.replace(['\n', '\r'], " ");
+    if line.is_empty() { " ".to_owned() } else { line }
 }
 
 /// Moves each run of `batch` as its answer says, and stops at the first answer that cannot be believed.
@@ -154,7 +165,9 @@ fn take(
     for (run, answer) in batch.iter().zip(answers.answers) {
         match answer {
             Answer::Accepted { receipt, .. } | Answer::Duplicate { receipt, .. } => {
-                check(&receipt, &enrolment.sink_key, gateway, run.seq, run.digest)?;
+                // A spool that outlived its key holds runs of the gateway this one was before.
+                let signer = Envelope::parse(run.envelope.as_bytes()).ok().and_then(|run| run.claimed_signer());
+                check(&receipt, &enrolment.sink_key, signer.unwrap_or(gateway), run.seq, run.digest)?;
                 spool.acknowledge(run.digest, &receipt)?;
                 sent.acknowledged += 1;
             }
@@ -196,7 +209,10 @@ fn post<T: DeserializeOwned>(
     if let Some(encoding) = encoding {
         request = request.header("content-encoding", encoding);
     }
-    let mut response = request.send(body).map_err(|error| later(format!("{}: {}", sink.url, http::failure(&error))))?;
+    let mut response = request.send(body).map_err(|error| {
+        let advice = if distrusted(&error) { ADVICE } else { "" };
+        later(format!("{}: {}{advice}", sink.url, http::failure(&error)))
+    })?;
     let status = response.status().as_u16();
     let after = response
         .headers()
@@ -220,6 +236,19 @@ fn post<T: DeserializeOwned>(
     match status {
         408 | 425 | 429 | 500.. => Err(UploadError::Later { detail: format!("{}: {problem}", sink.url), after }),
         _ => Err(UploadError::Refused(problem)),
+    }
+}
+
+/// Whether the other side's certificate is what kept us from talking to it.
+fn distrusted(error: &ureq::Error) -> bool {
+    use rustls::Error::InvalidCertificate;
+    match error {
+        ureq::Error::Rustls(InvalidCertificate(_)) => true,
+        ureq::Error::Io(error) => {
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+            matches!(inner, Some(InvalidCertificate(_)))
+        }
+        _ => false,
     }
 }
 

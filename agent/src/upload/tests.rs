@@ -107,10 +107,27 @@ fn a_run_that_cannot_be_read_back_is_set_aside_and_holds_nothing_back() {
 }
 
 #[test]
+fn a_run_of_the_gateway_that_this_one_was_before_is_acknowledged() {
+    let mut field = Field::new();
+    let digest = Digest::of(b"one");
+    let receipts = vec![field.receipt(1, digest), field.receipt(2, Digest::of(b"two"))];
+    // A new key, the old spool.
+    field.gateway = SigningKey::from_seed(&[7; 32]).unwrap();
+    let answers = receipts.into_iter().map(|receipt| Answer::Accepted { digest, receipt }).collect();
+    assert_eq!(field.answer(answers).unwrap(), Sent { acknowledged: 2, quarantined: 0 });
+}
+
+#[test]
 fn a_gateway_that_is_not_enrolled_sends_nothing() {
     let mut field = Field::new();
     let sink = Sink { url: "https://127.0.0.1:1".into(), ca_file: None };
     let error = drain(&mut field.spool, &sink, field.gateway.public().id()).unwrap_err();
     assert!(matches!(error, UploadError::NotEnrolled(_)) && error.to_string().contains("gatepost enroll"));
     assert!(!error.is_temporary());
+}
+
+#[test]
+fn every_run_is_one_line_whatever_is_in_it() {
+    assert_eq!(line("{\"a\":\r\n 1}"), "{\"a\":   1}");
+    assert_eq!((line("").as_str(), line("\n").as_str()), (" ", " "));
 }
