@@ -111,10 +111,12 @@ fn each_envelope_is_answered_on_its_own() {
 fn a_seq_beyond_what_is_kept_is_refused() {
     let sink = Sink::start();
     let field = Field::enrolled(1, &sink);
-    let mut run = field.next(State::Hardened);
-    run.seq = 1 << 63;
-    run.prev = Some(gatepost_evidence::id::Digest::of(b"x"));
-    let answers = sink.upload(&[run.sign(&field.key).unwrap()]);
+    // Our own agent cannot sign such a number; somebody else's could.
+    let signed = field.next(State::Hardened).sign(&field.key).unwrap();
+    let payload = Envelope::parse(signed.envelope.as_bytes()).unwrap().open(PAYLOAD_TYPE, field.key.public()).unwrap();
+    let payload = String::from_utf8(payload).unwrap().replace("\"seq\":1,", "\"seq\":9223372036854775808,");
+    let answers =
+        sink.upload_lines(&[Envelope::sign(PAYLOAD_TYPE, payload.as_bytes(), &field.key).to_json()]).answers();
     assert!(matches!(reason(&answers[0]), "not_a_run" | "not_canonical"), "{answers:?}");
 }
 
