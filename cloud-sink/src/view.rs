@@ -10,6 +10,7 @@ use gatepost_rules::backlog::{BacklogItem, backlog};
 use gatepost_rules::compare::{self, Cause, Change, Delta, DeltaRow, FactChange};
 use gatepost_rules::decision::{Decision, Posture};
 use gatepost_rules::pack::{Pack, PackRef};
+use gatepost_rules::report::Finding;
 use jiff::Timestamp;
 use rusqlite::Connection;
 use serde::Serialize;
@@ -81,24 +82,6 @@ pub struct GatewayView {
     pub chain_gaps: Vec<ChainGap>,
     /// What it signed and was refused all the same: forks, runs about others.
     pub quarantined: Vec<quarantine::Entry>,
-}
-
-/// A failing control with everything there is to say about it.
-#[derive(Debug, Clone, Serialize)]
-pub struct Finding {
-    /// The judged row.
-    #[serde(flatten)]
-    pub row: Row,
-    /// The part of the path it belongs to.
-    pub domain: String,
-    /// Why it matters.
-    pub why: String,
-    /// What to do.
-    pub remediation: String,
-    /// How to see that it was done.
-    pub verify: String,
-    /// By standard: the provisions it supports.
-    pub mappings: BTreeMap<String, Vec<String>>,
 }
 
 /// A record of a run without its observation.
@@ -333,7 +316,7 @@ pub fn run_view(app: &App, connection: &Connection, meta: &RunMeta, records: &[R
         assessment_digest: assessment.digest(),
         received_at: meta.received_at,
         link: meta.link,
-        findings: findings(&assessment, &app.pack),
+        findings: Finding::all(&assessment, &app.pack),
         gaps: assessment.gaps().into_iter().cloned().collect(),
         records: records.iter().map(RecordLine::from).collect(),
         run: assessment.run,
@@ -342,25 +325,6 @@ pub fn run_view(app: &App, connection: &Connection, meta: &RunMeta, records: &[R
         decision: assessment.decision,
         rows: assessment.rows,
     })
-}
-
-/// The failing rows of `assessment`, worst first, with what the pack says about them.
-#[must_use]
-pub fn findings(assessment: &Assessment, pack: &Pack) -> Vec<Finding> {
-    let finding = |row: &Row| {
-        let control = pack.control(&row.key);
-        let text =
-            |field: fn(&gatepost_rules::pack::Control) -> &String| control.map(field).cloned().unwrap_or_default();
-        Finding {
-            row: row.clone(),
-            domain: text(|control| &control.domain),
-            why: text(|control| &control.why),
-            remediation: text(|control| &control.remediation),
-            verify: text(|control| &control.verify),
-            mappings: control.map(|control| control.mappings.clone()).unwrap_or_default(),
-        }
-    };
-    assessment.findings().into_iter().map(finding).collect()
 }
 
 /// The two runs that a delta is asked for: by default the baseline and the newest run.
@@ -430,7 +394,7 @@ pub fn delta_view(gateway: GatewayId, changes: &Changes, pack: &Pack) -> DeltaVi
         appeared: having(Change::Appeared),
         disappeared: having(Change::Disappeared),
         facts: delta.facts.clone(),
-        findings: findings(current, pack),
+        findings: Finding::all(current, pack),
         posture: delta.posture.clone(),
         decision: delta.decision,
     }

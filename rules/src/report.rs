@@ -1,18 +1,18 @@
 //! The shapes that people's programs read: an assessment and a delta with everything a finding needs beside it.
 //!
-//! The agent's `--format json`, the sink's API and the demo's artefacts are these types, so they cannot differ.
+//! They are what the agent prints with `--format json`. The sink's API has the same members with the same meaning, and adds
+//! what only a sink knows, such as when a run was received and which run saw a regression first.
 
 use std::collections::BTreeMap;
 
 use gatepost_evidence::id::Digest;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::assess::{Assessment, Outcome, Row, RunRef};
+use crate::assess::{Assessment, Row, RunRef};
 use crate::backlog::{BacklogItem, backlog};
 use crate::compare::{Change, Delta, DeltaRow, DeltaSummary, FactChange};
 use crate::decision::{Decision, Posture};
-use crate::pack::{Pack, PackRef, Severity};
+use crate::pack::{Control, Pack, PackRef};
 
 /// One run, judged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,18 +40,11 @@ pub struct RunReport {
 /// A failing row with what the control says about it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
-    /// The control's key.
-    pub key: String,
-    /// What it is about.
-    pub subject: String,
-    /// The control's severity.
-    pub severity: Severity,
-    /// Always `fail`.
-    pub outcome: Outcome,
-    /// The control's title.
-    pub title: String,
-    /// The facts behind it, by JSON pointer.
-    pub evidence: BTreeMap<String, Value>,
+    /// The judged row: key, subject, severity, outcome, title, evidence.
+    #[serde(flatten)]
+    pub row: Row,
+    /// The part of the path it belongs to.
+    pub domain: String,
     /// Why it matters.
     pub why: String,
     /// What to do.
@@ -72,7 +65,7 @@ impl RunReport {
             assessment_digest: assessment.digest(),
             posture: assessment.posture.clone(),
             decision: assessment.decision,
-            findings: assessment.findings().into_iter().map(|row| Finding::new(row, pack)).collect(),
+            findings: Finding::all(assessment, pack),
             gaps: assessment.gaps().into_iter().cloned().collect(),
             backlog: backlog(assessment, pack),
             rows: assessment.rows.clone(),
@@ -81,18 +74,18 @@ impl RunReport {
 }
 
 impl Finding {
-    /// The finding behind a row; the control's words are empty when `pack` has no such control any more.
+    /// The failing rows of `assessment`, worst first. The control's words are empty when `pack` has no such control.
     #[must_use]
-    pub fn new(row: &Row, pack: &Pack) -> Self {
+    pub fn all(assessment: &Assessment, pack: &Pack) -> Vec<Self> {
+        assessment.findings().into_iter().map(|row| Self::new(row, pack)).collect()
+    }
+
+    fn new(row: &Row, pack: &Pack) -> Self {
         let control = pack.control(&row.key);
-        let words = |part: fn(&crate::pack::Control) -> &String| control.map(part).cloned().unwrap_or_default();
+        let words = |part: fn(&Control) -> &String| control.map(part).cloned().unwrap_or_default();
         Self {
-            key: row.key.clone(),
-            subject: row.subject.clone(),
-            severity: row.severity,
-            outcome: row.outcome,
-            title: row.title.clone(),
-            evidence: row.evidence.clone(),
+            row: row.clone(),
+            domain: words(|control| &control.domain),
             why: words(|control| &control.why),
             remediation: words(|control| &control.remediation),
             verify: words(|control| &control.verify),
@@ -162,7 +155,7 @@ impl DeltaReport {
             disappeared: having(Change::Disappeared),
             holding: having(Change::Holding),
             facts: delta.facts.clone(),
-            findings: current.findings().into_iter().map(|row| Finding::new(row, pack)).collect(),
+            findings: Finding::all(current, pack),
         }
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn run(mut place: Place, options: &Audit) -> anyhow::Result<Outcome> 
         }
     }
     let threshold = Severity::from(options.fail_on);
-    let reached = report.findings.iter().any(|finding| finding.severity >= threshold);
+    let reached = report.findings.iter().any(|finding| finding.row.severity >= threshold);
     Ok(if reached { Outcome::Findings } else { Outcome::Clean })
 }
 

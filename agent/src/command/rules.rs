@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use gatepost_rules::assess::Outcome;
 use gatepost_rules::pack::{self, Pack, TestReport};
 
-use super::{Outcome, print};
+use super::print;
 use crate::files;
 
-pub(super) fn test(file: Option<&Path>) -> anyhow::Result<Outcome> {
+pub(super) fn test(file: Option<&Path>) -> anyhow::Result<super::Outcome> {
     let report = match file {
         None => Pack::builtin().test(),
         Some(file) => {
@@ -17,24 +18,32 @@ pub(super) fn test(file: Option<&Path>) -> anyhow::Result<Outcome> {
                 Ok(report) => report,
                 Err(errors) => {
                     anstream::eprintln!("{}: this pack does not load\n{errors}", file.display());
-                    return Ok(Outcome::Findings);
+                    return Ok(super::Outcome::Findings);
                 }
             }
         }
     };
     print(&text(&report))?;
-    Ok(if report.ok() { Outcome::Clean } else { Outcome::Findings })
+    Ok(if report.ok() { super::Outcome::Clean } else { super::Outcome::Findings })
+}
+
+/// An outcome as authors write it in a pack.
+fn word(outcome: Outcome) -> String {
+    outcome.to_string().replace(' ', "_")
 }
 
 fn text(report: &TestReport) -> String {
     let mut out = format!("{} {}  {}\n", report.pack.name, report.pack.version, report.pack.digest);
     let failed: Vec<_> = report.vectors.iter().filter(|vector| !vector.ok).collect();
     for vector in &failed {
-        let got = vector.got.map_or_else(|| "nothing".to_owned(), |outcome| outcome.to_string());
+        let got = vector.got.map_or_else(|| "nothing".to_owned(), word);
         let _ = write!(
             out,
             "  line {}: {}: vector `{}`: expected {}, got {got}",
-            vector.line, vector.control, vector.vector, vector.expected
+            vector.line,
+            vector.control,
+            vector.vector,
+            word(vector.expected)
         );
         let _ = writeln!(out, "{}", vector.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default());
     }

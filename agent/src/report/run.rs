@@ -53,12 +53,12 @@ fn summary(out: &mut String, report: &RunReport) {
 }
 
 fn one(out: &mut String, finding: &Finding) {
-    let level = format!("{:<8}", finding.severity.to_string().to_uppercase());
-    let id = format!("{}[{}]", finding.key, finding.subject);
-    let _ = writeln!(out, "{}{}", paint(severity(finding.severity), level), paint(BOLD, clean(&id)));
-    labelled(out, "", &finding.title);
+    let level = format!("{:<8}", finding.row.severity.to_string().to_uppercase());
+    let id = format!("{}[{}]", finding.row.key, finding.row.subject);
+    let _ = writeln!(out, "{}{}", paint(severity(finding.row.severity), level), paint(BOLD, clean(&id)));
+    labelled(out, "", &finding.row.title);
     let mut label = "Evidence";
-    for (pointer, value) in &finding.evidence {
+    for (pointer, value) in &finding.row.evidence {
         labelled(out, label, &format!("{pointer} = {value}"));
         label = "";
     }

@@ -25,7 +25,8 @@ use crate::judge::{self, RowId, Since};
 use crate::problem::Refusal;
 use crate::store::gateways::Gateway;
 use crate::store::runs::{self, RunMeta};
-use crate::view::{self, DeltaView, Finding, GatewayView, RunLine};
+use crate::view::{self, DeltaView, GatewayView, RunLine};
+use gatepost_rules::report::Finding;
 
 /// Runs in the report's table.
 const RUNS: usize = 60;
@@ -97,7 +98,7 @@ fn report(app: &App, connection: &Connection, gateway: Gateway) -> Result<Report
         generated_at: now(),
         gateway_key: gateway.public_key.to_pem(),
         sink_key: app.key.public().to_pem(),
-        first_findings: view::findings(&first_assessment, &app.pack),
+        first_findings: Finding::all(&first_assessment, &app.pack),
         first_posture: first_assessment.posture,
         view: view::delta_view(gateway.id, &changes, &app.pack),
         since: judge::since(app, connection, &current, changes.current.findings())?,

@@ -90,6 +90,10 @@ impl Story {
         self.outage()?;
         let page = self.api.get(&self.path("report"))?;
         ensure!(page.status == 200, "the report was answered with {}", page.status);
+        ensure!(
+            page.body.contains("pump-house-7") && page.body.contains(REGRESSION),
+            "the report does not tell the story"
+        );
         fs::write(self.out.join("report.html"), &page.body)?;
         act("What is left behind");
         let out = fs::canonicalize(&self.out)?;
