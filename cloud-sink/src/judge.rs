@@ -74,7 +74,7 @@ impl From<&RunMeta> for Seen {
 pub struct Since {
     /// The earliest run of the unbroken series, ending at the current run, in which it fails.
     pub first_seen: Seen,
-    /// The run before that series that saw it pass, or not apply; none if no run ever did.
+    /// The run before that series that saw it as it should be; none if no run ever did.
     pub last_good: Option<Seen>,
 }
 
@@ -83,20 +83,20 @@ pub type RowId = (String, String);
 
 /// Since when each of `rows`, which fail in run `current`, fails.
 ///
-/// Goes back run by run. A run that sees the row pass, or not apply, ends the series. A run that could not see it (other
-/// bundle, no evidence, could not be judged) neither extends nor ends it.
+/// Goes back run by run. A run that sees the row pass or not apply, or sees that there is no such subject, ends the series.
+/// A run that could not see it (other bundle, no evidence, could not be judged) neither extends nor ends it.
 ///
 /// # Errors
 /// The database's.
-pub fn since(
+pub fn since<'a>(
     app: &App,
     connection: &Connection,
     current: &RunMeta,
-    rows: impl IntoIterator<Item = RowId>,
+    rows: impl IntoIterator<Item = &'a Row>,
 ) -> Result<BTreeMap<RowId, Since>, StoreError> {
     let start = Since { first_seen: current.into(), last_good: None };
-    let mut series: BTreeMap<RowId, Since> = rows.into_iter().map(|row| (row, start)).collect();
-    let mut open: Vec<RowId> = series.keys().cloned().collect();
+    let mut open: Vec<&Row> = rows.into_iter().collect();
+    let mut series: BTreeMap<RowId, Since> = open.iter().map(|row| (row_id(row), start)).collect();
     let mut below = current.seq;
     while !open.is_empty() {
         let step = runs::list(connection, current.gateway, Some(below), STEP)?;
@@ -104,24 +104,44 @@ pub fn since(
         below = last.seq;
         for run in &step {
             let Some(assessment) = look_back(app, connection, run)? else { continue };
-            open.retain(|id| {
-                let row = assessment.rows.iter().find(|row| row.key == id.0 && row.subject == id.1);
-                match (row.map(|row| row.outcome), series.get_mut(id)) {
-                    (Some(Outcome::Fail), Some(since)) => since.first_seen = run.into(),
-                    (Some(Outcome::Pass | Outcome::NotApplicable), Some(since)) => {
-                        since.last_good = Some(run.into());
-                        return false;
-                    }
-                    _ => {}
+            open.retain(|failing| {
+                let Some(since) = series.get_mut(&row_id(failing)) else { return false };
+                match sight(&assessment, failing) {
+                    Sight::Fails => since.first_seen = run.into(),
+                    Sight::Good => since.last_good = Some(run.into()),
+                    Sight::Nothing => {}
                 }
-                true
+                since.last_good.is_none()
             });
-            if open.is_empty() {
-                break;
-            }
         }
     }
     Ok(series)
+}
+
+/// What an earlier run saw of a row that fails now.
+enum Sight {
+    Fails,
+    Good,
+    Nothing,
+}
+
+fn sight(assessment: &Assessment, failing: &Row) -> Sight {
+    if let Some(row) = row(assessment, &failing.key, &failing.subject) {
+        return match row.outcome {
+            Outcome::Fail => Sight::Fails,
+            Outcome::Pass | Outcome::NotApplicable => Sight::Good,
+            Outcome::Unknown => Sight::Nothing,
+        };
+    }
+    // No such subject, or no sight of the subjects? It was in sight if the target was, for this control and for any.
+    let check = |row: &Row| row.key.split_once('.').map(|(check, _)| check.to_owned());
+    let mut same = assessment.rows.iter().filter(|row| row.target == failing.target && check(row) == check(failing));
+    let unseen = same.clone().any(|row| row.key == failing.key && row.outcome == Outcome::Unknown);
+    if !unseen && same.any(|row| row.outcome != Outcome::Unknown) { Sight::Good } else { Sight::Nothing }
+}
+
+fn row_id(row: &Row) -> RowId {
+    (row.key.clone(), row.subject.clone())
 }
 
 /// The assessment of an earlier run, made here if the worker has not come to it; none if it cannot be judged.
@@ -157,7 +177,7 @@ pub struct Changes {
 pub fn changes(app: &App, connection: &Connection, from: &RunMeta, to: &RunMeta) -> Result<Changes, Refusal> {
     let current = assessment(app, connection, to)?;
     let delta = compare_runs(app, connection, from, to)?;
-    let regressed = delta.having(Change::Regressed).map(|row| (row.key.clone(), row.subject.clone()));
+    let regressed = delta.having(Change::Regressed).filter_map(|it| row(&current, &it.key, &it.subject));
     let since = since(app, connection, to, regressed)?;
     let baseline = look_back(app, connection, from)?;
     Ok(Changes { delta, current, baseline, since })
@@ -169,11 +189,10 @@ fn compare_runs(app: &App, connection: &Connection, from: &RunMeta, to: &RunMeta
         open(connection, &stored.ok_or_else(|| StoreError::Damaged(format!("run {} is gone", run.digest)))?)
     };
     let (from, to) = (opened(from)?, opened(to)?);
-    let side = |run| VerifiedRun::run(run);
     // Only the built-in pack is known here, so there is no former one to tell the rules' part in a change by.
     Ok(compare(
-        Side { run: side(&from), digest: from.digest() },
-        Side { run: side(&to), digest: to.digest() },
+        Side { run: from.run(), digest: from.digest() },
+        Side { run: to.run(), digest: to.digest() },
         &app.pack,
         None,
     ))

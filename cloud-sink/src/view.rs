@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use gatepost_evidence::chain::Link;
 use gatepost_evidence::id::{Digest, GatewayId};
 use gatepost_evidence::run::{Record, Stage, Status, Target};
-use gatepost_rules::assess::{Assessment, Outcome, Row, RunRef};
+use gatepost_rules::assess::{Assessment, Row, RunRef};
 use gatepost_rules::backlog::{BacklogItem, backlog};
-use gatepost_rules::compare::{Cause, Change, DeltaRow, FactChange};
+use gatepost_rules::compare::{self, Cause, Change, Delta, DeltaRow, FactChange};
 use gatepost_rules::decision::{Decision, Posture};
-use gatepost_rules::pack::{Pack, PackRef, Severity};
+use gatepost_rules::pack::{Pack, PackRef};
 use jiff::Timestamp;
 use rusqlite::Connection;
 use serde::Serialize;
@@ -176,14 +176,23 @@ pub struct ChangeRow {
     pub last_good: Option<Seen>,
 }
 
+impl ChangeRow {
+    /// Whether the fact at `pointer` differs between the two sides.
+    #[must_use]
+    pub fn differs(&self, pointer: &str) -> bool {
+        let at = |side: &Option<BTreeMap<String, Value>>| side.as_ref().and_then(|facts| facts.get(pointer)).cloned();
+        at(&self.evidence_before) != at(&self.evidence_after)
+    }
+}
+
 /// A delta in numbers and a line of words.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct DeltaSummary {
     /// Such as `4 improved, 0 regressed`.
     pub text: String,
-    /// Rows by change; every change is named.
+    /// Rows by change.
     #[serde(flatten)]
-    pub counts: BTreeMap<&'static str, u64>,
+    pub counts: compare::DeltaSummary,
     /// Facts that differ.
     pub facts_changed: u64,
     /// Rows that changed, by what brought it about.
@@ -410,7 +419,7 @@ pub fn delta_view(gateway: GatewayId, changes: &Changes, pack: &Pack) -> DeltaVi
         baseline: delta.baseline.clone(),
         current: delta.current.clone(),
         pack: delta.pack.clone(),
-        summary: summary(&delta.rows, delta.facts.len()),
+        summary: summary(delta),
         improved: having(Change::Improved),
         regressed: having(Change::Regressed),
         still_failing: having(Change::StillFailing),
@@ -427,52 +436,24 @@ pub fn delta_view(gateway: GatewayId, changes: &Changes, pack: &Pack) -> DeltaVi
     }
 }
 
-fn summary(rows: &[DeltaRow], facts: usize) -> DeltaSummary {
-    const CHANGES: [Change; 9] = [
-        Change::Improved,
-        Change::Regressed,
-        Change::StillFailing,
-        Change::Holding,
-        Change::VisibilityLost,
-        Change::VisibilityGained,
-        Change::StillUnknown,
-        Change::Appeared,
-        Change::Disappeared,
-    ];
-    let count = |change| rows.iter().filter(|row| row.change == change).count() as u64;
-    let counts: BTreeMap<_, _> = CHANGES.into_iter().map(|change| (change_word(change), count(change))).collect();
-    let mut text = format!("{} improved, {} regressed", count(Change::Improved), count(Change::Regressed));
-    for (change, words) in [
-        (Change::StillFailing, "still failing"),
-        (Change::VisibilityLost, "out of sight now"),
-        (Change::Appeared, "appeared"),
-        (Change::Disappeared, "disappeared"),
+fn summary(delta: &Delta) -> DeltaSummary {
+    let counts = delta.summary();
+    let mut text = format!("{} improved, {} regressed", counts.improved, counts.regressed);
+    for (count, words) in [
+        (counts.still_failing, "still failing"),
+        (counts.visibility_lost, "out of sight now"),
+        (counts.appeared, "appeared"),
+        (counts.disappeared, "disappeared"),
     ] {
-        if count(change) > 0 {
-            text.push_str(&format!(", {} {words}", count(change)));
+        if count > 0 {
+            text.push_str(&format!(", {count} {words}"));
         }
     }
     let mut causes = BTreeMap::new();
-    for cause in rows.iter().filter_map(|row| row.cause) {
+    for cause in delta.rows.iter().filter_map(|row| row.cause) {
         *causes.entry(cause_word(cause)).or_default() += 1;
     }
-    DeltaSummary { text, counts, facts_changed: facts as u64, causes }
-}
-
-/// The word for a change, as the API has it.
-#[must_use]
-pub fn change_word(change: Change) -> &'static str {
-    match change {
-        Change::Improved => "improved",
-        Change::Regressed => "regressed",
-        Change::StillFailing => "still_failing",
-        Change::Holding => "holding",
-        Change::VisibilityLost => "visibility_lost",
-        Change::VisibilityGained => "visibility_gained",
-        Change::StillUnknown => "still_unknown",
-        Change::Appeared => "appeared",
-        Change::Disappeared => "disappeared",
-    }
+    DeltaSummary { text, counts, facts_changed: delta.facts.len() as u64, causes }
 }
 
 /// The word for a cause, as the API has it.
@@ -491,18 +472,4 @@ pub fn cause_word(cause: Cause) -> &'static str {
 #[must_use]
 pub fn backlog_view(assessment: Assessment, pack: &Pack) -> BacklogView {
     BacklogView { items: backlog(&assessment, pack), run: assessment.run, pack: assessment.pack }
-}
-
-/// Failing rows by severity, worst first, in words: `3 high, 1 medium`.
-#[must_use]
-pub fn severities(posture: &Posture) -> String {
-    let counts = posture.failing.iter().rev();
-    let words: Vec<_> = counts.map(|(severity, count): (&Severity, &u64)| format!("{count} {severity}")).collect();
-    words.join(", ")
-}
-
-/// Whether this outcome is one that a control passes or does not care about.
-#[must_use]
-pub fn is_good(outcome: Outcome) -> bool {
-    matches!(outcome, Outcome::Pass | Outcome::NotApplicable)
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that has to hold, cheapest first.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::machine::{self, MOSQUITTO, MOSQUITTO_CLIENTS, OPENSSL};
@@ -22,18 +23,25 @@ pub fn run(arguments: &[String]) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Licences, bans and sources need no network; advisories need a database that may not be there.
+/// Licences, bans and sources need no network once the crates are fetched; advisories need a database that is not fetched.
 fn dependencies() -> Result<(), Failed> {
-    let installed = Command::new("cargo-deny").arg("--version").output().is_ok_and(|output| output.status.success());
-    if !installed {
-        println!("==> dependencies: SKIPPED, cargo-deny is not installed (`cargo install --locked cargo-deny`)");
-        return Ok(());
+    let tools = step::binaries().with_file_name("tools");
+    let own = tools.join("bin/cargo-deny");
+    let runs =
+        |program: &Path| Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
+    let deny = if runs(Path::new("cargo-deny")) { PathBuf::from("cargo-deny") } else { own };
+    if !runs(&deny) {
+        println!("==> cargo-deny is missing: it reads the dependencies' licences (built once, some minutes)");
+        let mut install = cargo(["install", "--quiet", "--locked", "cargo-deny", "--root"]);
+        install.arg(&tools);
+        step::run("cargo install cargo-deny", install)?;
     }
-    step::run("licences, bans, sources", cargo(["deny", "--offline", "check", "licenses", "bans", "sources"]))?;
-    let database =
-        std::env::var_os("HOME").is_some_and(|home| std::path::Path::new(&home).join(".cargo/advisory-dbs").exists());
-    if database {
-        return step::run("advisories", cargo(["deny", "--offline", "check", "advisories"]));
+    step::run("fetch the crates of every platform", cargo(["fetch", "--quiet", "--locked"]))?;
+    let check = |what: &[&str]| step::program(&deny, ["--offline", "--log-level", "error", "check"].iter().chain(what));
+    step::run("licences, bans, sources", check(&["licenses", "bans", "sources"]))?;
+    let databases = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo/advisory-dbs"));
+    if databases.is_some_and(|folder| folder.exists()) {
+        return step::run("advisories", check(&["advisories"]));
     }
     println!("==> advisories: SKIPPED, there is no advisory database on this machine and none is fetched");
     Ok(())
