@@ -1,24 +1,29 @@
 //! `gatepost run`: audit on a timer with jitter, upload when it is possible, stop cleanly on SIGTERM.
 //!
-//! An outage of the sink never stops the audits, and a failed audit never stops the next one. Nothing is reported as done
+//! An outage of the sink never stops or delays the audits, and a failed audit never stops the next one. Nothing is reported as done
 //! that is not on disk, so a stop at any moment loses nothing that was reported.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use gatepost_evidence::id::GatewayId;
 use gatepost_evidence::run::Stage;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::bundle::{self, Bundle};
 use crate::command::{Outcome, Place, audit};
-use crate::upload::{self, UploadError, backoff};
+use crate::config::Sink;
+use crate::spool::Spool;
+use crate::upload::{self, Sent, UploadError, backoff};
 
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// What keeps it from starting.
+/// What keeps it from starting, or from going on.
 pub(crate) fn run(place: Place) -> anyhow::Result<Outcome> {
     let bundle = bundle::find(&place.config.schedule.bundle).context("the configured bundle does not exist")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -28,57 +33,41 @@ pub(crate) fn run(place: Place) -> anyhow::Result<Outcome> {
     outcome
 }
 
-/// When to do what next.
-struct Plan {
-    next_audit: Instant,
-    /// None while nothing waits or there is no sink.
-    next_upload: Option<Instant>,
-    failures: u32,
-}
-
+/// Audits and uploads side by side until a signal comes, so that a sink that hangs delays no audit.
 async fn serve(mut place: Place, bundle: &'static Bundle) -> anyhow::Result<Outcome> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut plan = Plan { next_audit: Instant::now(), next_upload: None, failures: 0 };
+    // A handle of its own: the spool is made for several writers, and an upload holds no lock while it waits for the sink.
+    let spool = Spool::open(&place.config.state.directory).context("the spool cannot be opened")?;
+    let uploader = Uploader { spool, sink: place.config.sink.clone(), gateway: place.key.public().id() };
+    let news = Notify::new();
     notify(&[NotifyState::Ready]);
     tracing::info!(
-        gateway = %place.key.public().id().short(),
+        gateway = %uploader.gateway.short(),
         bundle = bundle.name,
         every = ?place.config.schedule.every,
         "started"
     );
-    loop {
-        let wake = plan.next_upload.map_or(plan.next_audit, |upload| upload.min(plan.next_audit));
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            () = sleep_until(wake) => {}
-        }
-        // Stopping cuts an audit or an upload short; both leave the spool as it was or one whole step further.
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            result = work(place, &mut plan, bundle) => place = result?,
-        }
-    }
+    // Stopping cuts an audit or an upload short; both leave the spool as it was or one whole step further.
+    let failed = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        never = audits(&mut place, bundle, &news) => match never {},
+        error = uploads(uploader, &news) => Some(error),
+    };
     notify(&[NotifyState::Stopping]);
     tracing::info!("stopped");
-    Ok(Outcome::Clean)
+    failed.map_or(Ok(Outcome::Clean), Err)
 }
 
-/// Does what is due.
-async fn work(mut place: Place, plan: &mut Plan, bundle: &Bundle) -> anyhow::Result<Place> {
-    if plan.next_audit <= Instant::now() {
-        plan.next_audit = Instant::now() + pause(&place);
-        audit_once(&mut place, bundle).await;
-        if place.config.sink.is_some() && plan.next_upload.is_none() {
-            plan.next_upload = Some(Instant::now());
-        }
+/// Audits on the timer, the first time at once, and gives news of each run that is on disk.
+async fn audits(place: &mut Place, bundle: &Bundle, news: &Notify) -> Infallible {
+    loop {
+        let next = Instant::now() + pause(place);
+        audit_once(place, bundle).await;
+        news.notify_one();
+        sleep_until(next).await;
     }
-    if plan.next_upload.is_some_and(|upload| upload <= Instant::now()) {
-        place = upload_once(place, plan).await?;
-    }
-    Ok(place)
 }
 
 async fn audit_once(place: &mut Place, bundle: &Bundle) {
@@ -94,41 +83,60 @@ async fn audit_once(place: &mut Place, bundle: &Bundle) {
     }
 }
 
-/// The blocking upload, off the async thread so that signals are still heard.
-async fn upload_once(mut place: Place, plan: &mut Plan) -> anyhow::Result<Place> {
-    let Some(sink) = place.config.sink.clone() else {
-        plan.next_upload = None;
-        return Ok(place);
-    };
-    let (place, result) = tokio::task::spawn_blocking(move || {
-        let gateway = place.key.public().id();
-        let result = upload::drain(&mut place.spool, &sink, gateway);
-        (place, result)
-    })
-    .await?;
-    let now = Instant::now();
-    match result {
-        Ok(sent) => {
-            plan.failures = 0;
-            plan.next_upload = None;
-            if sent.quarantined > 0 {
-                tracing::warn!(quarantined = sent.quarantined, "the sink refused runs; see `gatepost status`");
+/// What an upload needs, apart from what audits use.
+struct Uploader {
+    spool: Spool,
+    sink: Option<Sink>,
+    gateway: GatewayId,
+}
+
+/// Uploads what waits, at the start and at every news, and again after a pause when that failed. Comes back only with what
+/// keeps it from going on.
+async fn uploads(mut uploader: Uploader, news: &Notify) -> anyhow::Error {
+    let mut failures = 0_u32;
+    loop {
+        let result;
+        (uploader, result) = match upload_once(uploader).await {
+            Ok(done) => done,
+            Err(error) => return error.context("the upload ended unexpectedly"),
+        };
+        match result {
+            Ok(sent) => {
+                failures = 0;
+                if sent.quarantined > 0 {
+                    tracing::warn!(quarantined = sent.quarantined, "the sink refused runs; see `gatepost status`");
+                }
+                if sent.acknowledged > 0 {
+                    tracing::info!(acknowledged = sent.acknowledged, "uploaded");
+                }
+                news.notified().await;
             }
-            tracing::info!(acknowledged = sent.acknowledged, "uploaded");
-        }
-        Err(error) => {
-            let asked = match &error {
-                UploadError::Later { after, .. } => *after,
-                _ => None,
-            };
-            let wait = backoff::delay(plan.failures, random(), asked);
-            plan.failures = plan.failures.saturating_add(1);
-            plan.next_upload = Some(now + wait);
-            let waiting = place.spool.counts().map(|counts| counts.pending).unwrap_or_default();
-            tracing::warn!(waiting, next_try_in = ?wait, "not uploaded: {error}");
+            Err(error) => {
+                let asked = match &error {
+                    UploadError::Later { after, .. } => *after,
+                    _ => None,
+                };
+                let wait = backoff::delay(failures, random(), asked);
+                failures = failures.saturating_add(1);
+                let waiting = uploader.spool.counts().map(|counts| counts.pending).unwrap_or_default();
+                tracing::warn!(waiting, next_try_in = ?wait, "not uploaded: {error}");
+                sleep(wait).await;
+            }
         }
     }
-    Ok(place)
+}
+
+/// The blocking upload, off the async thread so that audits go on and signals are heard.
+async fn upload_once(mut uploader: Uploader) -> anyhow::Result<(Uploader, Result<Sent, UploadError>)> {
+    let upload = move || {
+        let result = match &uploader.sink {
+            Some(sink) => upload::drain(&mut uploader.spool, sink, uploader.gateway),
+            // Nobody to hand runs to: they stay.
+            None => Ok(Sent::default()),
+        };
+        (uploader, result)
+    };
+    Ok(tokio::task::spawn_blocking(upload).await?)
 }
 
 fn pause(place: &Place) -> Duration {
