@@ -1,7 +1,7 @@
 //! `gatepost run`: audit on a timer with jitter, upload when it is possible, stop cleanly on SIGTERM.
 //!
-//! An outage of the sink never stops or delays the audits, and a failed audit never stops the next one. Nothing is reported as done
-//! that is not on disk, so a stop at any moment loses nothing that was reported.
+//! An outage of the sink never stops or delays the audits, and a failed audit never stops the next one. Nothing is reported
+//! as done that is not on disk, so a stop at any moment loses nothing that was reported.
 
 use std::convert::Infallible;
 use std::time::Duration;

@@ -7,8 +7,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use gatepost_evidence::envelope::MAX_ENVELOPE_BYTES;
 use gatepost_evidence::id::GatewayId;
 use gatepost_evidence::run::{Agent, Gateway, Host, Record, Run, Stage, Status, Target, TargetKind};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::bundle::Bundle;
@@ -17,10 +19,6 @@ use crate::config::Config;
 use crate::probe::registry;
 use crate::probe::{Missed, Probe};
 use crate::spool::Head;
-
-/// The most bytes that all observations of a run may have, so that its envelope (base64 and the rest around them) stays
-/// below [`gatepost_evidence::envelope::MAX_ENVELOPE_BYTES`].
-const MAX_OBSERVATION_BYTES: usize = 640 * 1024;
 
 /// What the probes of one execution saw; a [`Run`] once it has its place in the chain.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,11 +47,17 @@ pub async fn execute(
     let clock = clock::trust(&config.host.root, sink_time);
     let mut records = Vec::new();
     let mut looks = JoinSet::new();
+    let room = Arc::new(Semaphore::new(AT_ONCE));
     for check in &bundle.checks {
         match registry::find(check) {
             Some(probe) => {
                 for target in (probe.targets)(&config) {
-                    looks.spawn(look(probe, Arc::clone(&config), target));
+                    let (room, config) = (Arc::clone(&room), Arc::clone(&config));
+                    looks.spawn(async move {
+                        // The semaphore is never closed; without a permit the look would only be made sooner.
+                        let _permit = room.acquire_owned().await;
+                        look(probe, config, target).await
+                    });
                 }
             }
             None => records.push(unknown_check(check)),
@@ -67,8 +71,7 @@ pub async fn execute(
         }
     }
     records.sort_by(|a, b| order(bundle, a).cmp(&order(bundle, b)));
-    bound(&mut records, MAX_OBSERVATION_BYTES);
-    let run = Run {
+    let mut run = Run {
         gateway: Gateway { id: gateway, name: config.gateway.name.clone(), labels: config.gateway.labels.clone() },
         seq: 0,
         prev: None,
@@ -81,7 +84,38 @@ pub async fn execute(
         finished_at: clock::now(),
         records,
     };
+    fit(&mut run, MAX_PAYLOAD_BYTES);
     Execution { run }
+}
+
+/// How many targets are looked at side by side: a thousand devices must not take every file descriptor there is.
+const AT_ONCE: usize = 64;
+/// The largest payload whose envelope every reader accepts: base64 makes four bytes of three, and some is left for the
+/// signature and the place in the chain.
+const MAX_PAYLOAD_BYTES: usize = MAX_ENVELOPE_BYTES / 4 * 3 - 2048;
+
+/// Leaves out the largest observations until `run` has at most `limit` bytes; their records say so. A run that no reader
+/// accepts would be worth nothing, and a gap that is on the record is seen.
+fn fit(run: &mut Run, limit: usize) {
+    let mut total = size(run);
+    let mut largest: Vec<(usize, usize)> =
+        run.records.iter().enumerate().map(|(index, record)| (size(&record.observation), index)).collect();
+    // Of equal ones the last goes first.
+    largest.sort_unstable();
+    while total > limit {
+        let Some((bytes, index)) = largest.pop() else { return };
+        let Some(record) = run.records.get_mut(index).filter(|record| record.observation.is_some()) else { continue };
+        let before = size(record);
+        record.status = Status::Error;
+        record.detail = Some(format!("the observation has {bytes} bytes and was left out: the run would be too large"));
+        record.observation = None;
+        total = total.saturating_sub(before) + size(record);
+    }
+}
+
+/// Bytes of `value` as JSON without white space, which is what canonical JSON has too.
+fn size<T: serde::Serialize>(value: &T) -> usize {
+    serde_json::to_vec(value).map_or(0, |bytes| bytes.len())
 }
 
 fn order<'a>(bundle: &Bundle, record: &'a Record) -> (usize, &'a Target) {
@@ -115,20 +149,6 @@ async fn look(probe: &'static Probe, config: Arc<Config>, target: Target) -> Rec
         observed_at,
         duration_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         observation,
-    }
-}
-
-/// Gives up the largest observations until the rest have at most `most` bytes. What is given up is on the record.
-fn bound(records: &mut [Record], most: usize) {
-    let size = |record: &Record| record.observation.as_ref().map_or(0, |observation| observation.to_string().len());
-    let mut sizes: Vec<usize> = records.iter().map(size).collect();
-    while sizes.iter().sum::<usize>() > most {
-        let Some(largest) = (0..sizes.len()).max_by_key(|&index| sizes[index]) else { return };
-        let record = &mut records[largest];
-        record.observation = None;
-        record.status = Status::Error;
-        record.detail = Some(format!("the observation has {} bytes, more than a run can hold", sizes[largest]));
-        sizes[largest] = 0;
     }
 }
 
@@ -196,17 +216,31 @@ mod tests {
         assert_eq!(record.detail.as_deref(), Some("the check did not end within 5 s"));
     }
 
-    #[test]
-    fn what_is_too_large_for_a_run_is_given_up_on_the_record() {
-        let record = |bytes| Record {
-            status: Status::Observed,
-            observation: Some("x".repeat(bytes).into()),
-            ..unknown_check("ingest_auth")
-        };
-        let mut records = [record(100), record(5_000), record(200)];
-        bound(&mut records, 1_000);
-        assert_eq!(records.each_ref().map(|record| record.status), [Status::Observed, Status::Error, Status::Observed]);
-        assert!(records[1].observation.is_none() && records[1].detail.as_ref().unwrap().contains("5002 bytes"));
+    #[tokio::test]
+    async fn what_does_not_fit_into_an_envelope_is_left_out_and_said_to_be() {
+        let key = gatepost_evidence::key::SigningKey::from_seed(&[1; 32]).unwrap();
+        let bundle = Bundle { name: "b".into(), version: "1.0.0".into(), purpose: String::new(), checks: Vec::new() };
+        let config = Arc::new(Config::default());
+        let mut run = execute(config, key.public().id(), &bundle, Stage::Audit, None, |_| {}).await.run;
+        let seen = |_, _| -> crate::probe::Looking { Box::pin(async { Ok(serde_json::json!("x".repeat(1000))) }) };
+        for number in 0..1000 {
+            let mut record = record(probe(Duration::from_secs(5), seen)).await;
+            record.target.name = format!("device-{number}");
+            run.records.push(record);
+        }
+        run.records[7].observation = Some("x".repeat(200_000).into());
+        fit(&mut run, MAX_PAYLOAD_BYTES);
+        let signed = Execution { run: run.clone() }.into_run(None).sign(&key).unwrap();
+        let bytes = signed.envelope.len();
+        assert!(bytes <= MAX_ENVELOPE_BYTES && bytes > MAX_ENVELOPE_BYTES * 9 / 10, "{bytes}");
+        assert_eq!((run.records[7].status, run.records.len()), (Status::Error, 1000));
+        assert!(run.records[7].detail.as_ref().unwrap().contains("200002 bytes"), "{:?}", run.records[7].detail);
+        assert_eq!(run.records[0].status, Status::Observed);
+        gatepost_evidence::verify::VerifiedRun::open(
+            &gatepost_evidence::envelope::Envelope::parse(signed.envelope.as_bytes()).unwrap(),
+            key.public(),
+        )
+        .unwrap();
     }
 
     #[tokio::test]

@@ -34,7 +34,11 @@ impl Directory {
     /// # Errors
     /// When it cannot be opened or is of a later version.
     pub fn store(&self) -> Result<Store, SinkError> {
-        Ok(Store::open(&self.0.join("sink.db"))?)
+        let path = self.0.join("sink.db");
+        // SQLite would make it readable by everybody; its companions get the mode of the database.
+        let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+        made.map_err(|source| SinkError::File { action: "open", path: path.clone(), source })?;
+        Ok(Store::open(&path)?)
     }
 
     /// The key that signs receipts, made at the first call.
@@ -129,12 +133,13 @@ mod tests {
         let token = directory.operator_token().unwrap();
         assert_eq!(directory.signing_key().unwrap().public(), key.public());
         assert_eq!(directory.operator_token().unwrap(), token);
-        for name in ["sink.key", "operator.token"] {
+        directory.store().unwrap();
+        for name in ["sink.key", "operator.token", "sink.db"] {
             let mode = std::fs::metadata(folder.path().join("data").join(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
         }
         let left: Vec<_> = std::fs::read_dir(folder.path().join("data")).unwrap().collect();
-        assert_eq!(left.len(), 2, "temporary files are gone: {left:?}");
+        assert_eq!(left.len(), 3, "temporary files are gone: {left:?}");
     }
 
     #[test]

@@ -56,13 +56,15 @@ struct Rejection {
 /// # Errors
 /// A [`Refusal`] when the batch as a whole cannot be read; single envelopes are refused in the answers.
 pub async fn runs(State(app): State<Shared>, request: Request) -> Result<Json<Answers>, Refusal> {
+    // The body is read before anything is said about it: an early answer could be lost in a reset connection.
     let encoding = request.headers().get(header::CONTENT_ENCODING).map(|value| value.as_bytes().to_owned());
+    let seen = log::seen(request.headers());
+    let body = body(request).await?;
+    let seen = seen?;
     if encoding.as_deref() != Some(b"zstd") {
         let detail = "send the batch with Content-Encoding: zstd";
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding", detail));
     }
-    let seen = log::seen(request.headers())?;
-    let body = body(request).await?;
     let _turn = UNPACKING.acquire().await.map_err(Refusal::internal)?;
     let verified = {
         let app = app.clone();

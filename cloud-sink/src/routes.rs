@@ -3,8 +3,9 @@
 //! The gate follows from the table, so a route cannot be without one by accident; a test walks the table.
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
@@ -99,7 +100,7 @@ pub fn router(app: Shared) -> Router {
         .method_not_allowed_fallback(async || {
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this address has no such method")
         })
-        .layer(DefaultBodyLimit::max(SMALL_BODY))
+        .layer(middleware::from_fn(take_in))
         .layer(middleware::from_fn_with_state(app.clone(), harden))
         .with_state(app)
 }
@@ -112,6 +113,22 @@ async fn health(State(app): State<Shared>) -> Result<impl IntoResponse, Refusal>
     })
     .await?;
     Ok("ok\n")
+}
+
+/// Takes in the body before anybody answers, but for uploads, which do so themselves.
+///
+/// An answer that comes while the client still sends ends in a reset connection, and the client may never read it.
+async fn take_in(request: Request, next: Next) -> Response {
+    if *request.method() != Method::POST || request.uri().path() == RUNS_PATH {
+        return next.run(request).await;
+    }
+    let (head, body) = request.into_parts();
+    let mut whole = Request::new(body);
+    DefaultBodyLimit::max(SMALL_BODY).apply(&mut whole);
+    match ingest::body(whole).await {
+        Ok(bytes) => next.run(Request::from_parts(head, Body::from(bytes))).await,
+        Err(refusal) => refusal.into_response(),
+    }
 }
 
 /// Headers that every answer carries; a handler's own word on a header stands.

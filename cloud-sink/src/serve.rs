@@ -2,6 +2,7 @@
 //!
 //! Without a certificate the sink listens on loopback only; there is no option that says otherwise.
 
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::error::SinkError;
 use crate::{routes, tls, worker};
 
 /// How long requests that are under way may take after the sink was told to stop.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(3);
 /// How long a client may take to send the head of a request.
 const HEAD_TIME: Duration = Duration::from_secs(15);
 
@@ -144,7 +145,8 @@ pub async fn until_told_to_stop(options: &Options, address_file: Option<&Path>) 
     if let Some(path) = address_file {
         crate::directory::write_atomically(path, &format!("{}\n", running.url()))?;
     }
-    println!("listening on {}", running.url());
+    // Whoever started the sink may have closed its end by now; that is no reason not to serve.
+    let _ = writeln!(std::io::stdout(), "listening on {}", running.url());
     tokio::select! {
         failed = running.failed() => failed,
         _ = terminate.recv() => running.stop().await,

@@ -411,7 +411,7 @@ pub fn delta_view(gateway: GatewayId, changes: &Changes, pack: &Pack) -> DeltaVi
             }
         });
         let mut rows: Vec<_> = rows.collect();
-        rows.sort_by(|a, b| b.row.severity.cmp(&a.row.severity));
+        rows.sort_by_key(|row| std::cmp::Reverse(row.row.severity));
         rows
     };
     DeltaView {

@@ -1,4 +1,5 @@
 //! Who gets in where: every route that is there, and what the answers carry.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 
@@ -142,7 +143,10 @@ fn every_answer_carries_the_protecting_headers() {
     for path in ["/", "/sign-in", "/style.css", "/healthz", "/nothing", "/api/v1/gateways", report.as_str()] {
         let reply = sink.page(path, &cookie);
         let policy = &reply.headers["content-security-policy"];
-        assert!(policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{path}: {policy}");
+        assert!(
+            policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"),
+            "{path}: {policy}"
+        );
         assert!(!policy.contains("unsafe") && !policy.contains("script-src"), "{path}: {policy}");
         assert_eq!(reply.headers["x-content-type-options"], "nosniff", "{path}");
         assert!(reply.headers.contains_key("referrer-policy"), "{path}");

@@ -1,4 +1,5 @@
 //! Enrolment: who gets in, who does not, and why not.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Uploads: what is accepted, what is refused and why, and that accepted means kept.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! What runs mean, what changed, and since when; and that no gateway's text becomes markup.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 
@@ -193,8 +194,13 @@ fn text_of_a_gateway_never_becomes_markup() {
     sink.judged(&field.path("/runs/2"));
     sink.post(&field.path("/baseline"), &json!({"seq": 1}));
     let (cookie, id) = (sink.sign_in(), field.id());
-    for page in ["/".to_owned(), format!("/gateways/{id}"), format!("/gateways/{id}/runs/1"), format!("/gateways/{id}/delta"),
-        format!("/gateways/{id}/report")] {
+    for page in [
+        "/".to_owned(),
+        format!("/gateways/{id}"),
+        format!("/gateways/{id}/runs/1"),
+        format!("/gateways/{id}/delta"),
+        format!("/gateways/{id}/report"),
+    ] {
         let reply = sink.page(&page, &cookie);
         assert_eq!(reply.status, 200, "{page}");
         let html = reply.text();
@@ -220,13 +226,21 @@ fn pages_tell_the_story() {
     assert!(sink.page("/", &cookie).text().contains("1 regressed"));
     assert!(page("").contains("Make run 4 the baseline") && page("").contains("<svg class=\"chart\""));
     let run = page("/runs/1");
-    for text in ["ingest_auth.unauthenticated_ingest_allowed", "/unauthenticated_accepted", "plaintext_url", "Why", "Verify"] {
+    for text in
+        ["ingest_auth.unauthenticated_ingest_allowed", "/unauthenticated_accepted", "plaintext_url", "Why", "Verify"]
+    {
         assert!(run.contains(text), "{text}");
     }
     let delta = page("/delta");
     assert!(delta.contains("First seen by run 4, 1 Mar 2026, 13:00:00 UTC"), "{delta}");
     let report = page("/report");
-    for text in ["4 things</strong> failed (3 high, 1 medium)", "1 thing fails", "In order until run 3", "Fixed", "BEGIN PUBLIC KEY"] {
+    for text in [
+        "4 things</strong> failed (3 high, 1 medium)",
+        "1 thing fails",
+        "In order until run 3",
+        "Fixed",
+        "BEGIN PUBLIC KEY",
+    ] {
         assert!(report.contains(text), "{text}");
     }
     assert_eq!(sink.get(&field.path("/report")).text().len(), report.len(), "the API gives the same report");

@@ -33,7 +33,13 @@ fn check_integers(value: &Value) -> Result<(), CanonicalError> {
     match value {
         Value::Number(number) => {
             let magnitude = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
+            // ECMAScript writes a float below 10^21 without point or exponent, and a reader takes what fits for an integer.
+            let float = number.as_f64().filter(|_| number.is_f64());
+            let unsafe_float = float.is_some_and(|float| {
+                float.abs() > MAX_SAFE_INTEGER as f64 && (i64::MIN as f64..u64::MAX as f64).contains(&float)
+            });
             match magnitude {
+                _ if unsafe_float => Err(CanonicalError::UnsafeInteger(number.clone())),
                 Some(magnitude) if magnitude > MAX_SAFE_INTEGER => Err(CanonicalError::UnsafeInteger(number.clone())),
                 _ => Ok(()),
             }
@@ -72,6 +78,16 @@ mod tests {
         assert!(matches!(to_vec(&[1_u64 << 53]), Err(CanonicalError::UnsafeInteger(_))));
         assert!(matches!(to_vec(&[-(1_i64 << 53)]), Err(CanonicalError::UnsafeInteger(_))));
         assert!(!is_canonical(b"[9007199254740992]"));
+    }
+
+    #[test]
+    fn whatever_is_written_is_read_back_as_canonical() {
+        for float in [0.5, -0.0, 4e15, 9e15, 1.9e19, -1e19, 1e20, -1e20, 1e21, -1.5e300, 5e-324, f64::MAX] {
+            assert!(is_canonical(&to_vec(&[float]).unwrap()), "{float}");
+        }
+        for float in [1e16, -1e16, 1.8e19, -9.2e18, 9_007_199_254_740_992.0, i64::MIN as f64] {
+            assert!(matches!(to_vec(&[float]), Err(CanonicalError::UnsafeInteger(_))), "{float}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use webpki::{EndEntityCert, KeyUsage};
-use x509_parser::extensions::GeneralName;
+use x509_parser::extensions::{ExtendedKeyUsage, GeneralName};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
@@ -121,7 +121,13 @@ impl CertificateFacts {
         let dated = |fact: bool| clock_believed.then_some(fact);
         let (key_algorithm, key_bits) = key(&certificate);
         let signature_algorithm = certificate.signature_algorithm.algorithm.to_id_string();
-        let usage = certificate.extended_key_usage().ok().flatten().map(|extension| extension.value.clone());
+        // Absent restricts nothing (RFC 5280, section 4.2.1.12); one that cannot be read allows nothing.
+        let usage = certificate.extended_key_usage().map(|usage| usage.map(|extension| extension.value.clone()));
+        let allows = |one: fn(&ExtendedKeyUsage<'_>) -> bool| match &usage {
+            Ok(Some(usage)) => usage.any || one(usage),
+            Ok(None) => true,
+            Err(_) => false,
+        };
         Self {
             parses: true,
             parse_error: None,
@@ -143,14 +149,14 @@ impl CertificateFacts {
             self_issued: Some(certificate.subject() == certificate.issuer()),
             is_ca: Some(certificate.is_ca()),
             alternative_names: Some(alternative_names(&certificate)),
-            server_auth: Some(usage.as_ref().is_none_or(|usage| usage.server_auth || usage.any)),
-            client_auth: Some(usage.as_ref().is_none_or(|usage| usage.client_auth || usage.any)),
+            server_auth: Some(allows(|usage| usage.server_auth)),
+            client_auth: Some(allows(|usage| usage.client_auth)),
             fingerprint,
         }
     }
 }
 
-/// MD2, MD5 and SHA-1 with RSA; SHA-1 with DSA and ECDSA (RFC 3279, RFC 8017, RFC 9155).
+/// MD2, MD5 and SHA-1 with RSA (the last under two identifiers); SHA-1 with DSA and ECDSA (RFC 3279, RFC 8017, RFC 9155).
 const WEAK_SIGNATURES: &[&str] =
     &["1.2.840.113549.1.1.2", "1.2.840.113549.1.1.4", "1.2.840.113549.1.1.5", "1.2.840.10040.4.3", "1.2.840.10045.4.1"];
 

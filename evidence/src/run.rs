@@ -169,15 +169,21 @@ pub struct Clock {
 /// How far two good clocks may stand apart: verdicts count in days, so minutes do not matter.
 pub const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 
+/// No run is older than its format: a clock that stands before this second was never set.
+pub const CLOCK_FLOOR: Timestamp = Timestamp::constant(1_767_225_600, 0);
+
 impl Clock {
     /// Why verdicts that depend on the date cannot be given for a run that started at `started_at`, if they cannot.
     ///
-    /// The clock is not believed when a time service says that it is not synchronised, or when it stands more than
-    /// [`CLOCK_TOLERANCE`] before the last word heard from the sink.
+    /// The clock is not believed when a time service says that it is not synchronised, when it stands before
+    /// [`CLOCK_FLOOR`], or more than [`CLOCK_TOLERANCE`] before the last word heard from the sink.
     #[must_use]
     pub fn distrust(&self, started_at: Timestamp) -> Option<&'static str> {
         if self.synchronised == Some(false) {
             return Some("clock: the time service says it is not synchronised");
+        }
+        if started_at < CLOCK_FLOOR {
+            return Some("clock: it stands before 2026 and was never set");
         }
         match self.sink_time {
             Some(heard) if started_at.saturating_add(CLOCK_TOLERANCE).is_ok_and(|latest| latest < heard) => {
@@ -348,6 +354,8 @@ pub(crate) mod samples {
         assert!(clock.distrust(at).unwrap().contains("sink"));
         clock.sink_time = Some("2026-03-01T10:04:59Z".parse().unwrap());
         assert_eq!(clock.distrust(at), None);
+        assert!(clock.distrust("2025-12-31T23:59:59Z".parse().unwrap()).unwrap().contains("never set"));
+        assert_eq!(CLOCK_FLOOR.to_string(), "2026-01-01T00:00:00Z");
         clock.synchronised = Some(false);
         assert!(clock.distrust(at).unwrap().contains("not synchronised"));
     }

@@ -100,8 +100,35 @@ impl Agent {
     /// # Errors
     /// When it does not start.
     pub fn start(&self, arguments: &[&str]) -> Result<Program> {
-        let configuration = ["--config".as_ref(), self.configuration.as_os_str()];
-        Program::start(&self.binary, arguments.iter().map(AsRef::as_ref).chain(configuration))
+        self.start_with(arguments, &[])
+    }
+
+    /// As [`Self::start`], with `variables` in its environment.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_with(&self, arguments: &[&str], variables: &[(&str, &Path)]) -> Result<Program> {
+        let mut command = command(&self.binary);
+        command.args(arguments).arg("--config").arg(&self.configuration).envs(variables.iter().copied());
+        Program::start_command(&self.binary, command)
+    }
+
+    /// Enrols with the sink in the configuration; `token` is put into a file beside it.
+    ///
+    /// # Errors
+    /// When the file cannot be written or the command does not end. Any exit code is an answer.
+    pub fn enroll(&self, token: &str) -> Result<Finished> {
+        let file = self.configuration.with_extension("token");
+        pki::write(&file, token.as_bytes(), 0o600)?;
+        self.run(&["enroll", "--token-file", file.to_str().context("the path of the token is not UTF-8")?])
+    }
+
+    /// What `gatepost status` says.
+    ///
+    /// # Errors
+    /// When it does not succeed.
+    pub fn status(&self) -> Result<serde_json::Value> {
+        self.run(&["status", "--format", "json"])?.expect_code(0)?.json()
     }
 }
 

@@ -15,6 +15,9 @@ use crate::process::LIMIT;
 use crate::service::{self, Configuration, GatewayService};
 use crate::sink::{Sink, SinkInfo};
 
+/// What a gateway does when nobody is in a hurry.
+const SCHEDULE: &str = "[schedule]\nevery = \"1h\"\njitter = \"5m\"\nbundle = \"field-self-audit\"\n";
+
 /// The two states of a lab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -240,8 +243,15 @@ impl Lab {
         if let Some(sink) = sink {
             text += &format!("[sink]\nurl = \"{}\"\nca_file = {:?}\n\n", sink.url, sink.ca_file);
         }
-        text += "[schedule]\nevery = \"1h\"\njitter = \"5m\"\nbundle = \"field-self-audit\"\n";
+        text += SCHEDULE;
         text
+    }
+
+    /// As [`Self::agent_config`], but `gatepost run` runs `bundle` every second.
+    #[must_use]
+    pub fn daemon_config(&self, state: &Path, sink: Option<&SinkInfo>, bundle: &str) -> String {
+        let schedule = format!("[schedule]\nevery = \"1s\"\njitter = \"0s\"\nbundle = \"{bundle}\"\n");
+        self.agent_config(state, sink).replace(SCHEDULE, &schedule)
     }
 }
 

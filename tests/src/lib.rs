@@ -18,12 +18,15 @@ pub mod http;
 pub mod ingest;
 pub mod lab;
 pub mod mqtt;
+pub mod peer;
 pub mod pki;
 pub mod port;
 pub mod process;
 pub mod python;
 pub mod service;
 pub mod sink;
+pub mod spool;
+pub mod systemd;
 pub mod tls;
 
 pub use agent::{Agent, Finished};

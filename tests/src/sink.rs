@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::agent::{Finished, run};
 use crate::http::{Answer, Client};
+use crate::peer::Peer;
 use crate::pki::{Identity, Pki};
 use crate::port::Port;
 use crate::process::{LIMIT, Program, built, command};
@@ -102,6 +103,15 @@ impl Sink {
         self.program.take().map(Program::kill).transpose()
     }
 
+    /// Kills it (SIGKILL) and puts a server in its place that takes connections and never says a word.
+    ///
+    /// # Errors
+    /// When it cannot be killed, or its port cannot be listened on.
+    pub fn hang(&mut self) -> Result<Peer> {
+        self.kill()?;
+        Peer::hanging_on(&self.port)
+    }
+
     /// What an agent must know of it.
     #[must_use]
     pub fn info(&self) -> &SinkInfo {
@@ -148,6 +158,14 @@ impl Sink {
     /// When the command does not succeed.
     pub fn enrolment_token(&self) -> Result<String> {
         self.secret(&["token", "create"])
+    }
+
+    /// As [`Self::enrolment_token`], that lasts only for `expires`, such as `1s`.
+    ///
+    /// # Errors
+    /// When the command does not succeed.
+    pub fn enrolment_token_for(&self, expires: &str) -> Result<String> {
+        self.secret(&["token", "create", "--expires", expires])
     }
 
     /// A token for the API.

@@ -20,13 +20,12 @@ pub(super) fn run(mut place: Place, options: &Audit) -> anyhow::Result<Outcome> 
         let names: Vec<_> = bundle::all().iter().map(|bundle| bundle.name.as_str()).collect();
         format!("there is no bundle {:?}; there are {}", options.bundle, names.join(", "))
     })?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let progress = std::io::stderr().is_terminal();
-    let (_, report) = runtime.block_on(audit(&mut place, bundle, options.stage.into(), |record| {
+    let (_, report) = finish(audit(&mut place, bundle, options.stage.into(), |record| {
         if progress {
-            anstream::eprintln!("  {}", line(record));
+            anstream::eprintln!("  {}", report::clean(&line(record)));
         }
-    }))?;
+    }))??;
     match options.output.format {
         Format::Json => print_json(&report)?,
         Format::Text => {
@@ -37,6 +36,14 @@ pub(super) fn run(mut place: Place, options: &Audit) -> anyhow::Result<Outcome> 
     let threshold = Severity::from(options.fail_on);
     let reached = report.findings.iter().any(|finding| finding.severity >= threshold);
     Ok(if reached { Outcome::Findings } else { Outcome::Clean })
+}
+
+/// Waits for `future`, and for nothing that it left behind: a look that was cut off may sit in the resolver for minutes.
+fn finish<T>(future: impl Future<Output = T>) -> std::io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(future);
+    runtime.shutdown_background();
+    Ok(result)
 }
 
 /// Executes `bundle`, keeps the run and judges it. When this returns, the run is on disk.
@@ -81,4 +88,29 @@ fn kept(place: &Place, seq: u64) -> anyhow::Result<String> {
         text.push_str(&format!(" {} refused by the sink: see `gatepost status`.", counts.quarantined));
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_look_that_was_cut_off_keeps_nobody_waiting() {
+        let (begun, running) = mpsc::channel();
+        let (_alive, never) = mpsc::channel::<()>();
+        let (ended, left_behind) = mpsc::channel();
+        finish(async {
+            tokio::task::spawn_blocking(move || {
+                begun.send(()).unwrap();
+                let waited = never.recv_timeout(Duration::from_secs(10));
+                ended.send(waited.is_err()).unwrap();
+            });
+            running.recv().unwrap();
+        })
+        .unwrap();
+        assert_eq!(left_behind.try_recv(), Err(mpsc::TryRecvError::Empty), "it was waited for");
+    }
 }

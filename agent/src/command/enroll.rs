@@ -9,7 +9,7 @@ use super::{Outcome, Place, print};
 use crate::cli::Enroll;
 use crate::secret::Secret;
 use crate::spool::Enrolment;
-use crate::{files, upload};
+use crate::{files, report, upload};
 
 pub(super) fn run(mut place: Place, options: &Enroll) -> anyhow::Result<Outcome> {
     let sink =
@@ -24,7 +24,7 @@ pub(super) fn run(mut place: Place, options: &Enroll) -> anyhow::Result<Outcome>
             Ok(Outcome::Clean)
         }
         Err(error) => {
-            anstream::eprintln!("gatepost: not enrolled: {error}");
+            anstream::eprintln!("gatepost: not enrolled: {}", report::clean(&error.to_string()));
             Ok(Outcome::Findings)
         }
     }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{Outcome, Place, print, print_json};
 use crate::cli::Format;
+use crate::report;
 use crate::upload::dispute::{self, Dispute};
 
 #[derive(Serialize)]
@@ -44,7 +45,7 @@ pub(super) fn run(place: &Place, format: Format) -> anyhow::Result<Outcome> {
     let status = status(place)?;
     match format {
         Format::Json => print_json(&status)?,
-        Format::Text => print(&text(&status))?,
+        Format::Text => print(&report::clean_lines(&text(&status)))?,
     }
     Ok(Outcome::Clean)
 }
@@ -66,7 +67,7 @@ fn status(place: &Place) -> anyhow::Result<Status> {
         last_run: place.spool.head()?.map(|head| head.seq),
         pending: counts.pending,
         acknowledged: counts.acknowledged,
-        quarantined: refused.map(|run| Refused { seq: run.seq, reason: run.reason.unwrap_or_default() }).collect(),
+        quarantined: refused.map(|(seq, reason)| Refused { seq, reason }).collect(),
         enrolled: enrolment.is_some_and(|enrolment| Some(enrolment.url) == sink),
         sink,
         log_size: checkpoint.map(|checkpoint| checkpoint.size()),

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 
 use super::{Outcome, Place, print};
-use crate::upload;
+use crate::{report, upload};
 
 pub(super) fn run(mut place: Place) -> anyhow::Result<Outcome> {
     let sink =
@@ -19,6 +19,7 @@ pub(super) fn run(mut place: Place) -> anyhow::Result<Outcome> {
         }
         Err(error) => {
             let waiting = place.spool.counts()?.pending;
+            let error = report::clean(&error.to_string());
             anstream::eprintln!("gatepost: {error}; {waiting} runs stay in the spool");
             Ok(Outcome::Findings)
         }

@@ -1,6 +1,6 @@
 //! From a TOML file to a [`Config`], or to everything that is wrong with it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::ToSocketAddrs as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,11 +9,11 @@ use gatepost_evidence::check::broker_transport_posture::Scope;
 use gatepost_evidence::check::gateway_config_guardrails::{METRICS, POINTERS};
 use toml::de::DeTable;
 
-use super::table::{Source, Table};
+use super::table::{MAX_MISTAKES, Source, Table};
 use super::{
     Broker, Config, Device, Devices, Gateway, Host, Ingest, Mistake, Mistakes, Schedule, Service, Sink, State,
 };
-use crate::bundle;
+use crate::{bundle, files};
 
 /// Where the package puts the configuration.
 pub const SYSTEM_FILE: &str = "/etc/gatepost/gatepost.toml";
@@ -77,15 +77,17 @@ pub fn file_thoroughly(path: &Path) -> Result<Config, Mistakes> {
 }
 
 fn read(path: &Path, thoroughly: bool) -> Result<Config, Mistakes> {
-    let text = std::fs::read_to_string(path).map_err(|error| Mistakes {
+    let unreadable = |why: &dyn std::fmt::Display| Mistakes {
         path: path.to_owned(),
         mistakes: vec![Mistake {
             line: 1,
             column: 1,
             key: String::new(),
-            message: format!("cannot be read: {error}; `gatepost init` writes a commented configuration"),
+            message: format!("cannot be read: {why}; `gatepost init` writes a commented configuration"),
         }],
-    })?;
+    };
+    let bytes = files::read(path).map_err(|failure| unreadable(&failure.detail))?;
+    let text = String::from_utf8(bytes).map_err(|error| unreadable(&format_args!("it is not text: {error}")))?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     parse(&text, &folder, thoroughly).map_err(|mistakes| Mistakes { path: path.to_owned(), mistakes })
@@ -93,7 +95,13 @@ fn read(path: &Path, thoroughly: bool) -> Result<Config, Mistakes> {
 
 /// Reads a configuration from `text`; relative paths start at `folder`.
 fn parse(text: &str, folder: &Path, thoroughly: bool) -> Result<Config, Vec<Mistake>> {
-    let source = Source { text, folder: folder.to_owned(), mistakes: RefCell::default(), files: RefCell::default() };
+    let source = Source {
+        text,
+        folder: folder.to_owned(),
+        mistakes: RefCell::default(),
+        files: RefCell::default(),
+        too_many: Cell::default(),
+    };
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         source.mistake(error.span().unwrap_or(0..0), "", error.message());
@@ -112,6 +120,9 @@ fn parse(text: &str, folder: &Path, thoroughly: bool) -> Result<Config, Vec<Mist
     }
     mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
     mistakes.dedup();
+    if let (true, Some(last)) = (source.too_many.get(), mistakes.last_mut()) {
+        last.message.push_str(&format!("; there are more than these {MAX_MISTAKES} mistakes"));
+    }
     Err(mistakes)
 }
 
@@ -372,6 +383,22 @@ mod tests {
         let found = mistakes("[gateway]\nname = \n[sink]\nurl = \"ftp://x\"\n");
         assert!(found.iter().any(|m| m.starts_with("2:")), "{found:#?}");
         assert!(found.iter().any(|m| m.contains("sink.url")), "{found:#?}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_configuration_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.toml");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(file(&path).unwrap_err().to_string().contains("not a regular file"));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::File::create(&path).unwrap().set_len(1 << 30).unwrap();
+        assert!(file(&path).unwrap_err().to_string().contains("has more than"));
+        std::fs::write(&path, b"\xff\xfe").unwrap();
+        assert!(file(&path).unwrap_err().to_string().contains("not text"));
+        let wrong = (0..5000).map(|n| format!("k{n} = \n")).collect::<String>();
+        let told = mistakes(&wrong);
+        assert!(told.len() <= MAX_MISTAKES && told.last().unwrap().contains("there are more"), "{}", told.len());
     }
 
     #[test]

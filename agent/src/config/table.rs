@@ -3,7 +3,7 @@
 //! serde stops at the first error and does not know what a key could have been meant to be; a field engineer wants the
 //! whole list. A key that nobody asked for by [`Table::finish`] is a mistake too, with the nearest known name as a hint.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -14,17 +14,26 @@ use toml::de::{DeTable, DeValue};
 
 use super::Mistake;
 
+/// The most mistakes that are told. Who has more has another kind of file, and to tell them all would take minutes.
+pub(super) const MAX_MISTAKES: usize = 200;
+
 /// The file being read: its text, where relative paths start, and the mistakes so far.
 pub(super) struct Source<'a> {
     pub(super) text: &'a str,
     pub(super) folder: PathBuf,
     pub(super) mistakes: RefCell<Vec<Mistake>>,
+    /// There were more than [`MAX_MISTAKES`].
+    pub(super) too_many: Cell<bool>,
     /// Files that the configuration names, for `config check`.
     pub(super) files: RefCell<Vec<(Range<usize>, String, PathBuf)>>,
 }
 
 impl Source<'_> {
     pub(super) fn mistake(&self, span: Range<usize>, key: impl Into<String>, message: impl Into<String>) {
+        if self.mistakes.borrow().len() == MAX_MISTAKES {
+            self.too_many.set(true);
+            return;
+        }
         let before = &self.text[..span.start.min(self.text.len())];
         let line = before.matches('\n').count() + 1;
         let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;

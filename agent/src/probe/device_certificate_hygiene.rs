@@ -33,8 +33,9 @@ pub const PROBE: Probe = Probe {
 
 /// The endings of certificate files, in the order they are tried.
 const ENDINGS: [&str; 3] = ["pem", "crt", "der"];
-/// The most files of a registry folder that are listed.
-const MAX_FILES: usize = 4096;
+/// The most entries of a registry folder that are listed: as many as have room in one run even when none of their
+/// certificates has.
+const MAX_FILES: usize = 2000;
 
 /// One target per device that is expected or found, and the registry itself.
 fn targets(config: &Config) -> Vec<Target> {
@@ -99,10 +100,13 @@ async fn shown(address: String, limits: Limits) -> Source {
 
 /// What is on file for the device.
 fn filed(folder: &Path, id: &str) -> Source {
-    let found = list(folder).and_then(|found| {
-        let expected = || folder.join(id).with_added_extension(ENDINGS[0]);
-        found.get(id).cloned().ok_or_else(|| files::failure(&expected(), &io::ErrorKind::NotFound.into()))
-    });
+    let found = match named(folder, id) {
+        Some(path) => Ok(path),
+        None => list(folder).and_then(|found| {
+            let expected = || folder.join(id).with_added_extension(ENDINGS[0]);
+            found.get(id).cloned().ok_or_else(|| files::failure(&expected(), &io::ErrorKind::NotFound.into()))
+        }),
+    };
     let location = found.as_deref().unwrap_or(folder).display().to_string();
     Source {
         kind: SourceKind::Registry,
@@ -110,6 +114,13 @@ fn filed(folder: &Path, id: &str) -> Source {
         chain: found.and_then(|path| certificates::read(&path)).into(),
         possession: false,
     }
+}
+
+/// The file of `id` under one of its usual names, without listing the folder once per device.
+fn named(folder: &Path, id: &str) -> Option<PathBuf> {
+    let plain = !id.is_empty() && !id.contains('/');
+    let path = |ending: &&str| folder.join(format!("{id}.{ending}"));
+    ENDINGS.iter().filter(|_| plain).map(path).find(|path| path.symlink_metadata().is_ok())
 }
 
 fn registry(devices: &Devices) -> Result<Registry, Missed> {

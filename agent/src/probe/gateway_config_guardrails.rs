@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gatepost_evidence::canonical;
 use gatepost_evidence::check::Contract as _;
 use gatepost_evidence::check::gateway_config_guardrails::{
     Check, ConfigurationFile, MetricSamples, Metrics, Observation, Pointed, Service,
@@ -118,10 +119,8 @@ fn read_configuration(path: &Path, pointers: &BTreeMap<String, String>) -> Resul
 fn scalar(value: &Value) -> Option<Value> {
     match value {
         Value::Null => None,
-        // Whole numbers that JSON does not keep exactly are recorded as the text they were.
-        Value::Number(number) if number.as_i64().is_none_or(|n| n.unsigned_abs() >= 1 << 53) && !number.is_f64() => {
-            Some(number.to_string().into())
-        }
+        // Numbers that JSON does not keep exactly are recorded as the text they were.
+        Value::Number(number) if canonical::to_vec(number).is_err() => Some(number.to_string().into()),
         Value::Bool(_) | Value::Number(_) => Some(value.clone()),
         Value::String(text) => Some(Value::String(cut(text))),
         Value::Array(_) => Some("(list)".into()),

@@ -96,6 +96,16 @@ fn only_what_is_pointed_at_is_recorded() {
 }
 
 #[test]
+fn a_number_that_evidence_cannot_hold_is_recorded_as_text() {
+    let json = r#"{"a": 1e16, "b": 9007199254740993, "c": -1e18, "d": 0.5, "e": 1e300, "f": 18446744073709551615}"#;
+    let file = pointed("s.json", json, &[("a", "/a"), ("b", "/b"), ("c", "/c"), ("d", "/d"), ("e", "/e"), ("f", "/f")]);
+    let file = file.seen().unwrap();
+    let texts = file.pointers.values().map(|pointed| pointed.value.as_ref().unwrap().is_string()).collect::<Vec<_>>();
+    assert_eq!(texts, [true, true, true, false, false, true]);
+    assert!(gatepost_evidence::canonical::is_canonical(&gatepost_evidence::canonical::to_vec(file).unwrap()));
+}
+
+#[test]
 fn environment_files_are_read_and_long_values_cut() {
     let text = format!("# service\nexport AUTH=\"on\"\nRETRIES=3\nLONG={}\nAUTH='off'\n", "x".repeat(5000));
     let file = pointed("s.env", &text, &[("auth_enforced", "/AUTH"), ("long", "/LONG"), ("retry_limit", "/RETRIES")]);

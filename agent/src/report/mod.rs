@@ -50,9 +50,18 @@ fn plural(count: u64, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
-/// `text` without control characters, so that nothing a peer said can drive the terminal.
-fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+/// `text` without control characters and without those that turn the direction of writing, so that nothing a peer said can
+/// drive the terminal or show one thing as another.
+#[must_use]
+pub fn clean(text: &str) -> String {
+    let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if c.is_control() || turns(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// As [`clean`], line by line.
+#[must_use]
+pub fn clean_lines(text: &str) -> String {
+    text.split('\n').map(clean).collect::<Vec<_>>().join("\n")
 }
 
 fn width() -> usize {
@@ -66,5 +75,20 @@ fn labelled(out: &mut String, label: &str, text: &str) {
     for line in textwrap::wrap(&clean(text), options) {
         out.push_str(&line);
         out.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_peer_said_drives_the_terminal() {
+        let said = "a\u{1b}[2J\u{9b}31m\u{7f}\r\u{202e}b\nc\u{2067}";
+        let lines = clean_lines(said);
+        assert_eq!(lines.lines().count(), 2);
+        assert!(!lines.contains(['\u{1b}', '\u{9b}', '\u{7f}', '\r', '\u{202e}', '\u{2067}']), "{lines:?}");
+        assert!(!clean(said).contains('\n'));
+        assert_eq!(clean("Zürich 工場"), "Zürich 工場");
     }
 }

@@ -7,6 +7,7 @@
 mod log;
 mod migrate;
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,8 +17,12 @@ use gatepost_evidence::key::PublicKey;
 use gatepost_evidence::receipt::Acknowledgement;
 use gatepost_evidence::run::SignedRun;
 use gatepost_evidence::verify::VerifiedRun;
+use gatepost_evidence::wire::MAX_BATCH_BYTES;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
+
+/// The most bytes of one envelope that are read back: what goes into an upload.
+const MAX_READ: usize = MAX_BATCH_BYTES / 2;
 
 /// The spool's file in the state folder.
 pub const FILE: &str = "spool.db";
@@ -58,6 +63,11 @@ pub enum SpoolError {
     /// The run could not be signed, so nothing was stored.
     #[error("the run could not be signed: {0}")]
     Unsigned(String),
+    /// The signed run is larger than any reader accepts, so nothing was stored.
+    #[error(
+        "the signed run has {0} bytes, more than the {MAX_ENVELOPE_BYTES} that are accepted; look at fewer targets"
+    )]
+    TooLarge(usize),
 }
 
 /// The last run of the chain.
@@ -76,7 +86,7 @@ pub enum State {
     Pending,
     /// The sink has it and signed a receipt.
     Acknowledged,
-    /// The sink refused it for good.
+    /// The sink refused it for good, or it can no longer be read.
     Quarantined,
 }
 
@@ -181,6 +191,9 @@ impl Spool {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&at)?;
         let head = head(&transaction).map_err(&at)?;
         let signed = sign(head).map_err(|error| SpoolError::Unsigned(error.to_string()))?;
+        if signed.envelope.len() > MAX_ENVELOPE_BYTES {
+            return Err(SpoolError::TooLarge(signed.envelope.len()));
+        }
         let seq = head.map_or(1, |head| head.seq + 1);
         let compressed =
             zstd::bulk::compress(signed.envelope.as_bytes(), 3).map_err(|e| SpoolError::Unsigned(e.to_string()))?;
@@ -207,7 +220,7 @@ impl Spool {
     /// # Errors
     /// When the database or the run cannot be read.
     pub fn get(&self, seq: u64) -> Result<Option<Spooled>, SpoolError> {
-        Ok(self.select("WHERE seq = ?1", params![seq])?.pop())
+        Ok(self.select("WHERE seq = ?1", params![seq], |_| true)?.pop())
     }
 
     /// The runs that are not handed over yet, oldest first: at most `count`, and no more than `bytes` of envelopes unless
@@ -216,15 +229,12 @@ impl Spool {
     /// # Errors
     /// When the database or a run cannot be read.
     pub fn pending(&self, count: usize, bytes: usize) -> Result<Vec<Spooled>, SpoolError> {
-        let mut runs = self.select("WHERE state = 'pending' ORDER BY seq LIMIT ?1", params![count as u64])?;
         let mut total = 0;
-        let fit = runs.iter().take_while(|run| {
+        self.select("WHERE state = 'pending' ORDER BY seq LIMIT ?1", params![count as u64], |run| {
+            let first = total == 0;
             total += run.envelope.len() + 1;
-            total <= bytes
-        });
-        let fit = fit.count().max(1);
-        runs.truncate(fit);
-        Ok(runs)
+            first || total <= bytes
+        })
     }
 
     /// The latest runs, newest first.
@@ -232,29 +242,47 @@ impl Spool {
     /// # Errors
     /// When the database or a run cannot be read.
     pub fn latest(&self, count: u32) -> Result<Vec<Spooled>, SpoolError> {
-        self.select("ORDER BY seq DESC LIMIT ?1", params![count])
+        self.select("ORDER BY seq DESC LIMIT ?1", params![count], |_| true)
     }
 
-    /// The runs the sink refused, oldest first.
+    /// The runs that are quarantined, oldest first, with the reason. Their envelopes are not read: that one cannot be read
+    /// may be why it is here.
     ///
     /// # Errors
-    /// When the database or a run cannot be read.
-    pub fn quarantined(&self) -> Result<Vec<Spooled>, SpoolError> {
-        self.select("WHERE state = 'quarantined' ORDER BY seq", params![])
+    /// When the database cannot be read.
+    pub fn quarantined(&self) -> Result<Vec<(u64, String)>, SpoolError> {
+        let sql = "SELECT seq, coalesce(reason, '') FROM runs WHERE state = 'quarantined' ORDER BY seq";
+        let mut statement = self.connection.prepare(sql).map_err(self.at())?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).map_err(self.at())?;
+        rows.collect::<rusqlite::Result<_>>().map_err(self.at())
     }
 
-    fn select(&self, clause: &str, values: impl rusqlite::Params) -> Result<Vec<Spooled>, SpoolError> {
+    /// The runs that `clause` names, up to the first that is not `wanted`.
+    fn select(
+        &self,
+        clause: &str,
+        values: impl rusqlite::Params,
+        mut wanted: impl FnMut(&Spooled) -> bool,
+    ) -> Result<Vec<Spooled>, SpoolError> {
         let at = self.at();
         let sql = format!("SELECT seq, digest, state, reason, stored_at, envelope FROM runs {clause}");
         let mut statement = self.connection.prepare(&sql).map_err(&at)?;
-        let rows = statement.query_map(values, stored).map_err(&at)?;
-        rows.map(|row| self.unpack(row.map_err(&at)?)).collect()
+        let mut runs = Vec::new();
+        for row in statement.query_map(values, stored).map_err(&at)? {
+            match self.unpack(row.map_err(&at)?) {
+                Ok(run) if wanted(&run) => runs.push(run),
+                Ok(_) => break,
+                // What comes before one that cannot be read is given out; then it is the first, and told.
+                Err(_) if !runs.is_empty() => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(runs)
     }
 
     fn unpack(&self, (mut run, digest, compressed): Stored) -> Result<Spooled, SpoolError> {
         let unreadable = |detail: String| SpoolError::Unreadable { path: self.path.clone(), seq: run.seq, detail };
-        let envelope =
-            zstd::bulk::decompress(&compressed, MAX_ENVELOPE_BYTES).map_err(|e| unreadable(e.to_string()))?;
+        let envelope = decompress(&compressed).map_err(|error| unreadable(error.to_string()))?;
         run.envelope = String::from_utf8(envelope).map_err(|error| unreadable(error.to_string()))?;
         run.digest =
             digest.parse().map_err(|error: gatepost_evidence::id::DigestError| unreadable(error.to_string()))?;
@@ -293,6 +321,16 @@ impl Spool {
     /// When the database cannot be written.
     pub fn quarantine(&mut self, digest: Digest, reason: &str) -> Result<(), SpoolError> {
         self.mark(digest, State::Quarantined, Some(reason), None)
+    }
+
+    /// Sets aside a pending run that cannot be read back, so that it does not stand in the way of those after it.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn quarantine_unreadable(&mut self, seq: u64, detail: &str) -> Result<(), SpoolError> {
+        let sql = "UPDATE runs SET state = 'quarantined', reason = ?2 WHERE seq = ?1 AND state = 'pending'";
+        let reason = format!("unreadable: {detail}");
+        self.connection.execute(sql, params![seq, reason]).map(|_| ()).map_err(self.at())
     }
 
     fn mark(
@@ -393,6 +431,16 @@ fn head(connection: &Connection) -> rusqlite::Result<Option<Head>> {
         Err(error) => Err(rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, Box::new(error))),
     })
     .transpose()
+}
+
+/// What was compressed; an envelope that is too large for the sink is still read, so that the sink can say so.
+fn decompress(compressed: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut envelope = Vec::new();
+    zstd::stream::read::Decoder::with_buffer(compressed)?.take(MAX_READ as u64 + 1).read_to_end(&mut envelope)?;
+    if envelope.len() > MAX_READ {
+        return Err(std::io::Error::other(format!("it has more than {MAX_READ} bytes")));
+    }
+    Ok(envelope)
 }
 
 type Stored = (Spooled, String, Vec<u8>);

@@ -71,13 +71,38 @@ fn the_oldest_pending_go_first_and_within_bounds() {
     assert_eq!(seqs(spool.pending(10, 1 << 20).unwrap()), [2, 4]);
     assert_eq!(seqs(spool.pending(1, 1 << 20).unwrap()), [2]);
     assert_eq!(seqs(spool.pending(10, 1).unwrap()), [2], "one that is too large alone still goes");
-    assert_eq!(spool.quarantined().unwrap()[0].reason.as_deref(), Some("fork"));
+    assert_eq!(spool.quarantined().unwrap(), [(3, "fork".to_owned())]);
     assert_eq!(spool.counts().unwrap(), Counts { pending: 2, acknowledged: 1, quarantined: 1 });
     assert_eq!((spool.acknowledgement(1).unwrap(), spool.acknowledgement(2).unwrap()), (Some(word()), None));
     // A state once reached is final.
     spool.quarantine(digests[0], "late").unwrap();
     spool.acknowledge(digests[2], &word()).unwrap();
     assert_eq!(spool.counts().unwrap(), Counts { pending: 2, acknowledged: 1, quarantined: 1 });
+}
+
+#[test]
+fn a_run_that_no_reader_would_accept_is_not_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(folder.path()).unwrap();
+    let large = "x".repeat(MAX_ENVELOPE_BYTES);
+    assert!(matches!(spool.append(sign(&large)), Err(SpoolError::TooLarge(_))));
+    assert_eq!(spool.append(sign("a")).unwrap().0.seq, 1);
+}
+
+#[test]
+fn a_run_that_cannot_be_read_back_is_told_when_it_is_the_oldest() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(folder.path()).unwrap();
+    let digests: Vec<_> = ["a", "b", "c"].map(|text| spool.append(sign(text)).unwrap().0.digest).into();
+    spool.connection.execute("UPDATE runs SET envelope = x'00' WHERE seq = 2", []).unwrap();
+    let seqs =
+        |spool: &Spool| spool.pending(10, 1 << 20).map(|runs| runs.iter().map(|run| run.seq).collect::<Vec<_>>());
+    assert_eq!(seqs(&spool).unwrap(), [1]);
+    spool.acknowledge(digests[0], &word()).unwrap();
+    assert!(matches!(seqs(&spool), Err(SpoolError::Unreadable { seq: 2, .. })));
+    spool.quarantine_unreadable(2, "damaged").unwrap();
+    assert_eq!(seqs(&spool).unwrap(), [3]);
+    assert_eq!(spool.quarantined().unwrap(), [(2, "unreadable: damaged".to_owned())]);
 }
 
 #[test]

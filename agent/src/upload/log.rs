@@ -4,14 +4,15 @@
 //! An answer is believed as a whole or not at all. What contradicts the log is kept as a [`Dispute`]; pure otherwise.
 
 use gatepost_evidence::checkpoint::{Checkpoint, CheckpointError, LogProof};
+use gatepost_evidence::envelope::Envelope;
 use gatepost_evidence::id::GatewayId;
 use gatepost_evidence::log::{ConsistencyProof, LogRoot};
 use gatepost_evidence::receipt::{Acknowledgement, Receipt};
 use gatepost_evidence::wire::{Answer, Answers};
 use jiff::Timestamp;
 
-use super::UploadError;
 use super::dispute::{Dispute, DisputedRun};
+use super::{UploadError, words};
 use crate::spool::{Enrolment, Spool, Spooled};
 
 /// The newest checkpoint that was verified.
@@ -72,15 +73,16 @@ pub(super) fn judge(
     let verdicts = batch.iter().zip(answers).map(|(run, answer)| {
         let (receipt, index, inclusion) = match answer {
             Answer::Rejected { reason, detail } => {
-                let detail: String = detail.chars().take(300).collect();
-                return Ok(Verdict::Quarantine(format!("{reason}: {detail}")));
+                return Ok(Verdict::Quarantine(words(&format!("{reason}: {detail}"))));
             }
             Answer::Accepted { receipt, index, inclusion, .. }
             | Answer::Duplicate { receipt, index, inclusion, .. } => (receipt, index, inclusion),
         };
         let worthless = |detail: String| Doubt::Worthless(format!("receipt for run {}: {detail}", run.seq));
         let named = Receipt::open(&receipt, &enrolment.sink_key).map_err(|error| worthless(error.to_string()))?;
-        if (named.gateway, named.seq, named.digest) != (gateway, run.seq, run.digest) {
+        // A spool that outlived its key holds runs of the gateway this one was before.
+        let signer = Envelope::parse(run.envelope.as_bytes()).ok().and_then(|run| run.claimed_signer());
+        if (named.gateway, named.seq, named.digest) != (signer.unwrap_or(gateway), run.seq, run.digest) {
             let detail = format!("it names run {} of gateway {}", named.seq, named.gateway.short());
             return Err(worthless(detail));
         }

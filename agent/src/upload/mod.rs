@@ -37,6 +37,10 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// The most bytes that are read of an answer.
 const MAX_ANSWER_BYTES: u64 = 4 * 1024 * 1024;
 
+/// What to do about a certificate that is not trusted.
+const ADVICE: &str = "; nothing was sent. `sink.ca_file` must hold the anchor of the sink's certificate, and `sink.url` must \
+                      have a name that is in it";
+
 /// Why runs were not handed over.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
@@ -81,7 +85,7 @@ impl From<Failure> for UploadError {
 pub struct Sent {
     /// The sink has them, with a receipt.
     pub acknowledged: u64,
-    /// The sink refused them; they are quarantined.
+    /// The sink refused them, or they could not be read back; they are quarantined.
     pub quarantined: u64,
 }
 
@@ -117,7 +121,15 @@ pub fn drain(spool: &mut Spool, sink: &Sink, gateway: GatewayId) -> Result<Sent,
         .ok_or_else(|| UploadError::NotEnrolled(sink.url.clone()))?;
     let mut sent = Sent::default();
     loop {
-        let batch = spool.pending(BATCH_RUNS, BATCH_BYTES)?;
+        let batch = match spool.pending(BATCH_RUNS, BATCH_BYTES) {
+            // One damaged run must not keep back all that follow.
+            Err(SpoolError::Unreadable { seq, detail, .. }) => {
+                spool.quarantine_unreadable(seq, &detail)?;
+                sent.quarantined += 1;
+                continue;
+            }
+            batch => batch?,
+        };
         if batch.is_empty() {
             return Ok(sent);
         }
@@ -125,7 +137,7 @@ pub fn drain(spool: &mut Spool, sink: &Sink, gateway: GatewayId) -> Result<Sent,
         match send(sink, &batch, known.as_ref().map_or(0, Checkpoint::size))? {
             Ok(answers) => take(spool, &enrolment, gateway, known.as_ref(), &batch, answers, &mut sent)?,
             Err(why) if known.is_some() && why.problem.reason == LOG_REWOUND => {
-                let detail = format!("the sink says it lost part of its log: {}", why.problem.detail);
+                let detail = format!("the sink says it lost part of its log: {}", words(&why.problem.detail));
                 let claimed = newest_checkpoint(sink);
                 let dispute = log::disputed(&enrolment, known.as_ref(), claimed, LOG_REWOUND, detail);
                 return Err(log::report(spool, &dispute));
@@ -138,7 +150,7 @@ pub fn drain(spool: &mut Spool, sink: &Sink, gateway: GatewayId) -> Result<Sent,
 fn send(sink: &Sink, batch: &[Spooled], seen: u64) -> Result<Result<Answers, Refused>, UploadError> {
     let mut lines = String::new();
     for run in batch {
-        lines.push_str(&run.envelope);
+        lines.push_str(&line(&run.envelope));
         lines.push('\n');
     }
     let body = zstd::bulk::compress(lines.as_bytes(), 3).map_err(|error| UploadError::Refused(error.to_string()))?;
@@ -154,6 +166,13 @@ fn newest_checkpoint(sink: &Sink) -> Option<String> {
     let mut response = http::client(sink.ca_file.as_deref(), LIMIT).ok()?.get(&url).call().ok()?;
     let text = response.body_mut().with_config().limit(MAX_NOTE_BYTES as u64).read_to_string().ok()?;
     (response.status().as_u16() == 200).then_some(text)
+}
+
+/// One line, never an empty one, so that every run gets its own answer whatever became of it in the spool. A line break in
+/// JSON can only stand between values, where a space means the same.
+fn line(envelope: &str) -> String {
+    let line = envelope.replace(['\n', '\r'], " ");
+    if line.is_empty() { " ".to_owned() } else { line }
 }
 
 /// Moves each run of `batch` as its answer says, if the answers as a whole can be believed.
@@ -174,6 +193,7 @@ fn take(
     };
     // First what the sink committed itself to: cut short after this, the runs are sent again and are duplicates.
     spool.set_checkpoint(checkpoint.note())?;
+    // Only now: a clock that is not the sink's would cast doubt on every later run's own.
     spool.heard_from_sink(time)?;
     for (run, verdict) in batch.iter().zip(verdicts) {
         match verdict {
@@ -190,6 +210,11 @@ fn take(
     Ok(())
 }
 
+/// What the sink said, short and without control characters: it is printed on terminals and written to logs.
+fn words(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
+}
+
 fn post<T: DeserializeOwned>(
     sink: &Sink,
     path: &str,
@@ -203,7 +228,10 @@ fn post<T: DeserializeOwned>(
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let mut response = request.send(body).map_err(|error| later(format!("{}: {}", sink.url, http::failure(&error))))?;
+    let mut response = request.send(body).map_err(|error| {
+        let advice = if distrusted(&error) { ADVICE } else { "" };
+        later(format!("{}: {}{advice}", sink.url, http::failure(&error)))
+    })?;
     let status = response.status().as_u16();
     let after = response
         .headers()
@@ -242,7 +270,20 @@ impl Refused {
 
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ({}, status {})", self.problem.detail, self.problem.reason, self.status)
+        f.write_str(&words(&format!("{} ({}, status {})", self.problem.detail, self.problem.reason, self.status)))
+    }
+}
+
+/// Whether the other side's certificate is what kept us from talking to it.
+fn distrusted(error: &ureq::Error) -> bool {
+    use rustls::Error::InvalidCertificate;
+    match error {
+        ureq::Error::Rustls(InvalidCertificate(_)) => true,
+        ureq::Error::Io(error) => {
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+            matches!(inner, Some(InvalidCertificate(_)))
+        }
+        _ => false,
     }
 }
 

@@ -59,7 +59,7 @@ impl Tree {
 }
 
 struct Field {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     spool: Spool,
     sink: SigningKey,
     gateway: SigningKey,
@@ -75,7 +75,7 @@ impl Field {
         let spool = Spool::open(folder.path()).unwrap();
         let gateway = SigningKey::from_seed(&[1; 32]).unwrap();
         let sink = SigningKey::from_seed(&[2; 32]).unwrap();
-        let mut field = Self { _folder: folder, spool, sink, gateway, tree: Tree::of(&["one", "two"]) };
+        let mut field = Self { folder, spool, sink, gateway, tree: Tree::of(&["one", "two"]) };
         field.audit("one");
         field.audit("two");
         field
@@ -87,6 +87,12 @@ impl Field {
             envelope: Envelope::sign("text/plain", text.as_bytes(), &self.gateway).to_json(),
         };
         self.spool.append(|_| Ok::<_, String>(signed)).unwrap();
+    }
+
+    /// Makes every stored envelope unreadable, as a worn-out card does.
+    fn damage(&self) {
+        let database = rusqlite::Connection::open(self.folder.path().join(crate::spool::FILE)).unwrap();
+        database.execute("UPDATE runs SET envelope = x'00'", []).unwrap();
     }
 
     fn receipt(&self, seq: u64, digest: Digest) -> Envelope {
@@ -141,14 +147,23 @@ fn a_fitting_receipt_acknowledges_and_a_rejection_quarantines() {
     let sent = field.answer(vec![field.accepted(1, digest), rejected]).unwrap();
     assert_eq!(sent, Sent { acknowledged: 1, quarantined: 1 });
     assert_eq!(field.spool.counts().unwrap(), counts(0, 1, 1));
-    let reason = field.spool.quarantined().unwrap()[0].reason.clone().unwrap();
-    assert_eq!(reason, "fork: another run has this place");
+    assert_eq!(field.spool.quarantined().unwrap(), [(2, "fork: another run has this place".to_owned())]);
     // What an auditor needs later is beside the run.
     let word = field.spool.acknowledgement(1).unwrap().unwrap();
     let checkpoint = word.log.unwrap().verify(digest, field.sink.public()).unwrap();
     assert_eq!(field.spool.checkpoint().unwrap().as_deref(), Some(checkpoint.note()));
     assert_eq!(Receipt::open(&word.receipt, field.sink.public()).unwrap().seq, 1);
     assert_eq!(field.spool.sink_time().unwrap().unwrap().to_string(), TIME);
+}
+
+#[test]
+fn what_the_sink_says_is_short_and_cannot_drive_a_terminal() {
+    let mut field = Field::new();
+    let rejected = |detail: String| Answer::Rejected { reason: format!("\u{1b}[2J{}", "x".repeat(10_000)), detail };
+    field.answer(vec![rejected("\u{7}\nfake line".into()), rejected("\u{9b}31m".into())]).unwrap();
+    for (_, reason) in field.spool.quarantined().unwrap() {
+        assert!(reason.chars().count() <= 300 && !reason.contains(char::is_control), "{reason}");
+    }
 }
 
 #[test]
@@ -276,10 +291,37 @@ fn a_damaged_memory_of_the_log_is_not_a_new_beginning() {
 }
 
 #[test]
+fn a_run_that_cannot_be_read_back_is_set_aside_and_holds_nothing_back() {
+    let mut field = Field::new();
+    let sink = Sink { url: "https://127.0.0.1:1".into(), ca_file: None };
+    let sink_key = field.sink.public().clone();
+    field.spool.set_enrolment(&Enrolment { url: sink.url.clone(), sink_key }).unwrap();
+    field.damage();
+    let sent = drain(&mut field.spool, &sink, field.gateway.public().id()).unwrap();
+    assert_eq!((sent.quarantined, field.spool.counts().unwrap()), (2, counts(0, 0, 2)));
+}
+
+#[test]
+fn a_run_of_the_gateway_that_this_one_was_before_is_acknowledged() {
+    let mut field = Field::new();
+    let digest = Digest::of(b"one");
+    let answers = vec![field.accepted(1, digest), field.accepted(2, Digest::of(b"two"))];
+    // A new key, the old spool.
+    field.gateway = SigningKey::from_seed(&[7; 32]).unwrap();
+    assert_eq!(field.answer(answers).unwrap(), Sent { acknowledged: 2, quarantined: 0 });
+}
+
+#[test]
 fn a_gateway_that_is_not_enrolled_sends_nothing() {
     let mut field = Field::new();
     let sink = Sink { url: "https://127.0.0.1:1".into(), ca_file: None };
     let error = drain(&mut field.spool, &sink, field.gateway.public().id()).unwrap_err();
     assert!(matches!(error, UploadError::NotEnrolled(_)) && error.to_string().contains("gatepost enroll"));
     assert!(!error.is_temporary());
+}
+
+#[test]
+fn every_run_is_one_line_whatever_is_in_it() {
+    assert_eq!(line("{\"a\":\r\n 1}"), "{\"a\":   1}");
+    assert_eq!((line("").as_str(), line("\n").as_str()), (" ", " "));
 }

@@ -122,3 +122,38 @@ pub fn refusals(connection: &Connection) -> Result<Refusals, StoreError> {
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    #[test]
+    fn the_shelves_are_bounded_and_garbage_does_not_push_evidence_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("sink.db")).unwrap();
+        let gateway = GatewayId::new(Digest::of(b"gateway"));
+        let filled = store.write(move |connection| {
+            let refuse = |bytes: &[u8], vouched| {
+                let (reason, gateway) = if vouched { ("fork", Some(gateway)) } else { ("malformed", None) };
+                insert(connection, &Refused { bytes, reason, detail: "", gateway, vouched }, Timestamp::UNIX_EPOCH)
+            };
+            refuse(&[b'x'; 2 * GLIMPSE], true)?;
+            refuse(&[b'x'; 2 * GLIMPSE], false)?;
+            (0..KEEP + 50).try_for_each(|n| refuse(format!("garbage {n}").as_bytes(), false))
+        });
+        filled.wait().unwrap();
+        let (kept, longest): (i64, i64) = store
+            .read(|connection| {
+                let sql = "SELECT count(*), max(length(content)) FROM quarantine WHERE NOT vouched";
+                Ok(connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?)
+            })
+            .unwrap();
+        assert_eq!(kept, KEEP);
+        assert!(longest <= GLIMPSE as i64);
+        let evidence = store.read(|connection| of_gateway(connection, gateway)).unwrap();
+        assert_eq!((evidence.len(), evidence[0].bytes), (1, 2 * GLIMPSE as u64));
+        let counted = store.read(refusals).unwrap();
+        assert_eq!((counted["malformed"], counted["fork"]), (KEEP as u64 + 51, 1), "nothing is forgotten in the count");
+    }
+}

@@ -72,12 +72,9 @@ pub fn link(connection: &Connection, run: &Run, digest: Digest) -> Result<Link, 
         before: look(seq - 1)?.map(|(digest, _)| digest),
     };
     let link = chain::link(run.seq, digest, run.prev, known);
-    if link == Link::Late {
-        if let Some((_, named)) = look(seq.saturating_add(1))? {
-            if named != Some(digest) {
-                return Ok(Link::Fork);
-            }
-        }
+    let next_names_another = |next: (Digest, Option<Digest>)| next.1 != Some(digest);
+    if link == Link::Late && look(seq.saturating_add(1))?.is_some_and(next_names_another) {
+        return Ok(Link::Fork);
     }
     Ok(link)
 }

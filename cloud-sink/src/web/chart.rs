@@ -102,5 +102,14 @@ fn bar(run: &RunLine, nth: u64, scale: &Scale, baseline: Option<u64>) -> Bar {
     };
     let baseline = baseline == Some(run.seq);
     let words = format!("Run {}: {stands}{}", run.seq, if baseline { ", the baseline" } else { "" });
-    Bar { seq: run.seq, middle: left + bar / 2, left, label, label_at: top.saturating_sub(5).max(10), pieces, baseline, words }
+    Bar {
+        seq: run.seq,
+        middle: left + bar / 2,
+        left,
+        label,
+        label_at: top.saturating_sub(5).max(10),
+        pieces,
+        baseline,
+        words,
+    }
 }

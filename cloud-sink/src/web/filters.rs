@@ -49,7 +49,11 @@ fn one_line(value: &Value) -> String {
     let text = match value {
         Value::String(text) => text.clone(),
         Value::Array(items) if items.iter().all(|item| !item.is_array() && !item.is_object()) => {
-            if items.is_empty() { "none".to_owned() } else { items.iter().map(one_line).collect::<Vec<_>>().join(", ") }
+            if items.is_empty() {
+                "none".to_owned()
+            } else {
+                items.iter().map(one_line).collect::<Vec<_>>().join(", ")
+            }
         }
         other => other.to_string(),
     };

@@ -30,7 +30,8 @@ pub async fn page(State(app): State<Shared>, Extension(session): Extension<Sessi
     let (mut gateways, refusals) = app
         .read(|app, connection| {
             let all = gateways::list(connection)?.into_iter();
-            let views = all.map(|gateway| view::gateway_view(app, connection, gateway)).collect::<Result<Vec<_>, _>>()?;
+            let views =
+                all.map(|gateway| view::gateway_view(app, connection, gateway)).collect::<Result<Vec<_>, _>>()?;
             Ok((views, quarantine::refusals(connection)?))
         })
         .await?;

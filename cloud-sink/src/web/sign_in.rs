@@ -93,7 +93,8 @@ mod tests {
     #[test]
     fn nobody_is_sent_elsewhere() {
         assert_eq!(within("/gateways/abc/runs/3"), "/gateways/abc/runs/3");
-        for elsewhere in ["", "//evil.example", "https://evil.example", "/\\evil.example", "/a\r\nb", "evil", "/?x=é"] {
+        for elsewhere in ["", "//evil.example", "https://evil.example", "/\\evil.example", "/a\r\nb", "evil", "/?x=é"]
+        {
             assert_eq!(within(elsewhere), "/", "{elsewhere}");
         }
     }

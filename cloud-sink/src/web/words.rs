@@ -74,7 +74,9 @@ impl Words for Decision {
 #[must_use]
 pub fn decision_sentence(decision: &Decision) -> &'static str {
     match decision {
-        Decision::FixFirst => "Something of high or critical severity fails: fix it before anything is built on this path.",
+        Decision::FixFirst => {
+            "Something of high or critical severity fails: fix it before anything is built on this path."
+        }
         Decision::Continue => "Nothing of high or critical severity fails, and there is enough evidence to say so.",
         Decision::Pause => "There is too little evidence to say how this path stands: look again before deciding.",
     }

@@ -52,13 +52,7 @@ impl Reply {
 impl Sink {
     pub fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // A connection each: the sink closes one whose body it did not care to read, which a reused one finds out too late.
-        let agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_idle_connections(0)
-            .build()
-            .new_agent();
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().new_agent();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let mut sink = Self { runtime, running: None, folder, agent };
         sink.open();

@@ -260,9 +260,11 @@ fn listener_facts(listener: &Listener, unknown: &mut Unknown) -> ListenerFacts {
             return facts;
         }
     }
-    facts.anonymous_accepted = accepted(listener.anonymous.as_ref(), &format!("{place}/anonymous_accepted"), unknown);
-    facts.authenticated_accepted =
-        accepted(listener.authenticated.as_ref(), &format!("{place}/authenticated_accepted"), unknown);
+    let mut accepted = |look: &Option<Look<Connack>>, fact: &str| {
+        accepted(look.as_ref(), listener, &format!("{place}/{fact}"), unknown)
+    };
+    facts.anonymous_accepted = accepted(&listener.anonymous, "anonymous_accepted");
+    facts.authenticated_accepted = accepted(&listener.authenticated, "authenticated_accepted");
     let connacks = [&listener.authenticated, &listener.anonymous];
     facts.connack_micros = connacks.into_iter().flatten().find_map(|look| look.seen().map(|connack| connack.micros));
     if listener.transport == Transport::Tls {
@@ -276,11 +278,14 @@ fn listener_facts(listener: &Listener, unknown: &mut Unknown) -> ListenerFacts {
     facts
 }
 
-/// A CONNACK of 0 is acceptance; another code, a TLS alert or a closed connection is refusal; anything else says nothing.
-fn accepted(look: Option<&Look<Connack>>, place: &str, unknown: &mut Unknown) -> Option<bool> {
+/// A CONNACK of 0 is acceptance; another code or a TLS alert is refusal, and so is a closed connection where a client
+/// certificate was asked for. Anything else says nothing: a broker that is full or broken closes connections too.
+fn accepted(look: Option<&Look<Connack>>, listener: &Listener, place: &str, unknown: &mut Unknown) -> Option<bool> {
+    let asked = listener.versions.iter().any(|offer| offer.client_certificate_requested);
     match look? {
         Look::Seen(connack) => Some(connack.code == 0),
-        Look::Failed(Failure { kind: FailureKind::TlsAlert | FailureKind::Closed, .. }) => Some(false),
+        Look::Failed(Failure { kind: FailureKind::TlsAlert, .. }) => Some(false),
+        Look::Failed(Failure { kind: FailureKind::Closed, .. }) if asked => Some(false),
         Look::Failed(failure) => {
             unknown.because(place, failure);
             None
@@ -288,7 +293,12 @@ fn accepted(look: Option<&Look<Connack>>, place: &str, unknown: &mut Unknown) ->
     }
 }
 
+/// A closed connection refuses a version only where another one got through: else nothing was seen to speak TLS at all.
 fn version_accepted(listener: &Listener, version: TlsVersion, place: &str, unknown: &mut Unknown) -> Option<bool> {
+    let speaks_tls = listener.versions.iter().any(|offer| {
+        offer.client_certificate_requested
+            || offer.handshake.failure().is_none_or(|failure| failure.kind == FailureKind::TlsAlert)
+    });
     let Some(offer) = listener.versions.iter().find(|offer| offer.version == version) else {
         unknown.because(place, "this version was not offered");
         return None;
@@ -296,7 +306,8 @@ fn version_accepted(listener: &Listener, version: TlsVersion, place: &str, unkno
     match &offer.handshake {
         Look::Seen(_) => Some(true),
         Look::Failed(_) if offer.client_certificate_requested => Some(true),
-        Look::Failed(Failure { kind: FailureKind::TlsAlert | FailureKind::Closed, .. }) => Some(false),
+        Look::Failed(Failure { kind: FailureKind::TlsAlert, .. }) => Some(false),
+        Look::Failed(Failure { kind: FailureKind::Closed, .. }) if speaks_tls => Some(false),
         Look::Failed(failure) => {
             unknown.because(place, failure);
             None
@@ -388,7 +399,8 @@ mod tests {
         for (look, expected) in [
             (Look::Seen(Connack { code: 0, micros: 1 }), Some(true)),
             (Look::Seen(Connack { code: 4, micros: 1 }), Some(false)),
-            (failed(FailureKind::Closed), Some(false)),
+            (failed(FailureKind::TlsAlert), Some(false)),
+            (failed(FailureKind::Closed), None),
             (failed(FailureKind::Protocol), None),
             (failed(FailureKind::TimedOut), None),
         ] {
@@ -399,14 +411,39 @@ mod tests {
         }
     }
 
+    fn offer(version: TlsVersion, requested: bool, handshake: Look<Handshake>) -> VersionOffer {
+        VersionOffer { version, client_certificate_requested: requested, accepted_issuers: Vec::new(), handshake }
+    }
+
+    #[test]
+    fn a_peer_that_closes_every_connection_was_not_seen_to_refuse_anything() {
+        let closed = |tls12| Listener {
+            versions: vec![
+                offer(TlsVersion::Tls12, false, tls12),
+                offer(TlsVersion::Tls13, false, failed(FailureKind::Closed)),
+            ],
+            anonymous: Some(failed(FailureKind::Closed)),
+            ..listener(Transport::Tls)
+        };
+        let (silent, unknown) = facts(closed(failed(FailureKind::Closed)));
+        assert_eq!((silent.tls12, silent.tls13, silent.anonymous_accepted), (None, None, None));
+        assert!(unknown.reason("/listeners/127.0.0.1:8883/tls13").is_some());
+        let (older, _) = facts(closed(Look::Seen(Handshake { cipher_suite: "A".into(), group: None, micros: 1 })));
+        assert_eq!((older.tls12, older.tls13, older.anonymous_accepted), (Some(true), Some(false), None));
+    }
+
+    #[test]
+    fn where_a_certificate_is_asked_for_closing_is_refusing() {
+        let (facts, _) = facts(Listener {
+            versions: vec![offer(TlsVersion::Tls13, true, failed(FailureKind::Closed))],
+            anonymous: Some(failed(FailureKind::Closed)),
+            ..listener(Transport::Tls)
+        });
+        assert_eq!((facts.anonymous_accepted, facts.tls13), (Some(false), Some(true)));
+    }
+
     #[test]
     fn a_version_counts_as_accepted_once_the_server_asks_for_a_certificate() {
-        let offer = |version, requested, handshake| VersionOffer {
-            version,
-            client_certificate_requested: requested,
-            accepted_issuers: Vec::new(),
-            handshake,
-        };
         let (facts, _) = facts(Listener {
             versions: vec![
                 offer(TlsVersion::Tls12, true, failed(FailureKind::TlsAlert)),

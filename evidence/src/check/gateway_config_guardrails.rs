@@ -323,7 +323,10 @@ fn broker_facts(broker: &Broker, unknown: &mut Unknown) -> BrokerFacts {
             ["acl_file", "plugin", "auth_plugin", "global_plugin"].iter().any(|key| last(key).is_some()),
         ),
         persistence: Some(flag("persistence").unwrap_or(false)),
-        bridge_insecure: Some(flag("bridge_insecure").unwrap_or(false)),
+        // Each bridge has its own.
+        bridge_insecure: Some(
+            broker.directives.iter().any(|directive| directive.key == "bridge_insecure" && truth(&directive.value)),
+        ),
         listeners,
     }
 }
@@ -451,6 +454,17 @@ mod tests {
         assert_eq!(broker("persistence true\n").anonymous_allowed, Some(true));
         assert_eq!(broker("allow_anonymous false\n").anonymous_allowed, Some(false));
         assert_eq!(broker("listener 1883\n").anonymous_allowed, Some(false));
+    }
+
+    #[test]
+    fn one_insecure_bridge_among_several_is_one_too_many() {
+        let two = |first, second| {
+            let text = format!("connection a\nbridge_insecure {first}\nconnection b\nbridge_insecure {second}\n");
+            broker(&text).bridge_insecure
+        };
+        assert_eq!(two("true", "false"), Some(true));
+        assert_eq!(two("false", "true"), Some(true));
+        assert_eq!(two("false", "false"), Some(false));
     }
 
     #[test]

@@ -127,13 +127,16 @@ impl Contract for Check {
         let answers = observation.requests.iter().filter_map(|request| request.answer.seen());
         let none = find(Credentials::None, false);
         let right = find(Credentials::Right, false);
+        let takes = |answer: &Answer| (200..300).contains(&answer.status);
+        let works = right.and_then(|request| request.answer.seen()).is_some_and(takes);
         let status =
             |request: Option<&Request>| request.and_then(|request| request.answer.seen()).map(|answer| answer.status);
         Facts {
             url_is_https: observation.url.starts_with("https://"),
-            unauthenticated_accepted: accepted(none, "/unauthenticated_accepted", unknown),
-            wrong_credentials_accepted: accepted(
+            unauthenticated_accepted: taken(none, works, "/unauthenticated_accepted", unknown),
+            wrong_credentials_accepted: taken(
                 find(Credentials::Wrong, false),
+                works,
                 "/wrong_credentials_accepted",
                 unknown,
             ),
@@ -145,6 +148,21 @@ impl Contract for Check {
             right_credentials_status: status(right),
             answer_micros: answers.map(|answer| answer.micros).next(),
         }
+    }
+}
+
+/// Whether a request without good credentials was taken. 2xx is yes; that the credentials were looked at and refused is said
+/// by 401, 403, 407 and a redirect. Any other refusal may be about the path, the method, the event or the rate, so it
+/// counts only where the same request with good credentials was taken (`works`).
+fn taken(request: Option<&Request>, works: bool, place: &str, unknown: &mut Unknown) -> Option<bool> {
+    match &request?.answer {
+        Look::Seen(Answer { status, .. })
+            if (400..500).contains(status) && !works && !matches!(status, 401 | 403 | 407) =>
+        {
+            unknown.because(place, format!("the edge answered {status}, which says nothing about credentials"));
+            None
+        }
+        _ => accepted(request, place, unknown),
     }
 }
 
@@ -222,6 +240,22 @@ mod tests {
             let (facts, unknown) = facts(vec![request(Credentials::None, false, look)]);
             assert_eq!(facts.unauthenticated_accepted, expected);
             assert_eq!(unknown.reason("/unauthenticated_accepted").is_some(), expected.is_none());
+        }
+    }
+
+    #[test]
+    fn a_refusal_for_another_reason_says_nothing_about_credentials() {
+        for status in [400, 404, 405, 415, 422, 429] {
+            let refused = |credentials| request(credentials, false, answer(status));
+            let (alone, unknown) = facts(vec![refused(Credentials::None), refused(Credentials::Wrong)]);
+            assert_eq!((alone.unauthenticated_accepted, alone.wrong_credentials_accepted), (None, None));
+            assert!(unknown.reason("/unauthenticated_accepted").unwrap().contains("says nothing about credentials"));
+            let right = request(Credentials::Right, false, answer(202));
+            let (hidden, _) = facts(vec![refused(Credentials::None), refused(Credentials::Wrong), right]);
+            assert_eq!(
+                (hidden.unauthenticated_accepted, hidden.wrong_credentials_accepted),
+                (Some(false), Some(false))
+            );
         }
     }
 
