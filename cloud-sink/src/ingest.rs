@@ -1,8 +1,9 @@
 //! Uploads: `POST /v1/runs`, a zstd batch of signed runs, each answered on its own.
 //!
 //! Order of work: bound the body, bound what it unpacks to, verify each line with the enrolled key that its envelope names
-//! (never with a key from the payload), then one transaction for the batch, and only after the commit the answer. What is
-//! refused is kept in the quarantine with its reason in that same transaction.
+//! (never with a key from the payload), then one transaction for the batch, in which each accepted run also becomes a leaf of
+//! the transparency log, and only after the commit a signed checkpoint and the answer. What is refused is kept in the
+//! quarantine with its reason in that same transaction.
 
 use std::io::Read as _;
 use std::time::Duration;
@@ -13,15 +14,18 @@ use axum::extract::{FromRequest as _, Request, State};
 use axum::http::{StatusCode, header};
 use gatepost_evidence::chain::Link;
 use gatepost_evidence::envelope::Envelope;
-use gatepost_evidence::id::GatewayId;
+use gatepost_evidence::id::{Digest, GatewayId};
 use gatepost_evidence::receipt::Receipt;
 use gatepost_evidence::verify::{VerifiedRun, VerifyError};
 use gatepost_evidence::wire::{Answer, Answers, MAX_BATCH_BYTES, MAX_BATCH_ENVELOPES};
+use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
 use crate::app::{App, Shared, now};
+use crate::log;
 use crate::problem::Refusal;
+use crate::store::log::Log;
 use crate::store::quarantine::Refused;
 use crate::store::{StoreError, gateways, quarantine, runs};
 
@@ -54,7 +58,9 @@ struct Rejection {
 pub async fn runs(State(app): State<Shared>, request: Request) -> Result<Json<Answers>, Refusal> {
     // The body is read before anything is said about it: an early answer could be lost in a reset connection.
     let encoding = request.headers().get(header::CONTENT_ENCODING).map(|value| value.as_bytes().to_owned());
+    let seen = log::seen(request.headers());
     let body = body(request).await?;
+    let seen = seen?;
     if encoding.as_deref() != Some(b"zstd") {
         let detail = "send the batch with Content-Encoding: zstd";
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding", detail));
@@ -62,14 +68,19 @@ pub async fn runs(State(app): State<Shared>, request: Request) -> Result<Json<An
     let _turn = UNPACKING.acquire().await.map_err(Refusal::internal)?;
     let verified = {
         let app = app.clone();
-        tokio::task::spawn_blocking(move || verify(&app, &body)).await.map_err(Refusal::internal)??
+        tokio::task::spawn_blocking(move || {
+            log::not_rewound(&app, seen)?;
+            verify(&app, &body)
+        })
+        .await
+        .map_err(Refusal::internal)??
     };
-    let answers = {
+    let batch = {
         let app = app.clone();
         app.clone().write(move |connection| keep(&app, connection, &verified)).await?
     };
     app.bell.ring();
-    Ok(Json(answers))
+    app.read(move |app, connection| Ok(Json(answer(app, connection, batch, seen)?))).await
 }
 
 /// The body of `request`, bounded in size (by the route's limit) and time.
@@ -147,46 +158,63 @@ fn verify_line(connection: &Connection, line: &[u8]) -> Result<Result<Box<Verifi
     }
 }
 
+/// A run that is on disk.
+#[derive(Debug)]
+struct Kept {
+    digest: Digest,
+    receipt: Envelope,
+    index: u64,
+    again: bool,
+}
+
+/// What became of a batch.
+#[derive(Debug)]
+struct Batch {
+    outcomes: Vec<Result<Kept, Rejection>>,
+    time: Timestamp,
+}
+
 /// Everything that happens to a batch inside its transaction.
-fn keep(app: &App, connection: &Connection, lines: &[Line]) -> Result<Answers, StoreError> {
+fn keep(app: &App, connection: &Connection, lines: &[Line]) -> Result<Batch, StoreError> {
     let time = now();
-    let answers = lines.iter().map(|line| {
-        let kept = match &line.outcome {
-            Ok(run) => keep_run(app, connection, run, &line.bytes, time)?,
+    let mut log = Log::open(connection)?;
+    let outcomes = lines.iter().map(|line| {
+        let outcome = match &line.outcome {
+            Ok(run) => keep_run(app, connection, &mut log, run, &line.bytes, time)?,
             Err(rejection) => Err(rejection.clone()),
         };
-        let rejection = match kept {
-            Ok(answer) => return Ok(answer),
-            Err(rejection) => rejection,
-        };
-        let refused = Refused {
-            bytes: &line.bytes,
-            reason: rejection.reason,
-            detail: &rejection.detail,
-            gateway: rejection.gateway,
-            vouched: rejection.vouched,
-        };
-        quarantine::insert(connection, &refused, time)?;
-        Ok(Answer::Rejected { reason: rejection.reason.to_owned(), detail: rejection.detail })
+        if let Err(rejection) = &outcome {
+            let refused = Refused {
+                bytes: &line.bytes,
+                reason: rejection.reason,
+                detail: &rejection.detail,
+                gateway: rejection.gateway,
+                vouched: rejection.vouched,
+            };
+            quarantine::insert(connection, &refused, time)?;
+        }
+        Ok(outcome)
     });
-    Ok(Answers { answers: answers.collect::<Result<_, StoreError>>()?, time })
+    Ok(Batch { outcomes: outcomes.collect::<Result<_, StoreError>>()?, time })
 }
 
 fn keep_run(
     app: &App,
     connection: &Connection,
+    log: &mut Log<'_>,
     verified: &VerifiedRun,
     line: &[u8],
-    time: jiff::Timestamp,
-) -> Result<Result<Answer, Rejection>, StoreError> {
+    time: Timestamp,
+) -> Result<Result<Kept, Rejection>, StoreError> {
     let (run, digest) = (verified.run(), verified.digest());
     let damaged = |error: &dyn std::fmt::Display| StoreError::Damaged(error.to_string());
     let link = runs::link(connection, run, digest)?;
     match link {
         Link::Duplicate => {
-            let receipt = runs::receipt(connection, digest)?.ok_or_else(|| damaged(&"a run without a receipt"))?;
+            let kept = runs::receipt(connection, digest)?;
+            let (receipt, index) = kept.ok_or_else(|| damaged(&"a run without a receipt"))?;
             let receipt = serde_json::from_str(&receipt).map_err(|error| damaged(&error))?;
-            Ok(Ok(Answer::Duplicate { digest, receipt }))
+            Ok(Ok(Kept { digest, receipt, index, again: true }))
         }
         Link::Fork => {
             let detail = format!(
@@ -201,11 +229,32 @@ fn keep_run(
             let receipt = Receipt { gateway: run.gateway.id, seq: run.seq, digest, accepted_at: time };
             let receipt = receipt.sign(&app.key).map_err(|error| damaged(&error))?;
             let envelope = std::str::from_utf8(line).map_err(|error| damaged(&error))?;
-            runs::insert(connection, run, digest, link, time, envelope, &receipt.to_json())?;
+            let index = log.append(digest)?;
+            runs::insert(connection, run, digest, link, time, envelope, &receipt.to_json(), index)?;
             if link != Link::Late {
                 gateways::rename(connection, run.gateway.id, &run.gateway.name, &run.gateway.labels)?;
             }
-            Ok(Ok(Answer::Accepted { digest, receipt }))
+            Ok(Ok(Kept { digest, receipt, index, again: false }))
         }
     }
+}
+
+/// The answer to a batch that was committed, with every run's place in the log as it is now.
+fn answer(app: &App, connection: &Connection, batch: Batch, seen: u64) -> Result<Answers, StoreError> {
+    let mut log = Log::open(connection)?;
+    let answers = batch.outcomes.into_iter().map(|outcome| {
+        Ok(match outcome {
+            Ok(Kept { digest, receipt, index, again }) => {
+                let inclusion = log.prove_inclusion(index)?;
+                match again {
+                    false => Answer::Accepted { digest, receipt, index, inclusion },
+                    true => Answer::Duplicate { digest, receipt, index, inclusion },
+                }
+            }
+            Err(Rejection { reason, detail, .. }) => Answer::Rejected { reason: reason.to_owned(), detail },
+        })
+    });
+    let answers = answers.collect::<Result<_, StoreError>>()?;
+    let (checkpoint, consistency) = log::checkpoint_since(app, &mut log, seen)?;
+    Ok(Answers { answers, time: batch.time, checkpoint, consistency })
 }

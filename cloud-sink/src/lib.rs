@@ -12,6 +12,7 @@ pub mod enrol;
 pub mod error;
 pub mod ingest;
 pub mod judge;
+pub mod log;
 pub mod problem;
 pub mod random;
 pub mod routes;

@@ -9,11 +9,13 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
-use gatepost_evidence::wire::{ENROL_PATH, MAX_BATCH_BYTES, RUNS_PATH};
+use gatepost_evidence::wire::{
+    ENROL_PATH, LOG_CHECKPOINT_PATH, LOG_CONSISTENCY_PATH, LOG_INCLUSION_PATH, MAX_BATCH_BYTES, RUNS_PATH,
+};
 
 use crate::app::Shared;
 use crate::problem::Refusal;
-use crate::{api, auth, enrol, ingest, web};
+use crate::{api, auth, enrol, ingest, log, web};
 
 /// Bodies of the routes that take only a few fields.
 const SMALL_BODY: usize = 64 * 1024;
@@ -21,7 +23,8 @@ const SMALL_BODY: usize = 64 * 1024;
 /// Who may call a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Anybody: health, the way to sign in, and what gateways authenticate by their signatures.
+    /// Anybody: health, the way to sign in, what gateways authenticate by their signatures, and the log,
+    /// which holds the sink to its word before those who do not trust it.
     Open,
     /// The operator's bearer token, or a session to read.
     Api,
@@ -51,6 +54,10 @@ pub fn table() -> Vec<Route> {
         // gateways
         change(ENROL_PATH, Open, post(enrol::enrol).layer(DefaultBodyLimit::max(enrol::MAX_BYTES))),
         change(RUNS_PATH, Open, post(ingest::runs).layer(DefaultBodyLimit::max(MAX_BATCH_BYTES))),
+        // whoever watches the sink
+        read(LOG_CHECKPOINT_PATH, Open, get(log::checkpoint)),
+        read(LOG_CONSISTENCY_PATH, Open, get(log::consistency)),
+        read(LOG_INCLUSION_PATH, Open, get(log::inclusion)),
         // programs
         read("/healthz", Open, get(health)),
         read("/api/v1/gateways", Api, get(api::gateways)),

@@ -23,14 +23,14 @@ fn an_accepted_run_gets_a_receipt_and_a_duplicate_gets_the_same_one() {
     let mut field = Field::enrolled(1, &sink);
     let run = field.run(State::Hardened);
     let first = sink.upload(std::slice::from_ref(&run));
-    let Answer::Accepted { digest, receipt } = &first[0] else { panic!("{first:?}") };
+    let Answer::Accepted { digest, receipt, .. } = &first[0] else { panic!("{first:?}") };
     assert_eq!(*digest, run.digest);
     let opened = Receipt::open(receipt, sink.running().app().key.public()).unwrap();
     assert_eq!((opened.gateway, opened.seq, opened.digest), (field.id(), 1, run.digest));
 
     let again = sink.upload(&[run.clone(), run.clone()]);
     for answer in &again {
-        let Answer::Duplicate { digest, receipt: same } = answer else { panic!("{answer:?}") };
+        let Answer::Duplicate { digest, receipt: same, .. } = answer else { panic!("{answer:?}") };
         assert_eq!((digest, same), (&run.digest, receipt));
     }
     let stored = sink.get(&field.path("/runs/1/envelope"));

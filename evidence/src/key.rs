@@ -48,6 +48,12 @@ impl PublicKey {
         &self.der
     }
 
+    /// The 32 bytes of RFC 8032, section 5.1.5.
+    #[must_use]
+    pub fn as_raw(&self) -> &[u8; 32] {
+        self.key.as_bytes()
+    }
+
     /// PEM with the label `PUBLIC KEY`.
     #[must_use]
     pub fn to_pem(&self) -> String {

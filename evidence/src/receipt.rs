@@ -1,13 +1,15 @@
 //! Receipts: the sink's signed word that it keeps a run.
 //!
 //! A receipt is a DSSE envelope like a run's, signed with the sink's key, whose public half the agent learnt when it
-//! enrolled. An agent marks a run as acknowledged only for a receipt that opens here and names that very run.
+//! enrolled. An agent marks a run as acknowledged only for a receipt that opens here and names that very run, and only if
+//! the sink proves that the run is in its log: both together are an [`Acknowledgement`].
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::canonical;
+use crate::checkpoint::LogProof;
 use crate::envelope::{Envelope, EnvelopeError};
 use crate::id::{Digest, GatewayId};
 use crate::key::{PublicKey, SigningKey};
@@ -48,6 +50,33 @@ impl Receipt {
     }
 }
 
+/// What a gateway holds of the sink for a run it handed over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Acknowledgement {
+    /// When the sink had it, and where in the gateway's chain.
+    pub receipt: Envelope,
+    /// Where it is in the sink's log; none from before sinks kept one.
+    pub log: Option<LogProof>,
+}
+
+impl Acknowledgement {
+    /// As one line of JSON.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        // Texts, numbers and lists of them cannot fail to serialise.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Reads what was kept; a bare receipt is one without a place in the log.
+    ///
+    /// # Errors
+    /// When it is neither.
+    pub fn parse(json: &[u8]) -> Result<Self, EnvelopeError> {
+        serde_json::from_slice(json).or_else(|_| Ok(Self { receipt: Envelope::parse(json)?, log: None }))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,5 +94,10 @@ mod tests {
         assert_eq!(Receipt::open(&envelope, sink.public()).unwrap(), receipt);
         let other = SigningKey::from_seed(&[4; 32]).unwrap();
         assert!(Receipt::open(&envelope, other.public()).is_err());
+        // As it was kept before there was a log, and since.
+        let bare = Acknowledgement::parse(envelope.to_json().as_bytes()).unwrap();
+        assert_eq!((&bare.receipt, &bare.log), (&envelope, &None));
+        assert_eq!(Acknowledgement::parse(bare.to_json().as_bytes()).unwrap(), bare);
+        assert!(Acknowledgement::parse(b"{}").is_err());
     }
 }

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use schemars::{Schema, SchemaGenerator};
 
 use crate::check::CHECKS;
+use crate::checkpoint::LogProof;
 use crate::envelope::Envelope;
-use crate::receipt::Receipt;
+use crate::receipt::{Acknowledgement, Receipt};
 use crate::run::Statement;
-use crate::wire::{Answers, Enrolled, Enrolment, Problem};
+use crate::wire::{Answers, Enrolled, Enrolment, LogConsistency, Problem};
 
 /// Every schema by file name.
 #[must_use]
@@ -20,9 +21,12 @@ pub fn all() -> BTreeMap<String, Schema> {
         ("envelope.json".to_owned(), generate().into_root_schema_for::<Envelope>()),
         ("statement.json".to_owned(), generate().into_root_schema_for::<Statement>()),
         ("receipt.json".to_owned(), generate().into_root_schema_for::<Receipt>()),
+        ("acknowledgement.json".to_owned(), generate().into_root_schema_for::<Acknowledgement>()),
         ("enrolment.json".to_owned(), generate().into_root_schema_for::<Enrolment>()),
         ("enrolled.json".to_owned(), generate().into_root_schema_for::<Enrolled>()),
         ("answers.json".to_owned(), generate().into_root_schema_for::<Answers>()),
+        ("log_proof.json".to_owned(), generate().into_root_schema_for::<LogProof>()),
+        ("log_consistency.json".to_owned(), generate().into_root_schema_for::<LogConsistency>()),
         ("problem.json".to_owned(), generate().into_root_schema_for::<Problem>()),
     ]);
     for check in CHECKS {

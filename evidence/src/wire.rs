@@ -3,7 +3,12 @@
 //! * `POST /v1/enrol`: body is a DSSE envelope around an [`Enrolment`], signed with the gateway's new key, which proves
 //!   that the sender has it. The answer is [`Enrolled`].
 //! * `POST /v1/runs`: body is envelopes, one line of JSON each, compressed with zstd (`Content-Encoding: zstd`), oldest
-//!   first. The answer is [`Answers`], one per line, in order.
+//!   first. The answer is [`Answers`], one per line, in order. The header [`LOG_SIZE_HEADER`] says the size of the last
+//!   checkpoint the gateway saw, and the answer proves that the sink's log continues that one. A sink whose log is smaller
+//!   answers 409 with the reason [`LOG_REWOUND`] and keeps nothing of the upload.
+//! * `GET /v1/log/checkpoint` is the log's newest checkpoint as a signed note. `GET /v1/log/consistency?from=N&to=M` is a
+//!   [`LogConsistency`], `GET /v1/log/inclusion?digest=D` a [`crate::checkpoint::LogProof`]. For anyone who watches the sink; they name no
+//!   gateway and need no sign-in.
 //!
 //! Any other status than 200 has a [`Problem`] as its body. Nothing else ever comes back: no command travels this way.
 
@@ -16,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::envelope::Envelope;
 use crate::id::{Digest, GatewayId};
 use crate::key::PublicKey;
+use crate::log::{ConsistencyProof, InclusionProof};
 
 /// DSSE payload type of an enrolment.
 pub const ENROLMENT_TYPE: &str = "application/vnd.gatepost.enrolment+json";
@@ -23,6 +29,16 @@ pub const ENROLMENT_TYPE: &str = "application/vnd.gatepost.enrolment+json";
 pub const ENROL_PATH: &str = "/v1/enrol";
 /// Path of uploads on the sink.
 pub const RUNS_PATH: &str = "/v1/runs";
+/// Path of the newest checkpoint on the sink.
+pub const LOG_CHECKPOINT_PATH: &str = "/v1/log/checkpoint";
+/// Path of consistency proofs on the sink.
+pub const LOG_CONSISTENCY_PATH: &str = "/v1/log/consistency";
+/// Path of inclusion proofs on the sink.
+pub const LOG_INCLUSION_PATH: &str = "/v1/log/inclusion";
+/// Header of an upload: the size of the last checkpoint the gateway saw of this sink, in decimal; absent means 0.
+pub const LOG_SIZE_HEADER: &str = "gatepost-log-size";
+/// Reason of the [`Problem`] of a sink whose log is smaller than one the asker saw.
+pub const LOG_REWOUND: &str = "log_rewound";
 /// The most envelopes in one upload.
 pub const MAX_BATCH_ENVELOPES: usize = 256;
 /// The most bytes in one upload after decompression.
@@ -60,6 +76,10 @@ pub struct Answers {
     pub answers: Vec<Answer>,
     /// The sink's clock.
     pub time: Timestamp,
+    /// The log with the accepted runs in it, a signed note: see [`crate::checkpoint::Checkpoint`].
+    pub checkpoint: String,
+    /// That this checkpoint continues the one whose size the upload named.
+    pub consistency: ConsistencyProof,
 }
 
 /// The sink's answer to one envelope.
@@ -72,6 +92,10 @@ pub enum Answer {
         digest: Digest,
         /// The sink's signed word, a [`crate::receipt::Receipt`].
         receipt: Envelope,
+        /// The leaf of the log that stands for it, from 0.
+        index: u64,
+        /// That this leaf is in the log of the answers' checkpoint.
+        inclusion: InclusionProof,
     },
     /// It was there already.
     Duplicate {
@@ -79,6 +103,10 @@ pub enum Answer {
         digest: Digest,
         /// The sink's signed word, made when it was accepted.
         receipt: Envelope,
+        /// The leaf of the log that stands for it, from 0.
+        index: u64,
+        /// That this leaf is in the log of the answers' checkpoint.
+        inclusion: InclusionProof,
     },
     /// It will never be accepted; sending it again cannot help.
     Rejected {
@@ -87,6 +115,17 @@ pub enum Answer {
         /// What happened, for people.
         detail: String,
     },
+}
+
+/// That the log of `to` leaves continues the one of `from`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LogConsistency {
+    /// The earlier size.
+    pub from: u64,
+    /// The later size.
+    pub to: u64,
+    /// The proof.
+    pub consistency: ConsistencyProof,
 }
 
 /// The body of every answer that is not a success.

@@ -18,6 +18,7 @@ pub(super) fn run(mut place: Place, options: &Enroll) -> anyhow::Result<Outcome>
     match upload::enroll(&place.config, &sink, &place.key, &token) {
         Ok(enrolled) => {
             place.spool.set_enrolment(&Enrolment { url: sink.url.clone(), sink_key: enrolled.sink_key })?;
+            place.spool.forget_checkpoint()?;
             place.spool.heard_from_sink(enrolled.time)?;
             print(&format!("Enrolled with {} as gateway {}.\n", sink.url, enrolled.gateway))?;
             Ok(Outcome::Clean)

@@ -1,10 +1,14 @@
 //! `gatepost status`: who this gateway is, and how it stands with the sink.
 
+use std::path::PathBuf;
+
+use gatepost_evidence::checkpoint::Checkpoint;
 use serde::Serialize;
 
 use super::{Outcome, Place, print, print_json};
 use crate::cli::Format;
 use crate::report;
+use crate::upload::dispute::{self, Dispute};
 
 #[derive(Serialize)]
 struct Status {
@@ -19,6 +23,16 @@ struct Status {
     sink: Option<String>,
     enrolled: bool,
     sink_time: Option<String>,
+    /// Leaves in the newest checkpoint of the sink's log that was verified.
+    log_size: Option<u64>,
+    log_disputes: Vec<Disputed>,
+}
+
+#[derive(Serialize)]
+struct Disputed {
+    file: String,
+    reason: String,
+    detail: String,
 }
 
 #[derive(Serialize)]
@@ -39,6 +53,11 @@ pub(super) fn run(place: &Place, format: Format) -> anyhow::Result<Outcome> {
 fn status(place: &Place) -> anyhow::Result<Status> {
     let counts = place.spool.counts()?;
     let refused = place.spool.quarantined()?.into_iter();
+    let enrolment = place.spool.enrolment()?;
+    let known = place.spool.checkpoint()?;
+    let checkpoint =
+        enrolment.as_ref().zip(known).and_then(|(enrolment, note)| Checkpoint::open(&note, &enrolment.sink_key).ok());
+    let disputes = dispute::list(&place.config.state.directory)?.into_iter();
     let sink = place.config.sink.as_ref().map(|sink| sink.url.clone());
     Ok(Status {
         gateway: place.key.public().id().to_string(),
@@ -49,10 +68,20 @@ fn status(place: &Place) -> anyhow::Result<Status> {
         pending: counts.pending,
         acknowledged: counts.acknowledged,
         quarantined: refused.map(|(seq, reason)| Refused { seq, reason }).collect(),
-        enrolled: place.spool.enrolment()?.is_some_and(|enrolment| Some(enrolment.url) == sink),
+        enrolled: enrolment.is_some_and(|enrolment| Some(enrolment.url) == sink),
         sink,
+        log_size: checkpoint.map(|checkpoint| checkpoint.size()),
+        log_disputes: disputes.map(disputed).collect(),
         sink_time: place.spool.sink_time()?.map(|time| time.to_string()),
     })
+}
+
+fn disputed((path, dispute): (PathBuf, Option<Dispute>)) -> Disputed {
+    let file = path.display().to_string();
+    match dispute {
+        Some(Dispute { reason, detail, .. }) => Disputed { file, reason, detail },
+        None => Disputed { file, reason: "unreadable".into(), detail: "the file cannot be read back".into() },
+    }
 }
 
 fn text(status: &Status) -> String {
@@ -64,17 +93,26 @@ fn text(status: &Status) -> String {
     };
     let mut text = format!(
         "gateway       {} ({})\nstate         {}\nlast run      {last}\nsink          {sink}\nlast heard    {}\n\
-         waiting       {}\nacknowledged  {}\nquarantined   {}\n",
+         sink's log    {}\nwaiting       {}\nacknowledged  {}\nquarantined   {}\n",
         status.name,
         status.gateway,
         status.state,
         status.sink_time.as_deref().unwrap_or("never"),
+        status.log_size.map_or_else(|| "not seen yet".to_owned(), |size| format!("{size} leaves, verified")),
         status.pending,
         status.acknowledged,
         status.quarantined.len(),
     );
     for refused in &status.quarantined {
         text.push_str(&format!("  run {}: {}\n", refused.seq, refused.reason));
+    }
+    if !status.log_disputes.is_empty() {
+        text.push_str(
+            "THE SINK BROKE ITS LOG: it dropped, rewrote or forked its history, or an older copy of it is in use.\n",
+        );
+    }
+    for Disputed { file, reason, detail } in &status.log_disputes {
+        text.push_str(&format!("  {reason}: {detail}\n    {file}\n"));
     }
     text
 }

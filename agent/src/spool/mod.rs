@@ -4,6 +4,7 @@
 //! the transaction that stores it, so two agents cannot fork the chain; states only move from `pending` to `acknowledged`
 //! or `quarantined`, and nothing is deleted. Envelopes are stored as the very bytes that were signed, compressed with zstd.
 
+mod log;
 mod migrate;
 
 use std::io::Read as _;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use gatepost_evidence::envelope::{Envelope, MAX_ENVELOPE_BYTES};
 use gatepost_evidence::id::Digest;
 use gatepost_evidence::key::PublicKey;
+use gatepost_evidence::receipt::Acknowledgement;
 use gatepost_evidence::run::SignedRun;
 use gatepost_evidence::verify::VerifiedRun;
 use gatepost_evidence::wire::MAX_BATCH_BYTES;
@@ -287,12 +289,30 @@ impl Spool {
         Ok(run)
     }
 
-    /// Marks a run as kept by the sink.
+    /// Marks a run as kept by the sink, with the sink's word for it.
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub fn acknowledge(&mut self, digest: Digest, receipt: &Envelope) -> Result<(), SpoolError> {
-        self.mark(digest, State::Acknowledged, None, Some(receipt.to_json()))
+    pub fn acknowledge(&mut self, digest: Digest, word: &Acknowledgement) -> Result<(), SpoolError> {
+        self.mark(digest, State::Acknowledged, None, Some(word.to_json()))
+    }
+
+    /// The sink's word for the run at `seq`; none before it was acknowledged.
+    ///
+    /// # Errors
+    /// When the database or what is kept in it cannot be read.
+    pub fn acknowledgement(&self, seq: u64) -> Result<Option<Acknowledgement>, SpoolError> {
+        let sql = "SELECT receipt FROM runs WHERE seq = ?1";
+        let text: Option<Option<String>> =
+            self.connection.query_row(sql, [seq], |row| row.get(0)).optional().map_err(self.at())?;
+        let read = |text: String| {
+            Acknowledgement::parse(text.as_bytes()).map_err(|error| SpoolError::Unreadable {
+                path: self.path.clone(),
+                seq,
+                detail: error.to_string(),
+            })
+        };
+        text.flatten().map(read).transpose()
     }
 
     /// Marks a run as refused by the sink for good.

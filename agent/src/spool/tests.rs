@@ -12,8 +12,9 @@ fn sign(text: &str) -> impl Fn(Option<Head>) -> Result<SignedRun, String> + '_ {
     }
 }
 
-fn receipt() -> Envelope {
-    Envelope::sign("text/plain", b"kept", &SigningKey::from_seed(&[2; 32]).unwrap())
+fn word() -> Acknowledgement {
+    let receipt = Envelope::sign("text/plain", b"kept", &SigningKey::from_seed(&[2; 32]).unwrap());
+    Acknowledgement { receipt, log: None }
 }
 
 #[test]
@@ -64,7 +65,7 @@ fn the_oldest_pending_go_first_and_within_bounds() {
     let folder = tempfile::tempdir().unwrap();
     let mut spool = Spool::open(folder.path()).unwrap();
     let digests: Vec<_> = ["a", "b", "c", "d"].map(|text| spool.append(sign(text)).unwrap().0.digest).into();
-    spool.acknowledge(digests[0], &receipt()).unwrap();
+    spool.acknowledge(digests[0], &word()).unwrap();
     spool.quarantine(digests[2], "fork").unwrap();
     let seqs = |runs: Vec<Spooled>| runs.iter().map(|run| run.seq).collect::<Vec<_>>();
     assert_eq!(seqs(spool.pending(10, 1 << 20).unwrap()), [2, 4]);
@@ -72,9 +73,10 @@ fn the_oldest_pending_go_first_and_within_bounds() {
     assert_eq!(seqs(spool.pending(10, 1).unwrap()), [2], "one that is too large alone still goes");
     assert_eq!(spool.quarantined().unwrap(), [(3, "fork".to_owned())]);
     assert_eq!(spool.counts().unwrap(), Counts { pending: 2, acknowledged: 1, quarantined: 1 });
+    assert_eq!((spool.acknowledgement(1).unwrap(), spool.acknowledgement(2).unwrap()), (Some(word()), None));
     // A state once reached is final.
     spool.quarantine(digests[0], "late").unwrap();
-    spool.acknowledge(digests[2], &receipt()).unwrap();
+    spool.acknowledge(digests[2], &word()).unwrap();
     assert_eq!(spool.counts().unwrap(), Counts { pending: 2, acknowledged: 1, quarantined: 1 });
 }
 
@@ -96,7 +98,7 @@ fn a_run_that_cannot_be_read_back_is_told_when_it_is_the_oldest() {
     let seqs =
         |spool: &Spool| spool.pending(10, 1 << 20).map(|runs| runs.iter().map(|run| run.seq).collect::<Vec<_>>());
     assert_eq!(seqs(&spool).unwrap(), [1]);
-    spool.acknowledge(digests[0], &receipt()).unwrap();
+    spool.acknowledge(digests[0], &word()).unwrap();
     assert!(matches!(seqs(&spool), Err(SpoolError::Unreadable { seq: 2, .. })));
     spool.quarantine_unreadable(2, "damaged").unwrap();
     assert_eq!(seqs(&spool).unwrap(), [3]);
@@ -132,4 +134,10 @@ fn the_sink_is_remembered() {
     let time = "2026-03-01T10:00:00Z".parse().unwrap();
     spool.heard_from_sink(time).unwrap();
     assert_eq!((spool.enrolment().unwrap(), spool.sink_time().unwrap()), (Some(enrolment), Some(time)));
+    assert_eq!(spool.checkpoint().unwrap(), None);
+    spool.set_checkpoint("note").unwrap();
+    assert_eq!(spool.checkpoint().unwrap().as_deref(), Some("note"));
+    spool.forget_checkpoint().unwrap();
+    assert_eq!(spool.checkpoint().unwrap(), None);
+    assert_eq!(spool.folder(), folder.path());
 }

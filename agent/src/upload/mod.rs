@@ -1,17 +1,24 @@
 //! Handing runs to the sink: oldest first, in zstd batches, each run answered on its own.
 //!
-//! A run counts as handed over only when the sink's signed receipt names it. A run the sink refuses for good is
-//! quarantined with the reason; anything else is tried again later. Blocking: call it off the async threads.
+//! A run counts as handed over only when the sink's signed receipt names it, and the sink proves that it is in its log and
+//! that this log continues the one seen before ([`log`]). A run the sink refuses for good is quarantined with the reason;
+//! anything else is tried again later. Blocking: call it off the async threads.
 
 pub mod backoff;
+pub mod dispute;
+mod log;
 
 use std::time::Duration;
 
-use gatepost_evidence::id::{Digest, GatewayId};
-use gatepost_evidence::key::{PublicKey, SigningKey};
+use gatepost_evidence::checkpoint::Checkpoint;
+use gatepost_evidence::id::GatewayId;
+use gatepost_evidence::key::SigningKey;
 use gatepost_evidence::look::Failure;
-use gatepost_evidence::receipt::Receipt;
-use gatepost_evidence::wire::{Answer, Answers, ENROL_PATH, ENROLMENT_TYPE, Enrolled, Problem, RUNS_PATH};
+use gatepost_evidence::note::MAX_NOTE_BYTES;
+use gatepost_evidence::wire::{
+    Answers, ENROL_PATH, ENROLMENT_TYPE, Enrolled, LOG_CHECKPOINT_PATH, LOG_REWOUND, LOG_SIZE_HEADER, Problem,
+    RUNS_PATH,
+};
 use gatepost_evidence::{canonical, envelope::Envelope, wire};
 use serde::de::DeserializeOwned;
 
@@ -19,6 +26,7 @@ use crate::config::{Config, Sink};
 use crate::http;
 use crate::secret::Secret;
 use crate::spool::{Enrolment, Spool, SpoolError, Spooled};
+use crate::upload::log::{Doubt, Verdict};
 
 /// The most runs in one upload: small, so that a link that drops often still makes progress.
 const BATCH_RUNS: usize = 64;
@@ -94,7 +102,8 @@ pub fn enroll(config: &Config, sink: &Sink, key: &SigningKey, token: &Secret) ->
     };
     let payload = canonical::to_vec(&enrolment).map_err(|error| UploadError::Refused(error.to_string()))?;
     let body = Envelope::sign(ENROLMENT_TYPE, &payload, key).to_json();
-    let enrolled: Enrolled = post(sink, ENROL_PATH, "application/json", None, body.as_bytes())?;
+    let headers = [("content-type", "application/json")];
+    let enrolled: Enrolled = post(sink, ENROL_PATH, &headers, body.as_bytes())?.map_err(|why| why.refused())?;
     if enrolled.gateway != key.public().id() {
         return Err(UploadError::NotBelieved(format!("it enrolled gateway {}", enrolled.gateway)));
     }
@@ -124,22 +133,39 @@ pub fn drain(spool: &mut Spool, sink: &Sink, gateway: GatewayId) -> Result<Sent,
         if batch.is_empty() {
             return Ok(sent);
         }
-        let answers = send(sink, &batch)?;
-        let time = answers.time;
-        take(spool, &enrolment, gateway, &batch, answers, &mut sent)?;
-        // Only now: a clock that is not the sink's would cast doubt on every later run's own.
-        spool.heard_from_sink(time)?;
+        let known = log::known(spool, &enrolment)?;
+        match send(sink, &batch, known.as_ref().map_or(0, Checkpoint::size))? {
+            Ok(answers) => take(spool, &enrolment, gateway, known.as_ref(), &batch, answers, &mut sent)?,
+            Err(why) if known.is_some() && why.problem.reason == LOG_REWOUND => {
+                let detail = format!("the sink says it lost part of its log: {}", words(&why.problem.detail));
+                let claimed = newest_checkpoint(sink);
+                let dispute = log::disputed(&enrolment, known.as_ref(), claimed, LOG_REWOUND, detail);
+                return Err(log::report(spool, &dispute));
+            }
+            Err(why) => return Err(why.refused()),
+        }
     }
 }
 
-fn send(sink: &Sink, batch: &[Spooled]) -> Result<Answers, UploadError> {
+fn send(sink: &Sink, batch: &[Spooled], seen: u64) -> Result<Result<Answers, Refused>, UploadError> {
     let mut lines = String::new();
     for run in batch {
         lines.push_str(&line(&run.envelope));
         lines.push('\n');
     }
     let body = zstd::bulk::compress(lines.as_bytes(), 3).map_err(|error| UploadError::Refused(error.to_string()))?;
-    post(sink, RUNS_PATH, "application/x-ndjson", Some("zstd"), &body)
+    let seen = seen.to_string();
+    let headers =
+        [("content-type", "application/x-ndjson"), ("content-encoding", "zstd"), (LOG_SIZE_HEADER, seen.as_str())];
+    post(sink, RUNS_PATH, &headers, &body)
+}
+
+/// The sink's own word on its log, to be kept beside a dispute; none if it does not say.
+fn newest_checkpoint(sink: &Sink) -> Option<String> {
+    let url = format!("{}{LOG_CHECKPOINT_PATH}", sink.url);
+    let mut response = http::client(sink.ca_file.as_deref(), LIMIT).ok()?.get(&url).call().ok()?;
+    let text = response.body_mut().with_config().limit(MAX_NOTE_BYTES as u64).read_to_string().ok()?;
+    (response.status().as_u16() == 200).then_some(text)
 }
 
 /// One line, never an empty one, so that every run gets its own answer whatever became of it in the spool. A line break in
@@ -149,45 +175,39 @@ fn line(envelope: &str) -> String {
     if line.is_empty() { " ".to_owned() } else { line }
 }
 
-/// Moves each run of `batch` as its answer says, and stops at the first answer that cannot be believed.
+/// Moves each run of `batch` as its answer says, if the answers as a whole can be believed.
 fn take(
     spool: &mut Spool,
     enrolment: &Enrolment,
     gateway: GatewayId,
+    known: Option<&Checkpoint>,
     batch: &[Spooled],
     answers: Answers,
     sent: &mut Sent,
 ) -> Result<(), UploadError> {
-    if answers.answers.len() != batch.len() {
-        let detail = format!("{} answers to {} runs", answers.answers.len(), batch.len());
-        return Err(UploadError::NotBelieved(detail));
-    }
-    for (run, answer) in batch.iter().zip(answers.answers) {
-        match answer {
-            Answer::Accepted { receipt, .. } | Answer::Duplicate { receipt, .. } => {
-                // A spool that outlived its key holds runs of the gateway this one was before.
-                let signer = Envelope::parse(run.envelope.as_bytes()).ok().and_then(|run| run.claimed_signer());
-                check(&receipt, &enrolment.sink_key, signer.unwrap_or(gateway), run.seq, run.digest)?;
-                spool.acknowledge(run.digest, &receipt)?;
+    let time = answers.time;
+    let (checkpoint, verdicts) = match log::judge(enrolment, gateway, known, batch, answers) {
+        Ok(judged) => judged,
+        Err(Doubt::Worthless(detail)) => return Err(UploadError::NotBelieved(detail)),
+        Err(Doubt::Dispute(dispute)) => return Err(log::report(spool, &dispute)),
+    };
+    // First what the sink committed itself to: cut short after this, the runs are sent again and are duplicates.
+    spool.set_checkpoint(checkpoint.note())?;
+    // Only now: a clock that is not the sink's would cast doubt on every later run's own.
+    spool.heard_from_sink(time)?;
+    for (run, verdict) in batch.iter().zip(verdicts) {
+        match verdict {
+            Verdict::Acknowledge(word) => {
+                spool.acknowledge(run.digest, &word)?;
                 sent.acknowledged += 1;
             }
-            Answer::Rejected { reason, detail } => {
-                spool.quarantine(run.digest, &words(&format!("{reason}: {detail}")))?;
+            Verdict::Quarantine(reason) => {
+                spool.quarantine(run.digest, &reason)?;
                 sent.quarantined += 1;
             }
         }
     }
     Ok(())
-}
-
-fn check(receipt: &Envelope, key: &PublicKey, gateway: GatewayId, seq: u64, digest: Digest) -> Result<(), UploadError> {
-    let not_believed = |detail: String| UploadError::NotBelieved(format!("receipt for run {seq}: {detail}"));
-    let receipt = Receipt::open(receipt, key).map_err(|error| not_believed(error.to_string()))?;
-    if (receipt.gateway, receipt.seq, receipt.digest) == (gateway, seq, digest) {
-        Ok(())
-    } else {
-        Err(not_believed(format!("it names run {} of gateway {}", receipt.seq, receipt.gateway.short())))
-    }
 }
 
 /// What the sink said, short and without control characters: it is printed on terminals and written to logs.
@@ -198,16 +218,15 @@ fn words(text: &str) -> String {
 fn post<T: DeserializeOwned>(
     sink: &Sink,
     path: &str,
-    content_type: &str,
-    encoding: Option<&str>,
+    headers: &[(&str, &str)],
     body: &[u8],
-) -> Result<T, UploadError> {
+) -> Result<Result<T, Refused>, UploadError> {
     let later = |detail: String| UploadError::Later { detail, after: None };
     let url = format!("{}{path}", sink.url);
     let client = http::client(sink.ca_file.as_deref(), LIMIT)?;
-    let mut request = client.post(&url).header("content-type", content_type);
-    if let Some(encoding) = encoding {
-        request = request.header("content-encoding", encoding);
+    let mut request = client.post(&url);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
     }
     let mut response = request.send(body).map_err(|error| {
         let advice = if distrusted(&error) { ADVICE } else { "" };
@@ -226,16 +245,32 @@ fn post<T: DeserializeOwned>(
         .read_to_string()
         .map_err(|error| later(format!("{}: the answer broke off: {error}", sink.url)))?;
     if status == 200 {
-        return serde_json::from_str(&text)
-            .map_err(|error| later(format!("{}: not a sink's answer: {error}", sink.url)));
+        let answer = serde_json::from_str(&text);
+        return answer.map(Ok).map_err(|error| later(format!("{}: not a sink's answer: {error}", sink.url)));
     }
-    let problem = serde_json::from_str::<Problem>(&text).map_or_else(
-        |_| format!("status {status}"),
-        |problem| words(&format!("{} ({}, status {status})", problem.detail, problem.reason)),
-    );
+    let nothing_said = |_| Problem { reason: "unknown".into(), detail: "nothing was said about it".into() };
+    let refused = Refused { status, problem: serde_json::from_str(&text).unwrap_or_else(nothing_said) };
     match status {
-        408 | 425 | 429 | 500.. => Err(UploadError::Later { detail: format!("{}: {problem}", sink.url), after }),
-        _ => Err(UploadError::Refused(problem)),
+        408 | 425 | 429 | 500.. => Err(UploadError::Later { detail: format!("{}: {refused}", sink.url), after }),
+        _ => Ok(Err(refused)),
+    }
+}
+
+/// An answer that trying again will not change.
+struct Refused {
+    status: u16,
+    problem: Problem,
+}
+
+impl Refused {
+    fn refused(&self) -> UploadError {
+        UploadError::Refused(self.to_string())
+    }
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&words(&format!("{} ({}, status {})", self.problem.detail, self.problem.reason, self.status)))
     }
 }
 

@@ -2,10 +2,10 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::StoreError;
+use super::{StoreError, log};
 
 /// Entry `n` brings a database from version `n` to `n + 1`.
-const MIGRATIONS: &[&str] = &[FIRST];
+const MIGRATIONS: &[&str] = &[FIRST, LOG];
 
 const FIRST: &str = "
     -- Enrolled gateways. The key is the only thing runs are verified with.
@@ -100,6 +100,18 @@ const FIRST: &str = "
     ) STRICT;
 ";
 
+const LOG: &str = "
+    -- The transparency log: the leaves and the full subtrees over them, numbered as in RFC 9420, appendix C.
+    CREATE TABLE log_nodes (
+        id   INTEGER PRIMARY KEY,
+        hash BLOB NOT NULL CHECK (length(hash) = 32)
+    ) STRICT;
+
+    -- The leaf that stands for a run; given to runs from before there was a log when this is applied.
+    ALTER TABLE runs ADD COLUMN log_index INTEGER;
+    CREATE UNIQUE INDEX runs_log_index ON runs(log_index);
+";
+
 /// Brings `connection` to the latest version.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let known = MIGRATIONS.len() as i64;
@@ -112,12 +124,17 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
         transaction.execute_batch(migration)?;
     }
+    if found < known {
+        log::append_missing(&transaction)?;
+    }
     transaction.pragma_update(None, "user_version", known)?;
     Ok(transaction.commit()?)
 }
 
 #[cfg(test)]
 mod tests {
+    use gatepost_evidence::id::Digest;
+
     use super::*;
 
     #[test]
@@ -131,6 +148,33 @@ mod tests {
             })
             .unwrap();
         assert_eq!(tables, 1);
+    }
+
+    #[test]
+    fn runs_from_before_there_was_a_log_get_their_leaves_in_order_of_acceptance() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(FIRST).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        let digests: Vec<_> = (0..5_u8).map(|n| Digest::of(&[n])).collect();
+        connection.execute("INSERT INTO gateways VALUES ('g', x'00', 'g', '{}', '')", []).unwrap();
+        for (n, digest) in digests.iter().enumerate() {
+            // The clock ran backwards, and the digests are in no order.
+            let sql = "INSERT INTO runs VALUES (?1, 'g', ?2, NULL, '', '', '', '', ?3, '', '', '')";
+            connection.execute(sql, (digest.to_string(), n as i64 + 1, format!("2026-01-0{}", 9 - n))).unwrap();
+        }
+        migrate(&mut connection).unwrap();
+        let index = |digest: &Digest| {
+            let sql = "SELECT log_index FROM runs WHERE digest = ?1";
+            connection.query_row(sql, [digest.to_string()], |row| row.get::<_, u64>(0)).unwrap()
+        };
+        assert_eq!(digests.iter().map(index).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+        let mut log = log::Log::open(&connection).unwrap();
+        let root = log.root().unwrap();
+        assert_eq!(root.size(), 5);
+        for (index, digest) in (0..).zip(&digests) {
+            log.prove_inclusion(index).unwrap().verify(&root, index, *digest).unwrap();
+        }
+        assert_eq!(log.append(Digest::of(b"next")).unwrap(), 5);
     }
 
     #[test]

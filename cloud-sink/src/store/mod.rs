@@ -9,6 +9,7 @@
 pub mod assessments;
 pub mod baselines;
 pub mod gateways;
+pub mod log;
 mod migrate;
 pub mod quarantine;
 pub mod runs;

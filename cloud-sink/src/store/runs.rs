@@ -91,10 +91,11 @@ pub fn head(connection: &Connection, gateway: GatewayId) -> Result<Option<(u64, 
     Ok(Some((seq(row)?, parsed(row, "digest")?)))
 }
 
-/// Keeps an accepted run.
+/// Keeps an accepted run, with its leaf of the log.
 ///
 /// # Errors
 /// SQLite's.
+#[allow(clippy::too_many_arguments, reason = "one for each column that does not follow from the run")]
 pub fn insert(
     connection: &Connection,
     run: &Run,
@@ -103,11 +104,12 @@ pub fn insert(
     received_at: Timestamp,
     envelope: &str,
     receipt: &str,
+    log_index: u64,
 ) -> Result<(), StoreError> {
     let sql =
         "INSERT INTO runs (digest, gateway, seq, prev, stage, bundle, bundle_version, started_at, received_at, link,
-                                 envelope, receipt)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+                                 envelope, receipt, log_index)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
     connection.prepare_cached(sql)?.execute(params![
         digest.to_string(),
         run.gateway.id.to_string(),
@@ -121,17 +123,18 @@ pub fn insert(
         to_json(&link)?,
         envelope,
         receipt,
+        stored_seq(log_index)?,
     ])?;
     Ok(())
 }
 
-/// The receipt that was given for the run with this digest.
+/// The receipt that was given for the run with this digest, and its leaf of the log.
 ///
 /// # Errors
 /// SQLite's.
-pub fn receipt(connection: &Connection, digest: Digest) -> Result<Option<String>, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT receipt FROM runs WHERE digest = ?1")?;
-    Ok(statement.query_row([digest.to_string()], |row| row.get(0)).optional()?)
+pub fn receipt(connection: &Connection, digest: Digest) -> Result<Option<(String, u64)>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT receipt, log_index FROM runs WHERE digest = ?1")?;
+    Ok(statement.query_row([digest.to_string()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
 }
 
 const META: &str = "digest, gateway, seq, prev, stage, bundle, started_at, received_at, link";
