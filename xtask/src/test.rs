@@ -39,10 +39,16 @@ fn dependencies() -> Result<(), Failed> {
     step::run("fetch the crates of every platform", cargo(["fetch", "--quiet", "--locked"]))?;
     let check = |what: &[&str]| step::program(&deny, ["--offline", "--log-level", "error", "check"].iter().chain(what));
     step::run("licences, bans, sources", check(&["licenses", "bans", "sources"]))?;
-    let databases = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo/advisory-dbs"));
-    if databases.is_some_and(|folder| folder.exists()) {
+    if advisories_at_hand() {
         return step::run("advisories", check(&["advisories"]));
     }
     println!("==> advisories: SKIPPED, there is no advisory database on this machine and none is fetched");
     Ok(())
+}
+
+/// Whether cargo-deny has ever fetched the advisory database on this machine.
+fn advisories_at_hand() -> bool {
+    let Some(home) = std::env::var_os("HOME") else { return false };
+    let folders = std::fs::read_dir(Path::new(&home).join(".cargo/advisory-dbs"));
+    folders.into_iter().flatten().flatten().any(|entry| entry.path().join(".git").exists())
 }
