@@ -17,5 +17,6 @@ pub mod look;
 pub mod receipt;
 pub mod run;
 pub mod schema;
+pub mod tombstone;
 pub mod verify;
 pub mod wire;

@@ -10,6 +10,7 @@ use crate::check::CHECKS;
 use crate::envelope::Envelope;
 use crate::receipt::Receipt;
 use crate::run::Statement;
+use crate::tombstone::Tombstone;
 use crate::wire::{Answers, Enrolled, Enrolment, Problem};
 
 /// Every schema by file name.
@@ -20,6 +21,7 @@ pub fn all() -> BTreeMap<String, Schema> {
         ("envelope.json".to_owned(), generate().into_root_schema_for::<Envelope>()),
         ("statement.json".to_owned(), generate().into_root_schema_for::<Statement>()),
         ("receipt.json".to_owned(), generate().into_root_schema_for::<Receipt>()),
+        ("tombstone.json".to_owned(), generate().into_root_schema_for::<Tombstone>()),
         ("enrolment.json".to_owned(), generate().into_root_schema_for::<Enrolment>()),
         ("enrolled.json".to_owned(), generate().into_root_schema_for::<Enrolled>()),
         ("answers.json".to_owned(), generate().into_root_schema_for::<Answers>()),
