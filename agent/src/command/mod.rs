@@ -19,7 +19,7 @@ use gatepost_evidence::key::SigningKey;
 
 use crate::cli::{Cli, Command, ConfigCommand, RulesCommand};
 use crate::config::{Config, read};
-use crate::spool::Spool;
+use crate::spool::{self, Bounds, Keeping, Spool, Spooled};
 use crate::{daemon, identity};
 
 /// What a command came to, as documented in the help.
@@ -46,7 +46,7 @@ impl From<Outcome> for ExitCode {
 /// What most commands need: the configuration, the identity and the spool.
 pub(crate) struct Place {
     pub(crate) config: Arc<Config>,
-    pub(crate) key: SigningKey,
+    pub(crate) key: Arc<SigningKey>,
     pub(crate) spool: Spool,
 }
 
@@ -55,8 +55,22 @@ impl Place {
         let folder = &config.state.directory;
         let key = identity::load_or_create(folder)
             .with_context(|| format!("no identity in {}; --state DIR names another folder", folder.display()))?;
-        let spool = Spool::open(folder).context("the spool cannot be opened")?;
+        let key = Arc::new(key);
+        let bounds = Bounds { max_age: config.state.max_age, max_bytes: config.state.max_bytes };
+        let keeping = Keeping { key: Arc::clone(&key), bounds };
+        let spool = Spool::open_keeping(folder, keeping).context("the spool cannot be opened")?;
         Ok(Self { config: Arc::new(config), key, spool })
+    }
+
+    /// The run at `seq`, or why there is none.
+    fn kept(&self, seq: u64) -> anyhow::Result<Spooled> {
+        if let Some(run) = self.spool.get(seq)? {
+            return Ok(run);
+        }
+        let Some(buried) = self.spool.tombstone_of(seq)? else { anyhow::bail!("there is no run {seq} in the spool") };
+        let tombstone = spool::open_tombstone(&buried, self.key.public())
+            .with_context(|| format!("run {seq} is gone, and so is the word of why"))?;
+        anyhow::bail!("run {seq} is no longer in the spool: {}, {}", tombstone.cause, tombstone.at)
     }
 }
 

@@ -1,9 +1,13 @@
 //! `gatepost status`: who this gateway is, and how it stands with the sink.
 
+use anyhow::Context as _;
+use gatepost_evidence::tombstone::{Cause, Tombstone};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Outcome, Place, print, print_json};
 use crate::cli::Format;
+use crate::spool::{self, Mended};
 
 #[derive(Serialize)]
 struct Status {
@@ -15,6 +19,11 @@ struct Status {
     pending: u64,
     acknowledged: u64,
     quarantined: Vec<Refused>,
+    /// Bytes of the spool's file that hold something, and the most it may have.
+    spool_bytes: u64,
+    spool_max_bytes: u64,
+    gone: Vec<Gone>,
+    damage: Option<Mended>,
     sink: Option<String>,
     enrolled: bool,
     sink_time: Option<String>,
@@ -24,6 +33,16 @@ struct Status {
 struct Refused {
     seq: u64,
     reason: String,
+}
+
+/// Runs that are no longer in the spool.
+#[derive(Serialize)]
+struct Gone {
+    from_seq: u64,
+    to_seq: u64,
+    count: Option<u64>,
+    cause: Cause,
+    at: Timestamp,
 }
 
 pub(super) fn run(place: &Place, format: Format) -> anyhow::Result<Outcome> {
@@ -48,10 +67,25 @@ fn status(place: &Place) -> anyhow::Result<Status> {
         pending: counts.pending,
         acknowledged: counts.acknowledged,
         quarantined: refused.map(|run| Refused { seq: run.seq, reason: run.reason.unwrap_or_default() }).collect(),
+        spool_bytes: place.spool.used_bytes()?,
+        spool_max_bytes: place.config.state.max_bytes,
+        gone: gone(place)?,
+        damage: place.spool.last_mended()?,
         enrolled: place.spool.enrolment()?.is_some_and(|enrolment| Some(enrolment.url) == sink),
         sink,
         sink_time: place.spool.sink_time()?.map(|time| time.to_string()),
     })
+}
+
+fn gone(place: &Place) -> anyhow::Result<Vec<Gone>> {
+    let tombstones = place.spool.tombstones()?.into_iter();
+    let gone = tombstones.map(|buried| {
+        let Tombstone { from_seq, to_seq, count, cause, at, .. } =
+            spool::open_tombstone(&buried, place.key.public())
+                .with_context(|| format!("the tombstone of runs {} to {}", buried.from_seq, buried.to_seq))?;
+        Ok(Gone { from_seq, to_seq, count, cause, at })
+    });
+    gone.collect()
 }
 
 fn text(status: &Status) -> String {
@@ -63,17 +97,29 @@ fn text(status: &Status) -> String {
     };
     let mut text = format!(
         "gateway       {} ({})\nstate         {}\nlast run      {last}\nsink          {sink}\nlast heard    {}\n\
-         waiting       {}\nacknowledged  {}\nquarantined   {}\n",
+         spool         {} of {} KiB\nwaiting       {}\nacknowledged  {}\nquarantined   {}\n",
         status.name,
         status.gateway,
         status.state,
         status.sink_time.as_deref().unwrap_or("never"),
+        status.spool_bytes.div_ceil(1024),
+        status.spool_max_bytes / 1024,
         status.pending,
         status.acknowledged,
         status.quarantined.len(),
     );
     for refused in &status.quarantined {
         text.push_str(&format!("  run {}: {}\n", refused.seq, refused.reason));
+    }
+    for gone in &status.gone {
+        let runs = gone.count.map_or_else(|| "unknown number".to_owned(), |count| count.to_string());
+        text.push_str(&format!(
+            "no longer kept  {} to {} ({runs}): {}, {}\n",
+            gone.from_seq, gone.to_seq, gone.cause, gone.at
+        ));
+    }
+    if let Some(damage) = &status.damage {
+        text.push_str(&format!("damage        {}: {damage}\n", damage.at));
     }
     text
 }
