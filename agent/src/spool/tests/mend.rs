@@ -185,6 +185,36 @@ fn a_run_that_cannot_be_read_back_holds_up_nobody() {
 }
 
 #[test]
+fn damage_that_a_reader_meets_is_mended_at_the_next_append_or_opening() {
+    for reopened in [false, true] {
+        let field = Field::new();
+        let mut bytes = field.bytes();
+        // The page where runs begin: its first bytes say what sort of page it is.
+        let connection = Connection::open(field.file()).unwrap();
+        let page: usize = connection
+            .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'answers'", [], |row| row.get(0))
+            .unwrap();
+        connection.close().unwrap();
+        overwrite(&mut bytes, page - 1);
+        fs::write(field.file(), &bytes).unwrap();
+        let mut spool = Spool::open_keeping(field.folder.path(), keeping(Bounds::default())).unwrap();
+        assert!(spool.mended().is_none(), "it was looked through not long ago");
+        assert!(spool.get(1).unwrap_err().damage().is_some());
+        if reopened {
+            drop(spool);
+            spool = Spool::open_keeping(field.folder.path(), keeping(Bounds::default())).unwrap();
+        } else {
+            spool.append(|head| Ok::<_, String>(run(head, 500, 20))).unwrap();
+        }
+        let mended = spool.mended().unwrap();
+        assert_eq!((mended.saved, mended.lost), (RUNS, Some(0)), "{mended}");
+        // What the sink answered went with the page: it is asked again.
+        assert_eq!(spool.counts().unwrap().acknowledged, 0);
+        walk(&spool, &field.known);
+    }
+}
+
+#[test]
 fn damage_that_shows_itself_while_the_spool_is_open_is_mended_for_the_next_run() {
     let field = Field::new();
     let mut spool = field.open().unwrap();
