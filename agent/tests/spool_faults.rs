@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
-use chain::{keeping, run, walk};
+use chain::{keeping, run, run_as_before, walk};
 use gatepost::spool::{Bounds, FILE, Spool, SpoolError, State};
 use gatepost_evidence::envelope::Envelope;
 use gatepost_evidence::id::Digest;
@@ -40,6 +40,9 @@ static SHIM: LazyLock<PathBuf> = LazyLock::new(|| {
 fn child() {
     let (Some(folder), Some(work)) = (std::env::var_os("SPOOL_FOLDER"), std::env::var_os("SPOOL_WORK")) else { return };
     let folder = PathBuf::from(folder);
+    if work == "as before" {
+        return as_before(&folder);
+    }
     let small = Bounds { max_bytes: 26_000, ..Bounds::default() };
     let mut spool = match Spool::open_keeping(&folder, keeping(small)) {
         Ok(spool) => spool,
@@ -67,6 +70,36 @@ fn child() {
     drop(spool);
     println!("ENDED");
 }
+
+/// Stores runs that saw what the one before saw: some by one process, as the service does, some by one each, as a timer
+/// would. Prints the bytes that went to the disk by /proc/self/io (proc(5)): whole blocks, but for those that were thrown away
+/// before they got there.
+fn as_before(folder: &Path) {
+    let written = || {
+        let io = fs::read_to_string("/proc/self/io").unwrap();
+        let field = |name: &str| io.lines().find_map(|line| line.strip_prefix(name)?.parse::<u64>().ok()).unwrap();
+        field("write_bytes: ") - field("cancelled_write_bytes: ")
+    };
+    for reopening in [false, true] {
+        let mut spool = Spool::open_keeping(folder, keeping(Bounds::default())).unwrap();
+        let (before, mut compressed) = (written(), 0);
+        println!("\nBEGIN {reopening}");
+        for salt in 1..=MEASURED_RUNS {
+            let (_, signed) = spool.append(|head| Ok::<_, String>(run_as_before(head, salt))).unwrap();
+            compressed += zstd::bulk::compress(signed.envelope.as_bytes(), 3).unwrap().len() as u64;
+            if reopening {
+                drop(spool);
+                spool = Spool::open_keeping(folder, keeping(Bounds::default())).unwrap();
+            }
+        }
+        // What is still in the log is written once more when it is put into its place.
+        drop(spool);
+        println!("\nEND {compressed} {}", written() - before);
+    }
+}
+
+/// How many runs of each sort are measured: more than a round of SQLite's log.
+const MEASURED_RUNS: u64 = 300;
 
 /// How many runs the child makes; enough that the first have to go when they are large.
 const WORK_RUNS: u64 = 9;
@@ -444,4 +477,49 @@ fn a_read_only_folder_is_a_clear_error_and_loses_nothing() {
     mounted.remount("remount,rw");
     let spool = Spool::open_keeping(folder.path(), keeping(Bounds::default())).unwrap();
     assert_eq!(walk(&spool, &BTreeMap::from([(1, head.digest)])).head, 1);
+}
+
+#[test]
+fn a_run_that_saw_nothing_new_costs_the_disk_less_than_three_times_its_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, spool, plain) = (folder.path().join("log"), folder.path().join("spool"), folder.path().join("plain"));
+    fs::create_dir(&spool).unwrap();
+    fs::create_dir(&plain).unwrap();
+    // Blocks are counted without the log of the shim, which is on the same disk.
+    let output = work(&plain, "as before", &[]);
+    let blocks: Vec<u64> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| line.strip_prefix("END ")?.split_once(' ')?.1.parse().ok())
+        .collect();
+    let (output, _) = faulty(&spool, "as before", 0, EIO, Some(&log));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let log = fs::read(log).unwrap();
+    let (mut rest, mut disk, mut written, mut syncs, mut measured) = (log.as_slice(), Disk::default(), 0, 0, 0);
+    while !rest.is_empty() {
+        let line = String::from_utf8_lossy(&rest[..rest.iter().position(|&byte| byte == b'\n').unwrap()]).into_owned();
+        if line.starts_with("W ") {
+            written += line.rsplit(' ').next().unwrap().parse::<u64>().unwrap();
+        }
+        syncs += u64::from(line.starts_with("S "));
+        let printed = String::from_utf8_lossy(disk.step(&mut rest).unwrap_or_default()).into_owned();
+        if printed.starts_with("BEGIN") {
+            (written, syncs) = (0, 0);
+        }
+        if let Some(figures) = printed.strip_prefix("END ") {
+            let compressed: u64 = figures.split(' ').next().unwrap().parse().unwrap();
+            let how = ["one process for all", "one process for each"][measured];
+            let per =
+                |bytes: u64| format!("{} B ({:.2} times)", bytes / MEASURED_RUNS, bytes as f64 / compressed as f64);
+            println!(
+                "{how}: evidence {} B compressed, written {}, in blocks {}, {:.1} syncs",
+                compressed / MEASURED_RUNS,
+                per(written),
+                per(blocks[measured]),
+                syncs as f64 / MEASURED_RUNS as f64,
+            );
+            assert!(written <= 3 * compressed, "{how}: {written} bytes for {compressed}");
+            measured += 1;
+        }
+    }
+    assert_eq!((measured, blocks.len()), (2, 2));
 }
