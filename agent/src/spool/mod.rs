@@ -15,6 +15,7 @@ mod schema;
 mod tombstones;
 
 use std::cell::Cell;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +57,7 @@ pub enum SpoolError {
         source: rusqlite::Error,
     },
     /// The files around it.
-    #[error("{path}: {source}")]
+    #[error("{path}: {source}{}", hint_on_files(source))]
     Files {
         /// Where.
         path: PathBuf,
@@ -127,13 +128,23 @@ impl SpoolError {
     }
 }
 
+const FULL: &str = "; free some space there, nothing that was reported as done is lost";
+const CLOSED: &str = "; the agent needs to write its state folder";
+
 /// What can be done about an error of the database.
 fn hint(error: &rusqlite::Error) -> &'static str {
     match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => "; free some space there, nothing that was reported as done is lost",
-        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-            "; the agent needs to write its state folder"
-        }
+        Some(ErrorCode::DiskFull) => FULL,
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => CLOSED,
+        _ => "",
+    }
+}
+
+/// What can be done about an error of the files.
+fn hint_on_files(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => FULL,
+        ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied | ErrorKind::NotFound => CLOSED,
         _ => "",
     }
 }
@@ -246,6 +257,8 @@ pub struct Spool {
     unreadable: Cell<u64>,
     /// When the database was last found sound.
     checked: Option<Timestamp>,
+    /// Whether something could not be read since.
+    suspected: Cell<bool>,
 }
 
 impl Spool {
@@ -280,8 +293,18 @@ impl Spool {
             }
             (result, _) => result?,
         };
-        let (settled, unreadable) = (Cell::new(0), Cell::new(0));
-        Ok(Self { path, connection, place, keeping, mended, stranded: false, settled, unreadable, checked })
+        Ok(Self {
+            path,
+            connection,
+            place,
+            keeping,
+            mended,
+            stranded: false,
+            settled: Cell::new(0),
+            unreadable: Cell::new(0),
+            checked,
+            suspected: Cell::new(false),
+        })
     }
 
     fn at(&self) -> impl Fn(rusqlite::Error) -> SpoolError + use<> {
@@ -343,7 +366,8 @@ impl Spool {
         if self.stranded {
             return self.mend();
         }
-        let due = self.checked.is_none_or(|checked| now.duration_since(checked).abs() >= CHECK_EVERY);
+        let due = self.suspected.take()
+            || self.checked.is_none_or(|checked| now.duration_since(checked).abs() >= CHECK_EVERY);
         if self.keeping.is_some() && due {
             match check(&self.connection, &self.path, Check::Now) {
                 Err(error) if error.damage().is_some() => self.mend()?,
@@ -461,7 +485,15 @@ impl Spool {
     }
 
     fn select(&self, clause: &str, values: impl rusqlite::Params) -> Result<Vec<Found>, SpoolError> {
-        rows::select(&self.connection, clause, values).map_err(self.at())
+        let found = rows::select(&self.connection, clause, values).map_err(self.at());
+        if found.as_ref().is_err_and(|error| error.damage().is_some()) {
+            // Whoever opens the spool next, or appends to it, looks through it and mends it.
+            self.suspected.set(true);
+            if let Err(error) = self.connection.execute("DELETE FROM settings WHERE key = 'checked'", []) {
+                tracing::debug!("the suspicion is not noted: {error}");
+            }
+        }
+        found
     }
 
     fn readable(&self, found: Found) -> Result<Spooled, SpoolError> {

@@ -21,11 +21,21 @@ pub fn keeping(bounds: Bounds) -> Keeping {
     Keeping { key: key(), bounds }
 }
 
+/// A run that follows `head` and saw what the one before it saw, about as much as an audit of every check sees; `salt` is
+/// in its times only.
+pub fn run_as_before(head: Option<Head>, salt: u64) -> SignedRun {
+    signed(head, salt, &(0..60_u64).map(|n| Digest::of(&n.to_be_bytes()).to_string()).collect::<Vec<_>>().concat())
+}
+
 /// A run that follows `head`; `salt` and `bytes` decide what it saw and how much of that does not compress.
 pub fn run(head: Option<Head>, salt: u64, bytes: usize) -> SignedRun {
-    let at = jiff::Timestamp::from_second(1_772_000_000 + i64::try_from(salt).unwrap()).unwrap();
     let noise = |n: u64| Digest::of(&[salt.to_be_bytes(), n.to_be_bytes()].concat()).to_string();
     let noise: String = (0..bytes.div_ceil(32) as u64).map(noise).collect();
+    signed(head, salt, &noise)
+}
+
+fn signed(head: Option<Head>, salt: u64, noise: &str) -> SignedRun {
+    let at = jiff::Timestamp::from_second(1_772_000_000 + i64::try_from(salt).unwrap()).unwrap();
     let id = key().public().id();
     let run = Run {
         gateway: Gateway { id, name: "pump-house".into(), labels: BTreeMap::new() },

@@ -172,7 +172,8 @@ fn a_run_that_cannot_be_read_back_holds_up_nobody() {
     connection.execute("UPDATE runs SET content = x'01ff' WHERE seq = 30", []).unwrap();
     connection.close().unwrap();
     let unkept = Spool::open(field.folder.path()).unwrap();
-    assert!(matches!(unkept.pending(100, 1 << 20), Err(SpoolError::Unreadable { seq: 30, .. })));
+    let given: Vec<_> = unkept.pending(100, 1 << 20).unwrap().iter().map(|run| run.seq).collect();
+    assert_eq!(given, [22, 23, 24, 25, 26, 27, 28, 29], "what comes before it");
     drop(unkept);
     let spool = field.open().unwrap();
     let seqs = |count| spool.pending(count, 1 << 20).unwrap().iter().map(|run| run.seq).collect::<Vec<_>>();
@@ -182,6 +183,36 @@ fn a_run_that_cannot_be_read_back_holds_up_nobody() {
     assert!(refused[1].seq == 30 && refused[1].reason.starts_with("unreadable: "));
     assert_eq!(spool.pending_tombstones().unwrap()[0].from_seq, 30);
     walk(&spool, &field.known);
+}
+
+#[test]
+fn damage_that_a_reader_meets_is_mended_at_the_next_append_or_opening() {
+    for reopened in [false, true] {
+        let field = Field::new();
+        let mut bytes = field.bytes();
+        // The page where runs begin: its first bytes say what sort of page it is.
+        let connection = Connection::open(field.file()).unwrap();
+        let page: usize = connection
+            .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'answers'", [], |row| row.get(0))
+            .unwrap();
+        connection.close().unwrap();
+        overwrite(&mut bytes, page - 1);
+        fs::write(field.file(), &bytes).unwrap();
+        let mut spool = Spool::open_keeping(field.folder.path(), keeping(Bounds::default())).unwrap();
+        assert!(spool.mended().is_none(), "it was looked through not long ago");
+        assert!(spool.get(1).unwrap_err().damage().is_some());
+        if reopened {
+            drop(spool);
+            spool = Spool::open_keeping(field.folder.path(), keeping(Bounds::default())).unwrap();
+        } else {
+            spool.append(|head| Ok::<_, String>(run(head, 500, 20))).unwrap();
+        }
+        let mended = spool.mended().unwrap();
+        assert_eq!((mended.saved, mended.lost), (RUNS, Some(0)), "{mended}");
+        // What the sink answered went with the page: it is asked again.
+        assert_eq!(spool.counts().unwrap().acknowledged, 0);
+        walk(&spool, &field.known);
+    }
 }
 
 #[test]
