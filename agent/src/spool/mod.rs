@@ -6,8 +6,11 @@
 //! damage took, leaves a signed tombstone; a damaged database is moved aside and never written to.
 
 mod bounds;
+mod connect;
+mod error;
 mod log;
 mod mend;
+mod model;
 mod pack;
 mod place;
 mod rows;
@@ -15,10 +18,8 @@ mod schema;
 mod tombstones;
 
 use std::cell::Cell;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use gatepost_evidence::envelope::{Envelope, EnvelopeError, MAX_ENVELOPE_BYTES};
 use gatepost_evidence::id::Digest;
@@ -27,211 +28,22 @@ use gatepost_evidence::receipt::Acknowledgement;
 use gatepost_evidence::run::SignedRun;
 use gatepost_evidence::tombstone::{Cause, Tombstone};
 use gatepost_evidence::verify::VerifiedRun;
-use jiff::{SignedDuration, Timestamp};
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use crate::clock;
+use connect::{CHECK_EVERY, Check, check, connect, forget, mend_now};
 use place::Place;
 use rows::Found;
 
 pub use bounds::Bounds;
+pub use error::SpoolError;
 pub use mend::Mended;
+pub use model::{Counts, Enrolment, Head, Refused, Spooled, State};
 pub use tombstones::Buried;
 
 /// The spool's file in the state folder.
 pub const FILE: &str = "spool.db";
-
-/// A sound database is looked through again after this long, and after every start of the machine.
-const CHECK_EVERY: SignedDuration = SignedDuration::from_hours(24);
-
-/// What went wrong with the spool.
-#[derive(Debug, thiserror::Error)]
-pub enum SpoolError {
-    /// The database.
-    #[error("{path}: {source}{}", hint(source))]
-    Database {
-        /// Where.
-        path: PathBuf,
-        /// What happened.
-        source: rusqlite::Error,
-    },
-    /// The files around it.
-    #[error("{path}: {source}{}", hint_on_files(source))]
-    Files {
-        /// Where.
-        path: PathBuf,
-        /// What happened.
-        source: std::io::Error,
-    },
-    /// It has to be replaced, but somebody else has it open.
-    #[error("{path} has to be put in order, but another process has it open; stop the other one and try again")]
-    Busy {
-        /// Where.
-        path: PathBuf,
-    },
-    /// It is damaged, and was not opened in a way that lets it be mended.
-    #[error("{path} is damaged: {detail}; `gatepost status` moves it aside and saves what can be read")]
-    Damaged {
-        /// Where.
-        path: PathBuf,
-        /// What is wrong with it.
-        detail: String,
-    },
-    /// It was written by a later version of the agent.
-    #[error(
-        "{path} has schema version {found}, this agent knows {known}; install the agent that wrote it, or a later one"
-    )]
-    TooNew {
-        /// Where.
-        path: PathBuf,
-        /// Its version.
-        found: u32,
-        /// The latest this agent reads.
-        known: u32,
-    },
-    /// A stored envelope cannot be read back.
-    #[error("{path}: run {seq} cannot be read back: {detail}")]
-    Unreadable {
-        /// Where.
-        path: PathBuf,
-        /// Which run.
-        seq: u64,
-        /// What is wrong with it.
-        detail: String,
-    },
-    /// The run or a tombstone could not be signed, so nothing was stored.
-    #[error("the run could not be signed: {0}")]
-    Unsigned(String),
-    /// The signed run is larger than any reader accepts, so nothing was stored.
-    #[error(
-        "the signed run has {0} bytes, more than the {MAX_ENVELOPE_BYTES} that are accepted; look at fewer targets"
-    )]
-    TooLarge(usize),
-}
-
-impl SpoolError {
-    fn damaged(path: &Path, detail: impl Into<String>) -> Self {
-        Self::Damaged { path: path.to_owned(), detail: detail.into() }
-    }
-
-    /// What is wrong with the database itself, if that is what happened.
-    fn damage(&self) -> Option<String> {
-        match self {
-            Self::Damaged { detail, .. } => Some(detail.clone()),
-            Self::Database { source, .. } => match source.sqlite_error_code() {
-                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Some(source.to_string()),
-                _ => None,
-            },
-            _ => None,
-        }
-    }
-}
-
-const FULL: &str = "; free some space there, nothing that was reported as done is lost";
-const CLOSED: &str = "; the agent needs to write its state folder";
-
-/// What can be done about an error of the database.
-fn hint(error: &rusqlite::Error) -> &'static str {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => FULL,
-        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => CLOSED,
-        _ => "",
-    }
-}
-
-/// What can be done about an error of the files.
-fn hint_on_files(error: &std::io::Error) -> &'static str {
-    match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => FULL,
-        ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied | ErrorKind::NotFound => CLOSED,
-        _ => "",
-    }
-}
-
-/// The last run of the chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
-    /// Its place.
-    pub seq: u64,
-    /// SHA-256 of its payload.
-    pub digest: Digest,
-}
-
-/// What the sink made of a run so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Not yet handed over.
-    Pending,
-    /// The sink has it and signed a receipt.
-    Acknowledged,
-    /// The sink refused it for good, or it can no longer be read.
-    Quarantined,
-}
-
-impl State {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Acknowledged => "acknowledged",
-            Self::Quarantined => "quarantined",
-        }
-    }
-}
-
-impl std::fmt::Display for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.word())
-    }
-}
-
-/// A run as it lies in the spool.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Spooled {
-    /// Its place in the chain.
-    pub seq: u64,
-    /// SHA-256 of its payload.
-    pub digest: Digest,
-    /// What the sink made of it.
-    pub state: State,
-    /// Why it is quarantined.
-    pub reason: Option<String>,
-    /// When it was stored.
-    pub stored_at: String,
-    /// The envelope, as it was signed.
-    pub envelope: String,
-}
-
-/// A run that the sink refused for good, or that can no longer be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
-    /// Its place in the chain.
-    pub seq: u64,
-    /// SHA-256 of its payload.
-    pub digest: Digest,
-    /// Why; a word for programs comes first.
-    pub reason: String,
-}
-
-/// How many runs are in which state.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Not yet handed over.
-    pub pending: u64,
-    /// The sink has them.
-    pub acknowledged: u64,
-    /// The sink refused them, or they can no longer be read.
-    pub quarantined: u64,
-}
-
-/// What the agent remembers of the sink.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Enrolment {
-    /// Its URL.
-    pub url: String,
-    /// The key its receipts are signed with.
-    pub sink_key: PublicKey,
-}
 
 /// What the spool needs to keep itself in order: a key to sign tombstones with, and how much to keep.
 #[derive(Debug)]
@@ -719,93 +531,6 @@ pub fn open_tombstone(buried: &Buried, key: &PublicKey) -> Result<Tombstone, Env
 fn set(connection: &Connection, key: &str, value: &str) -> rusqlite::Result<()> {
     let sql = "INSERT INTO settings (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2";
     connection.execute(sql, params![key, value]).map(|_| ())
-}
-
-/// Whether a database is looked through when it is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Check {
-    No,
-    /// Once a day, and after every start of the machine: it is a loss of power that tears pages.
-    IfDue,
-    Now,
-}
-
-/// Opens the database; with it comes when it was last found sound.
-fn connect(path: &Path, wanted: Check) -> Result<(Connection, Option<Timestamp>), SpoolError> {
-    let at = |source| SpoolError::Database { path: path.to_owned(), source };
-    let length = std::fs::metadata(path).map_err(|source| SpoolError::Files { path: path.to_owned(), source })?.len();
-    if length == 0 {
-        // A spool is made beside its place and moved there when it is finished: this one had something in it.
-        return Err(SpoolError::damaged(path, "the file is empty"));
-    }
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags).map_err(at)?;
-    let opened = prepare(&mut connection, path, wanted);
-    match opened {
-        Ok(checked) => {
-            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(at)?;
-            Ok((connection, checked))
-        }
-        Err(error) => Err(error),
-    }
-}
-
-fn prepare(connection: &mut Connection, path: &Path, wanted: Check) -> Result<Option<Timestamp>, SpoolError> {
-    let at = |source| SpoolError::Database { path: path.to_owned(), source };
-    connection.busy_timeout(Duration::from_secs(10)).map_err(at)?;
-    // Until it is known to be sound, nothing is written into it, not even from its own log.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(at)?;
-    connection
-        .execute_batch(
-            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA journal_size_limit=1048576; PRAGMA cache_size=-1024;",
-        )
-        .map_err(at)?;
-    schema::migrate(connection, path)?;
-    check(connection, path, wanted)
-}
-
-fn check(connection: &Connection, path: &Path, wanted: Check) -> Result<Option<Timestamp>, SpoolError> {
-    let at = |source| SpoolError::Database { path: path.to_owned(), source };
-    let now = clock::now();
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let sql = "SELECT value FROM settings WHERE key = 'checked'";
-    let last: Option<String> = connection.query_row(sql, [], |row| row.get(0)).optional().map_err(at)?;
-    let last = last.and_then(|last| {
-        let (time, of_boot) = last.split_once(' ')?;
-        let time: Timestamp = time.parse().ok().filter(|_| of_boot == boot.trim() && !of_boot.is_empty())?;
-        (now.duration_since(time).abs() < CHECK_EVERY).then_some(time)
-    });
-    if wanted == Check::No || (wanted == Check::IfDue && last.is_some()) {
-        return Ok(last);
-    }
-    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(at)?;
-    if verdict != "ok" {
-        return Err(SpoolError::damaged(path, verdict.lines().take(3).collect::<Vec<_>>().join(" ")));
-    }
-    set(connection, "checked", &format!("{now} {}", boot.trim())).map_err(at)?;
-    Ok(Some(now))
-}
-
-/// Replaces the database unless it turns out to be sound: somebody else may have mended it.
-fn mend_now(place: &Place, keeping: &Keeping) -> Result<Option<Mended>, SpoolError> {
-    let path = place.file();
-    let mended = place.exclusively(|| {
-        let why = match connect(&path, Check::Now) {
-            Ok(_) => return Ok(None),
-            Err(error) => error.damage().ok_or(error)?,
-        };
-        mend::mend(place, keeping, why, clock::now()).map(Some)
-    })?;
-    if let Some(mended) = &mended {
-        tracing::error!("{mended}");
-    }
-    Ok(mended)
-}
-
-/// Closes a damaged database without writing its log into it.
-fn forget(connection: Connection) {
-    // Failing to say so leaves the log where it is or writes it into a file that is moved aside whole; both lose nothing.
-    let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
 }
 
 #[cfg(test)]

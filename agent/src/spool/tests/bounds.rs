@@ -1,8 +1,10 @@
 //! What goes when there is too much goes in order, leaves its tombstone, and leaves the chain whole.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use gatepost_evidence::tombstone::Cause;
+use jiff::SignedDuration;
 
 use super::chain::{Walked, keeping, run, walk};
 use super::*;

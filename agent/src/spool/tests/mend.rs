@@ -5,6 +5,8 @@ use std::fs;
 use std::sync::LazyLock;
 
 use gatepost_evidence::tombstone::Cause;
+use rusqlite::OpenFlags;
+use rusqlite::config::DbConfig;
 
 use super::chain::{Walked, keeping, run, walk};
 use super::*;
