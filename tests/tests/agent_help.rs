@@ -118,7 +118,7 @@ fn commands_that_only_look_make_no_gateway_where_there_is_none() -> Result<()> {
         "[state]\ndirectory = {state:?}\n[sink]\nurl = \"https://127.0.0.1:1\"\n[schedule]\nbundle = \"certificate-hygiene\"\n"
     );
     let agent = Agent::configured(&folder.path().join("gatepost.toml"), &text)?;
-    let look = [&["status"][..], &["show"], &["show", "1"], &["compare", "1", "2"], &["upload"]];
+    let look = [&["status"][..], &["show"], &["show", "1"], &["compare", "--from", "1", "--to", "2"], &["upload"]];
     let refused = || -> Result<()> {
         for arguments in look {
             let error = agent.run(arguments)?.expect_code(2)?.stderr;
