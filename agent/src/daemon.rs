@@ -3,11 +3,13 @@
 //! An outage of the sink never stops or delays the audits, and a failed audit never stops the next one. Nothing is reported
 //! as done that is not on disk, so a stop at any moment loses nothing that was reported.
 
+use std::cell::Cell;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use gatepost_evidence::id::GatewayId;
+use gatepost_evidence::key::SigningKey;
 use gatepost_evidence::run::Stage;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,8 +17,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::bundle::{self, Bundle};
-use crate::command::{Outcome, Place, audit};
-use crate::config::Sink;
+use crate::command::{Outcome, Place, audit, open_spool};
+use crate::config::Config;
 use crate::spool::Spool;
 use crate::upload::{self, Sent, UploadError, backoff};
 
@@ -37,13 +39,11 @@ pub(crate) fn run(place: Place) -> anyhow::Result<Outcome> {
 async fn serve(mut place: Place, bundle: &'static Bundle) -> anyhow::Result<Outcome> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // A handle of its own: the spool is made for several writers, and an upload holds no lock while it waits for the sink.
-    let spool = Spool::open(&place.config.state.directory).context("the spool cannot be opened")?;
-    let uploader = Uploader { spool, sink: place.config.sink.clone(), gateway: place.key.public().id() };
-    let news = Notify::new();
+    let uploader = Uploader { config: Arc::clone(&place.config), key: Arc::clone(&place.key), spool: None };
+    let news = News::default();
     notify(&[NotifyState::Ready]);
     tracing::info!(
-        gateway = %uploader.gateway.short(),
+        gateway = %place.key.public().id().short(),
         bundle = bundle.name,
         every = ?place.config.schedule.every,
         "started"
@@ -61,38 +61,74 @@ async fn serve(mut place: Place, bundle: &'static Bundle) -> anyhow::Result<Outc
 }
 
 /// Audits on the timer, the first time at once, and gives news of each run that is on disk.
-async fn audits(place: &mut Place, bundle: &Bundle, news: &Notify) -> Infallible {
+async fn audits(place: &mut Place, bundle: &Bundle, news: &News) -> Infallible {
     loop {
         let next = Instant::now() + pause(place);
-        audit_once(place, bundle).await;
-        news.notify_one();
+        news.audit_failed.set(!audit_once(place, bundle).await);
+        news.audited.notify_one();
         sleep_until(next).await;
     }
 }
 
-async fn audit_once(place: &mut Place, bundle: &Bundle) {
+/// Whether the run is on disk.
+async fn audit_once(place: &mut Place, bundle: &Bundle) -> bool {
     match audit::audit(place, bundle, Stage::Retainer, |_| {}).await {
-        Ok((head, report)) => tracing::info!(
-            seq = head.seq,
-            findings = report.findings.len(),
-            without_evidence = report.gaps.len(),
-            decision = ?report.decision,
-            "audited"
-        ),
-        Err(error) => tracing::error!("this audit is not kept: {error:#}"),
+        Ok((head, report)) => {
+            tracing::info!(
+                seq = head.seq,
+                findings = report.findings.len(),
+                without_evidence = report.gaps.len(),
+                decision = ?report.decision,
+                "audited"
+            );
+            true
+        }
+        Err(error) => {
+            tracing::error!("this audit is not kept: {error:#}");
+            false
+        }
     }
+}
+
+/// What the audits tell the uploads.
+#[derive(Default)]
+struct News {
+    /// There was an audit.
+    audited: Notify,
+    /// The last one could not be kept.
+    audit_failed: Cell<bool>,
 }
 
 /// What an upload needs, apart from what audits use.
 struct Uploader {
-    spool: Spool,
-    sink: Option<Sink>,
-    gateway: GatewayId,
+    config: Arc<Config>,
+    key: Arc<SigningKey>,
+    /// A handle of its own: the spool is made for several writers, and an upload holds no lock while it waits for the sink.
+    spool: Option<Spool>,
+}
+
+impl Uploader {
+    /// Hands over what waits, if there is somebody to hand it to; else it stays.
+    fn drain(&mut self) -> Result<Sent, UploadError> {
+        let Some(sink) = &self.config.sink else { return Ok(Sent::default()) };
+        let spool = match &mut self.spool {
+            Some(spool) => spool,
+            none => none.insert(open_spool(&self.config, &self.key)?),
+        };
+        upload::drain(spool, sink, self.key.public().id())
+    }
+
+    /// Closes the spool if it may be damaged: it can be put in order only while nobody else has it open.
+    fn step_aside(&mut self, news: &News, result: &Result<Sent, UploadError>) {
+        if news.audit_failed.get() || matches!(result, Err(UploadError::Spool(_))) {
+            self.spool = None;
+        }
+    }
 }
 
 /// Uploads what waits, at the start and at every news, and again after a pause when that failed. Comes back only with what
 /// keeps it from going on.
-async fn uploads(mut uploader: Uploader, news: &Notify) -> anyhow::Error {
+async fn uploads(mut uploader: Uploader, news: &News) -> anyhow::Error {
     let mut failures = 0_u32;
     loop {
         let result;
@@ -100,6 +136,7 @@ async fn uploads(mut uploader: Uploader, news: &Notify) -> anyhow::Error {
             Ok(done) => done,
             Err(error) => return error.context("the upload ended unexpectedly"),
         };
+        uploader.step_aside(news, &result);
         match result {
             Ok(sent) => {
                 failures = 0;
@@ -109,7 +146,7 @@ async fn uploads(mut uploader: Uploader, news: &Notify) -> anyhow::Error {
                 if sent.acknowledged > 0 {
                     tracing::info!(acknowledged = sent.acknowledged, "uploaded");
                 }
-                news.notified().await;
+                news.audited.notified().await;
             }
             Err(error) => {
                 let asked = match &error {
@@ -118,8 +155,8 @@ async fn uploads(mut uploader: Uploader, news: &Notify) -> anyhow::Error {
                 };
                 let wait = backoff::delay(failures, random(), asked);
                 failures = failures.saturating_add(1);
-                let waiting = uploader.spool.counts().map(|counts| counts.pending).unwrap_or_default();
-                tracing::warn!(waiting, next_try_in = ?wait, "not uploaded: {error}");
+                let counts = uploader.spool.as_ref().and_then(|spool| spool.counts().ok());
+                tracing::warn!(waiting = counts.map(|counts| counts.pending), next_try_in = ?wait, "not uploaded: {error}");
                 sleep(wait).await;
             }
         }
@@ -129,11 +166,7 @@ async fn uploads(mut uploader: Uploader, news: &Notify) -> anyhow::Error {
 /// The blocking upload, off the async thread so that audits go on and signals are heard.
 async fn upload_once(mut uploader: Uploader) -> anyhow::Result<(Uploader, Result<Sent, UploadError>)> {
     let upload = move || {
-        let result = match &uploader.sink {
-            Some(sink) => upload::drain(&mut uploader.spool, sink, uploader.gateway),
-            // Nobody to hand runs to: they stay.
-            None => Ok(Sent::default()),
-        };
+        let result = uploader.drain();
         (uploader, result)
     };
     Ok(tokio::task::spawn_blocking(upload).await?)

@@ -3,6 +3,10 @@
 //! Data flows one way: configuration -> probes -> records -> signed run -> spool -> upload. Judging happens after the run
 //! is durable, by the same rules as in the sink.
 
+// Unit tests and the tests in `agent/tests` share helpers that name this crate from outside.
+#[cfg(test)]
+extern crate self as gatepost;
+
 pub mod bundle;
 pub mod cli;
 pub mod clock;

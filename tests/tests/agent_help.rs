@@ -111,6 +111,33 @@ fn wrong_usage_ends_with_2_and_says_what_is_wrong() -> Result<()> {
 }
 
 #[test]
+fn commands_that_only_look_make_no_gateway_where_there_is_none() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let state = folder.path().join("state");
+    let text = format!(
+        "[state]\ndirectory = {state:?}\n[sink]\nurl = \"https://127.0.0.1:1\"\n[schedule]\nbundle = \"certificate-hygiene\"\n"
+    );
+    let agent = Agent::configured(&folder.path().join("gatepost.toml"), &text)?;
+    let look = [&["status"][..], &["show"], &["show", "1"], &["compare", "--from", "1", "--to", "2"], &["upload"]];
+    let refused = || -> Result<()> {
+        for arguments in look {
+            let error = agent.run(arguments)?.expect_code(2)?.stderr;
+            assert!(error.contains("there is no gateway state in") && error.contains("gatepost audit"), "{error}");
+        }
+        Ok(())
+    };
+    refused()?;
+    assert!(!state.exists(), "a command that only looks made something");
+    agent.run(&["audit", "--bundle", "certificate-hygiene"])?.expect_code(0)?;
+    assert_eq!(agent.status()?["last_run"], 1);
+    // An identity whose spool is gone is not given an empty one.
+    fs::remove_file(state.join("spool.db"))?;
+    refused()?;
+    assert!(!state.join("spool.db").exists());
+    Ok(())
+}
+
+#[test]
 fn colour_is_for_terminals_that_want_it() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("gatepost.toml");

@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use gatepost_evidence::checkpoint::{Checkpoint, LogProof};
+use gatepost_evidence::id::Digest;
 use gatepost_evidence::key::PublicKey;
 use gatepost_evidence::log::ConsistencyProof;
 use gatepost_evidence::wire::LogConsistency;
 use gatepost_tests::agent::Agent;
 use gatepost_tests::lab::Lab;
 use gatepost_tests::sink::{Api, Sink};
+use gatepost_tests::spool::OpenSpool;
 use rusqlite::Connection;
 use serde_json::Value;
 
@@ -123,13 +125,10 @@ fn contradicts_itself(dispute: &Value) -> Result<(u64, u64)> {
     Ok((known.size(), claimed.size()))
 }
 
-fn spool_word(state: &Path, seq: u64) -> Result<(Value, PublicKey, String)> {
-    let spool = Connection::open(state.join("spool.db"))?;
-    let sql = "SELECT receipt, digest FROM runs WHERE seq = ?1";
-    let (word, digest): (String, String) = spool.query_row(sql, [seq], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let sql = "SELECT value FROM settings WHERE key = 'sink_key'";
-    let key: String = spool.query_row(sql, [], |row| row.get(0))?;
-    Ok((serde_json::from_str(&word)?, PublicKey::from_pem(&key)?, digest))
+fn spool_word(state: &Path, seq: u64) -> Result<(Value, PublicKey, Digest)> {
+    let spool = OpenSpool::open(state)?;
+    let word = spool.receipt(seq)?.context("no word of the sink")?;
+    Ok((serde_json::from_str(&word)?, spool.sink_key()?, spool.digest(seq)?))
 }
 
 #[test]
@@ -145,7 +144,6 @@ fn every_run_gets_its_place_and_anyone_can_check_it() -> Result<()> {
     let auditor: Api = field.sink.anonymous_api();
     for (gateway, seq, index) in [(&one, 1, 0), (&one, 2, 1), (&two, 1, 2), (&two, 2, 3), (&one, 3, 4), (&one, 4, 5)] {
         let (word, key, digest) = spool_word(&gateway.state, seq)?;
-        let digest = digest.parse()?;
         // With what the gateway kept, without the sink.
         let kept: LogProof = serde_json::from_value(word["log"].clone())?;
         let then = kept.verify(digest, &key)?;

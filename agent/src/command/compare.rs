@@ -30,6 +30,6 @@ fn side(run: &VerifiedRun) -> Side<'_> {
 }
 
 fn verified(place: &Place, seq: u64) -> anyhow::Result<VerifiedRun> {
-    let run = place.spool.get(seq)?.with_context(|| format!("there is no run {seq} in the spool"))?;
+    let run = place.kept(seq)?;
     spool::verify(&run, place.key.public()).with_context(|| format!("run {seq} in the spool"))
 }

@@ -17,9 +17,11 @@ pub(super) fn run(mut place: Place, options: &Enroll) -> anyhow::Result<Outcome>
     let token = token(&options.token_file)?;
     match upload::enroll(&place.config, &sink, &place.key, &token) {
         Ok(enrolled) => {
-            place.spool.set_enrolment(&Enrolment { url: sink.url.clone(), sink_key: enrolled.sink_key })?;
-            place.spool.forget_checkpoint()?;
-            place.spool.heard_from_sink(enrolled.time)?;
+            place.spool.at_once(|spool| {
+                spool.set_enrolment(&Enrolment { url: sink.url.clone(), sink_key: enrolled.sink_key })?;
+                spool.forget_checkpoint()?;
+                spool.heard_from_sink(enrolled.time)
+            })?;
             print(&format!("Enrolled with {} as gateway {}.\n", sink.url, enrolled.gateway))?;
             Ok(Outcome::Clean)
         }

@@ -132,6 +132,12 @@ fn text(default: &Config, found: &Found) -> String {
     setting(&mut out, "name", Some(&default.gateway.name), "");
     out.push_str("# labels = { site = \"north\", customer = \"example\" }\n\n[state]\n# Identity and spool; keep it on the data partition.\n");
     setting(&mut out, "directory", Some(&default.state.directory.display().to_string()), "");
+    out.push_str(
+        "# Runs leave the spool when they are older, or when its file would grow larger; the sink's own first. Whatever leaves\n\
+         # is named by a signed tombstone.\n",
+    );
+    let state = &default.state;
+    let _ = writeln!(out, "max_age = \"{}d\"\nmax_bytes = {}", state.max_age.as_secs() / 86_400, state.max_bytes);
     out.push_str("\n[broker]\n# The name devices use for the broker; its certificate must carry it.\n# server_name = \"broker.local\"\n");
     list(&mut out, "tls", &found.tls, "127.0.0.1:8883");
     out.push_str("# Listeners without TLS that should be closed; named here so that one that opens is seen.\n");

@@ -19,7 +19,7 @@ use gatepost_evidence::key::SigningKey;
 
 use crate::cli::{Cli, Command, ConfigCommand, RulesCommand};
 use crate::config::{Config, read};
-use crate::spool::Spool;
+use crate::spool::{self, Bounds, Keeping, Spool, SpoolError, Spooled};
 use crate::{daemon, identity};
 
 /// What a command came to, as documented in the help.
@@ -46,18 +46,50 @@ impl From<Outcome> for ExitCode {
 /// What most commands need: the configuration, the identity and the spool.
 pub(crate) struct Place {
     pub(crate) config: Arc<Config>,
-    pub(crate) key: SigningKey,
+    pub(crate) key: Arc<SigningKey>,
     pub(crate) spool: Spool,
 }
 
 impl Place {
+    /// For commands that make a gateway of this machine if it is none yet.
     fn open(config: Config) -> anyhow::Result<Self> {
         let folder = &config.state.directory;
         let key = identity::load_or_create(folder)
             .with_context(|| format!("no identity in {}; --state DIR names another folder", folder.display()))?;
-        let spool = Spool::open(folder).context("the spool cannot be opened")?;
+        let key = Arc::new(key);
+        let spool = open_spool(&config, &key).context("the spool cannot be opened")?;
         Ok(Self { config: Arc::new(config), key, spool })
     }
+
+    /// For commands that only have something to say of what is there: asked of the wrong folder, they make nothing.
+    fn find(config: Config) -> anyhow::Result<Self> {
+        let folder = &config.state.directory;
+        let none = || {
+            let folder = folder.display();
+            format!("there is no gateway state in {folder}; run `gatepost audit` first, or as the agent's user")
+        };
+        let there = |found: std::io::Result<bool>| found.is_ok_and(|found| found);
+        anyhow::ensure!(there(folder.join(identity::FILE).try_exists()) && there(spool::is_there(folder)), none());
+        Self::open(config)
+    }
+
+    /// The run at `seq`, or why there is none.
+    fn kept(&self, seq: u64) -> anyhow::Result<Spooled> {
+        if let Some(run) = self.spool.get(seq)? {
+            return Ok(run);
+        }
+        let Some(buried) = self.spool.tombstone_of(seq)? else { anyhow::bail!("there is no run {seq} in the spool") };
+        let tombstone = spool::open_tombstone(&buried, self.key.public())
+            .with_context(|| format!("run {seq} is gone, and so is the word of why"))?;
+        anyhow::bail!("run {seq} is no longer in the spool: {}, {}", tombstone.cause, tombstone.at)
+    }
+}
+
+/// Opens the configured spool, to be kept in order as configured.
+pub(crate) fn open_spool(config: &Config, key: &Arc<SigningKey>) -> Result<Spool, SpoolError> {
+    let bounds = Bounds { max_age: config.state.max_age, max_bytes: config.state.max_bytes };
+    let keeping = Keeping { key: Arc::clone(key), bounds };
+    Spool::open_keeping(&config.state.directory, keeping)
 }
 
 /// Runs the command.
@@ -67,15 +99,15 @@ impl Place {
 pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
     let Cli { config: file, state, command } = cli;
     let load = || load(file.as_deref(), state.clone());
-    let open = || Place::open(load()?);
+    let (open, find) = (|| Place::open(load()?), || Place::find(load()?));
     match command {
         Command::Audit(options) => audit::run(open()?, &options),
         Command::Run => daemon::run(open()?),
         Command::Enroll(options) => enroll::run(open()?, &options),
-        Command::Upload => upload::run(open()?),
-        Command::Status(output) => status::run(&open()?, output.format),
-        Command::Show(options) => show::run(&open()?, &options),
-        Command::Compare(options) => compare::run(&open()?, &options),
+        Command::Upload => upload::run(find()?),
+        Command::Status(output) => status::run(&find()?, output.format),
+        Command::Show(options) => show::run(&find()?, &options),
+        Command::Compare(options) => compare::run(&find()?, &options),
         Command::Init(options) => init::run(&options),
         Command::Config { command: ConfigCommand::Check } => config::check(file.as_deref()),
         Command::Rules { command: RulesCommand::Test { pack } } => rules::test(pack.as_deref()),

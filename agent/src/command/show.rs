@@ -14,7 +14,7 @@ pub(super) fn run(place: &Place, options: &Show) -> anyhow::Result<Outcome> {
         Some(seq) => seq,
         None => place.spool.head()?.context("there is no run yet; `gatepost audit` makes one")?.seq,
     };
-    let run = place.spool.get(seq)?.with_context(|| format!("there is no run {seq} in the spool"))?;
+    let run = place.kept(seq)?;
     if options.envelope {
         print(&format!("{}\n", run.envelope))?;
         return Ok(Outcome::Clean);

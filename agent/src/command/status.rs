@@ -2,12 +2,16 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use gatepost_evidence::checkpoint::Checkpoint;
+use gatepost_evidence::tombstone::{Cause, Tombstone};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Outcome, Place, print, print_json};
 use crate::cli::Format;
 use crate::report;
+use crate::spool::{self, Mended};
 use crate::upload::dispute::{self, Dispute};
 
 #[derive(Serialize)]
@@ -20,6 +24,11 @@ struct Status {
     pending: u64,
     acknowledged: u64,
     quarantined: Vec<Refused>,
+    /// Bytes of the spool's file that hold something, and the most it may have.
+    spool_bytes: u64,
+    spool_max_bytes: u64,
+    gone: Vec<Gone>,
+    damage: Option<Mended>,
     sink: Option<String>,
     enrolled: bool,
     sink_time: Option<String>,
@@ -39,6 +48,16 @@ struct Disputed {
 struct Refused {
     seq: u64,
     reason: String,
+}
+
+/// Runs that are no longer in the spool.
+#[derive(Serialize)]
+struct Gone {
+    from_seq: u64,
+    to_seq: u64,
+    count: Option<u64>,
+    cause: Cause,
+    at: Timestamp,
 }
 
 pub(super) fn run(place: &Place, format: Format) -> anyhow::Result<Outcome> {
@@ -67,7 +86,11 @@ fn status(place: &Place) -> anyhow::Result<Status> {
         last_run: place.spool.head()?.map(|head| head.seq),
         pending: counts.pending,
         acknowledged: counts.acknowledged,
-        quarantined: refused.map(|(seq, reason)| Refused { seq, reason }).collect(),
+        quarantined: refused.map(|run| Refused { seq: run.seq, reason: run.reason }).collect(),
+        spool_bytes: place.spool.used_bytes()?,
+        spool_max_bytes: place.config.state.max_bytes,
+        gone: gone(place)?,
+        damage: place.spool.last_mended()?,
         enrolled: enrolment.is_some_and(|enrolment| Some(enrolment.url) == sink),
         sink,
         log_size: checkpoint.map(|checkpoint| checkpoint.size()),
@@ -84,6 +107,17 @@ fn disputed((path, dispute): (PathBuf, Option<Dispute>)) -> Disputed {
     }
 }
 
+fn gone(place: &Place) -> anyhow::Result<Vec<Gone>> {
+    let tombstones = place.spool.tombstones()?.into_iter();
+    let gone = tombstones.map(|buried| {
+        let Tombstone { from_seq, to_seq, count, cause, at, .. } =
+            spool::open_tombstone(&buried, place.key.public())
+                .with_context(|| format!("the tombstone of runs {} to {}", buried.from_seq, buried.to_seq))?;
+        Ok(Gone { from_seq, to_seq, count, cause, at })
+    });
+    gone.collect()
+}
+
 fn text(status: &Status) -> String {
     let last = status.last_run.map_or_else(|| "none yet".to_owned(), |seq| seq.to_string());
     let sink = match (&status.sink, status.enrolled) {
@@ -93,18 +127,30 @@ fn text(status: &Status) -> String {
     };
     let mut text = format!(
         "gateway       {} ({})\nstate         {}\nlast run      {last}\nsink          {sink}\nlast heard    {}\n\
-         sink's log    {}\nwaiting       {}\nacknowledged  {}\nquarantined   {}\n",
+         sink's log    {}\nspool         {} of {} KiB\nwaiting       {}\nacknowledged  {}\nquarantined   {}\n",
         status.name,
         status.gateway,
         status.state,
         status.sink_time.as_deref().unwrap_or("never"),
         status.log_size.map_or_else(|| "not seen yet".to_owned(), |size| format!("{size} leaves, verified")),
+        status.spool_bytes.div_ceil(1024),
+        status.spool_max_bytes / 1024,
         status.pending,
         status.acknowledged,
         status.quarantined.len(),
     );
     for refused in &status.quarantined {
         text.push_str(&format!("  run {}: {}\n", refused.seq, refused.reason));
+    }
+    for gone in &status.gone {
+        let runs = gone.count.map_or_else(|| "unknown number".to_owned(), |count| count.to_string());
+        text.push_str(&format!(
+            "no longer kept  {} to {} ({runs}): {}, {}\n",
+            gone.from_seq, gone.to_seq, gone.cause, gone.at
+        ));
+    }
+    if let Some(damage) = &status.damage {
+        text.push_str(&format!("damage        {}: {damage}\n", damage.at));
     }
     if !status.log_disputes.is_empty() {
         text.push_str(

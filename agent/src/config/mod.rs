@@ -50,6 +50,10 @@ pub struct Gateway {
 pub struct State {
     /// Where identity and spool are kept.
     pub directory: PathBuf,
+    /// Runs older than this leave the spool; up to a day later.
+    pub max_age: Duration,
+    /// The most bytes of the spool's file.
+    pub max_bytes: u64,
 }
 
 /// `[broker]`

@@ -13,19 +13,26 @@ use super::table::{MAX_MISTAKES, Source, Table};
 use super::{
     Broker, Config, Device, Devices, Gateway, Host, Ingest, Mistake, Mistakes, Schedule, Service, Sink, State,
 };
+use crate::spool::Bounds;
 use crate::{bundle, files};
 
 /// Where the package puts the configuration.
 pub const SYSTEM_FILE: &str = "/etc/gatepost/gatepost.toml";
 /// Where the package keeps state.
 pub const SYSTEM_STATE: &str = "/var/lib/gatepost";
+/// The shortest time that runs may be kept.
+const SHORTEST_AGE: Duration = Duration::from_secs(3_600);
 
 impl Default for Config {
     /// What is used where nothing is configured: this machine.
     fn default() -> Self {
         Self {
             gateway: Gateway { name: host_name(), labels: std::collections::BTreeMap::new() },
-            state: State { directory: default_state() },
+            state: State {
+                directory: default_state(),
+                max_age: Bounds::default().max_age,
+                max_bytes: Bounds::default().max_bytes,
+            },
             broker: Broker::default(),
             ingest: None,
             service: None,
@@ -158,8 +165,19 @@ fn state(mut table: Table<'_>, default: State) -> State {
     if !directory.is_absolute() {
         table.object("directory", "is not an absolute path");
     }
+    let max_age = table.duration("max_age").unwrap_or(default.max_age);
+    if max_age < SHORTEST_AGE {
+        table.object("max_age", "is less than an hour; evidence would go before anybody could look at it");
+    }
+    let max_bytes = table.whole("max_bytes").unwrap_or(default.max_bytes);
+    if max_bytes < Bounds::LEAST_BYTES {
+        table.object(
+            "max_bytes",
+            format!("is less than {}, which is little more than one large run", Bounds::LEAST_BYTES),
+        );
+    }
     table.finish();
-    State { directory }
+    State { directory, max_age, max_bytes }
 }
 
 fn broker(mut table: Table<'_>) -> Broker {
@@ -423,6 +441,21 @@ mod tests {
         assert_eq!(config.broker.ca_file, Some("/etc/gatepost/ca.pem".into()));
         let error = parse(text, Path::new("/nowhere"), true).unwrap_err();
         assert_eq!((error[0].line, error[0].key.as_str()), (2, "broker.ca_file"));
+    }
+
+    #[test]
+    fn the_spool_is_bounded_within_reason() {
+        let read = |text: &str| parse(text, Path::new("/"), false).unwrap().state;
+        let state = read("[state]\nmax_age = \"90d\"\nmax_bytes = 16777216\n");
+        assert_eq!((state.max_age.as_secs(), state.max_bytes), (90 * 86_400, 16 << 20));
+        assert_eq!((read("").max_age.as_secs(), read("").max_bytes), (30 * 86_400, 64 << 20));
+        let found = mistakes("[state]\nmax_age = \"5m\"\nmax_bytes = 1000\n");
+        assert!(found[0].starts_with("2:state.max_age: is less than an hour"), "{found:#?}");
+        assert!(found[1].starts_with("3:state.max_bytes: is less than 4194304"), "{found:#?}");
+        for wrong in ["\"64M\"", "-1", "1.5", "99999999999999999999"] {
+            let found = mistakes(&format!("[state]\nmax_bytes = {wrong}\n"));
+            assert!(found[0].starts_with("2:state.max_bytes: is "), "{found:#?}");
+        }
     }
 
     #[test]

@@ -137,6 +137,17 @@ impl<'a> Table<'a> {
         duration
     }
 
+    /// A whole number that is not negative.
+    pub(super) fn whole(&mut self, name: &'static str) -> Option<u64> {
+        let value = self.get(name)?;
+        let number = value.get_ref().as_integer();
+        let number = number.and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok());
+        if number.is_none() {
+            self.wrong(name, value, "a whole number that is not negative");
+        }
+        number
+    }
+
     /// A table of strings whose keys are free.
     pub(super) fn texts(&mut self, name: &'static str) -> BTreeMap<String, String> {
         let Some(value) = self.get(name) else { return BTreeMap::new() };

@@ -2,176 +2,121 @@
 //!
 //! Guarantees: a run is on disk (`synchronous=FULL`) before [`Spool::append`] returns; its `seq` and `prev` are given out in
 //! the transaction that stores it, so two agents cannot fork the chain; states only move from `pending` to `acknowledged`
-//! or `quarantined`, and nothing is deleted. Envelopes are stored as the very bytes that were signed, compressed with zstd.
+//! or `quarantined`. Envelopes come back as the very bytes that were signed. What is let go to stay within bounds, and what
+//! damage took, leaves a signed tombstone; a damaged database is moved aside and never written to.
 
+mod bounds;
+mod connect;
+mod error;
 mod log;
-mod migrate;
+mod mend;
+mod model;
+mod pack;
+mod place;
+mod rows;
+mod schema;
+mod tombstones;
 
-use std::io::Read as _;
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
 
-use gatepost_evidence::envelope::{Envelope, MAX_ENVELOPE_BYTES};
+use gatepost_evidence::envelope::{Envelope, EnvelopeError, MAX_ENVELOPE_BYTES};
 use gatepost_evidence::id::Digest;
-use gatepost_evidence::key::PublicKey;
+use gatepost_evidence::key::{PublicKey, SigningKey};
 use gatepost_evidence::receipt::Acknowledgement;
 use gatepost_evidence::run::SignedRun;
+use gatepost_evidence::tombstone::{Cause, Tombstone};
 use gatepost_evidence::verify::VerifiedRun;
-use gatepost_evidence::wire::MAX_BATCH_BYTES;
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
-/// The most bytes of one envelope that are read back: what goes into an upload.
-const MAX_READ: usize = MAX_BATCH_BYTES / 2;
+use crate::clock;
+use connect::{CHECK_EVERY, Check, check, connect, forget, mend_now};
+use place::Place;
+use rows::Found;
+
+pub use bounds::Bounds;
+pub use error::SpoolError;
+pub use mend::Mended;
+pub use model::{Counts, Enrolment, Head, Refused, Spooled, State};
+pub use tombstones::Buried;
 
 /// The spool's file in the state folder.
 pub const FILE: &str = "spool.db";
 
-/// What went wrong with the spool.
-#[derive(Debug, thiserror::Error)]
-pub enum SpoolError {
-    /// The database.
-    #[error("{path}: {source}")]
-    Database {
-        /// Where.
-        path: PathBuf,
-        /// What happened.
-        source: rusqlite::Error,
-    },
-    /// It was written by a later version of the agent.
-    #[error(
-        "{path} has schema version {found}, this agent knows {known}; install the agent that wrote it, or a later one"
-    )]
-    TooNew {
-        /// Where.
-        path: PathBuf,
-        /// Its version.
-        found: u32,
-        /// The latest this agent reads.
-        known: u32,
-    },
-    /// A stored envelope cannot be read back.
-    #[error("{path}: run {seq} cannot be read back: {detail}")]
-    Unreadable {
-        /// Where.
-        path: PathBuf,
-        /// Which run.
-        seq: u64,
-        /// What is wrong with it.
-        detail: String,
-    },
-    /// The run could not be signed, so nothing was stored.
-    #[error("the run could not be signed: {0}")]
-    Unsigned(String),
-    /// The signed run is larger than any reader accepts, so nothing was stored.
-    #[error(
-        "the signed run has {0} bytes, more than the {MAX_ENVELOPE_BYTES} that are accepted; look at fewer targets"
-    )]
-    TooLarge(usize),
-}
-
-/// The last run of the chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
-    /// Its place.
-    pub seq: u64,
-    /// SHA-256 of its payload.
-    pub digest: Digest,
-}
-
-/// What the sink made of a run so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Not yet handed over.
-    Pending,
-    /// The sink has it and signed a receipt.
-    Acknowledged,
-    /// The sink refused it for good, or it can no longer be read.
-    Quarantined,
-}
-
-impl State {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Acknowledged => "acknowledged",
-            Self::Quarantined => "quarantined",
-        }
-    }
-
-    fn of(word: &str) -> Self {
-        match word {
-            "acknowledged" => Self::Acknowledged,
-            "quarantined" => Self::Quarantined,
-            _ => Self::Pending,
-        }
-    }
-}
-
-impl std::fmt::Display for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.word())
-    }
-}
-
-/// A run as it lies in the spool.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Spooled {
-    /// Its place in the chain.
-    pub seq: u64,
-    /// SHA-256 of its payload.
-    pub digest: Digest,
-    /// What the sink made of it.
-    pub state: State,
-    /// Why it is quarantined.
-    pub reason: Option<String>,
-    /// When it was stored.
-    pub stored_at: String,
-    /// The envelope, as it was signed.
-    pub envelope: String,
-}
-
-/// How many runs are in which state.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Not yet handed over.
-    pub pending: u64,
-    /// The sink has them.
-    pub acknowledged: u64,
-    /// The sink refused them.
-    pub quarantined: u64,
-}
-
-/// What the agent remembers of the sink.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Enrolment {
-    /// Its URL.
-    pub url: String,
-    /// The key its receipts are signed with.
-    pub sink_key: PublicKey,
+/// What the spool needs to keep itself in order: a key to sign tombstones with, and how much to keep.
+#[derive(Debug)]
+pub struct Keeping {
+    /// The gateway's key.
+    pub key: Arc<SigningKey>,
+    /// How much is kept.
+    pub bounds: Bounds,
 }
 
 /// The spool of one gateway.
 pub struct Spool {
     path: PathBuf,
     connection: Connection,
+    place: Place,
+    keeping: Option<Keeping>,
+    mended: Option<Mended>,
+    /// Whether `connection` leads nowhere, because a damaged database could not be replaced yet.
+    stranded: bool,
+    /// No run below this place is pending. States never go back, so this only grows.
+    settled: Cell<u64>,
+    /// How many runs could not be read back and were quarantined for it.
+    unreadable: Cell<u64>,
+    /// When the database was last found sound.
+    checked: Option<Timestamp>,
+    /// Whether something could not be read since.
+    suspected: Cell<bool>,
 }
 
 impl Spool {
-    /// Opens the spool in `folder`, or makes it.
+    /// Opens the spool in `folder`, or makes it. Opened so, it grows without bounds and damage is an error.
     ///
     /// # Errors
     /// When it cannot be opened, was written by a later agent, or is damaged.
     pub fn open(folder: &Path) -> Result<Self, SpoolError> {
-        let path = folder.join(FILE);
-        let at = |source| SpoolError::Database { path: path.clone(), source };
-        let mut connection = Connection::open(&path).map_err(at)?;
-        connection.busy_timeout(Duration::from_secs(10)).map_err(at)?;
-        connection
-            .execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;")
-            .map_err(at)?;
-        migrate::migrate(&mut connection, &path)?;
-        Ok(Self { path, connection })
+        Self::open_with(folder, None)
+    }
+
+    /// Opens the spool in `folder`, or makes it, and keeps it in order: within bounds, and, once a day and after every start
+    /// of the machine, looked through for damage. A damaged database is moved aside and what can be read of it saved; then
+    /// [`Spool::mended`] says so.
+    ///
+    /// # Errors
+    /// When it cannot be opened, was written by a later agent, or is damaged and cannot be replaced.
+    pub fn open_keeping(folder: &Path, keeping: Keeping) -> Result<Self, SpoolError> {
+        Self::open_with(folder, Some(keeping))
+    }
+
+    fn open_with(folder: &Path, keeping: Option<Keeping>) -> Result<Self, SpoolError> {
+        let place = Place::lock(folder)?;
+        place.prepare()?;
+        let path = place.file();
+        let check = if keeping.is_some() { Check::IfDue } else { Check::No };
+        let mut mended = None;
+        let (connection, checked) = match (connect(&path, check), &keeping) {
+            (Err(error), Some(keeping)) if error.damage().is_some() => {
+                mended = mend_now(&place, keeping)?;
+                connect(&path, Check::IfDue)?
+            }
+            (result, _) => result?,
+        };
+        Ok(Self {
+            path,
+            connection,
+            place,
+            keeping,
+            mended,
+            stranded: false,
+            settled: Cell::new(0),
+            unreadable: Cell::new(0),
+            checked,
+            suspected: Cell::new(false),
+        })
     }
 
     fn at(&self) -> impl Fn(rusqlite::Error) -> SpoolError + use<> {
@@ -179,40 +124,105 @@ impl Spool {
         move |source| SpoolError::Database { path: path.clone(), source }
     }
 
-    /// Stores the next run of the chain. `sign` gets the head of the chain and makes the run that follows it.
+    /// Stores the next run of the chain. `sign` gets the head of the chain and makes the run that follows it. What has to go
+    /// to make room goes in the same transaction.
     ///
     /// # Errors
-    /// When it cannot be signed or stored; then the chain is as it was.
+    /// When it cannot be signed or stored; then the chain is as it was. If the database turned out to be damaged, it was
+    /// mended before this returns, and the next run can be stored.
     pub fn append<E: std::fmt::Display>(
         &mut self,
         sign: impl FnOnce(Option<Head>) -> Result<SignedRun, E>,
     ) -> Result<(Head, SignedRun), SpoolError> {
+        self.append_at(clock::now(), sign)
+    }
+
+    fn append_at<E: std::fmt::Display>(
+        &mut self,
+        now: Timestamp,
+        sign: impl FnOnce(Option<Head>) -> Result<SignedRun, E>,
+    ) -> Result<(Head, SignedRun), SpoolError> {
+        self.look_through(now)?;
+        let result = self.append_once(now, sign);
+        if result.as_ref().is_err_and(|error| error.damage().is_some()) && self.keeping.is_some() {
+            self.mend()?;
+        }
+        result
+    }
+
+    fn append_once<E: std::fmt::Display>(
+        &mut self,
+        now: Timestamp,
+        sign: impl FnOnce(Option<Head>) -> Result<SignedRun, E>,
+    ) -> Result<(Head, SignedRun), SpoolError> {
         let at = self.at();
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&at)?;
-        let head = head(&transaction).map_err(&at)?;
+        let head = rows::head(&transaction).map_err(&at)?;
         let signed = sign(head).map_err(|error| SpoolError::Unsigned(error.to_string()))?;
         if signed.envelope.len() > MAX_ENVELOPE_BYTES {
             return Err(SpoolError::TooLarge(signed.envelope.len()));
         }
-        let seq = head.map_or(1, |head| head.seq + 1);
-        let compressed =
-            zstd::bulk::compress(signed.envelope.as_bytes(), 3).map_err(|e| SpoolError::Unsigned(e.to_string()))?;
-        transaction
-            .execute(
-                "INSERT INTO runs (seq, digest, state, stored_at, envelope) VALUES (?1, ?2, 'pending', ?3, ?4)",
-                params![seq, signed.digest.to_string(), Timestamp::now().to_string(), compressed],
-            )
-            .map_err(&at)?;
+        let next = Head { seq: head.map_or(1, |head| head.seq + 1), digest: signed.digest };
+        let packed = rows::pack_run(&transaction, next.seq, &signed.envelope).map_err(&at)?;
+        let mark = bounds::next_age_mark(&transaction, now).map_err(&at)?;
+        if let Some(keeping) = &self.keeping {
+            bounds::enforce(&transaction, keeping, mark, packed.bytes(), now).map_err(|error| error.at(&at))?;
+        }
+        rows::insert(&transaction, (next.seq, next.digest), (now, mark), &packed).map_err(&at)?;
         transaction.commit().map_err(&at)?;
-        Ok((Head { seq, digest: signed.digest }, signed))
+        Ok((next, signed))
     }
 
-    /// The last run of the chain.
+    /// Looks for damage once a day, and tries again to mend what could not be mended.
+    fn look_through(&mut self, now: Timestamp) -> Result<(), SpoolError> {
+        if self.stranded {
+            return self.mend();
+        }
+        let due = self.suspected.take()
+            || self.checked.is_none_or(|checked| now.duration_since(checked).abs() >= CHECK_EVERY);
+        if self.keeping.is_some() && due {
+            match check(&self.connection, &self.path, Check::Now) {
+                Err(error) if error.damage().is_some() => self.mend()?,
+                result => self.checked = result?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces the database if it is damaged.
+    fn mend(&mut self) -> Result<(), SpoolError> {
+        let Some(keeping) = &self.keeping else { return Ok(()) };
+        // Nobody may have the damaged file open while it is moved, this one included.
+        let nowhere = Connection::open_in_memory().map_err(self.at())?;
+        forget(std::mem::replace(&mut self.connection, nowhere));
+        self.stranded = true;
+        self.mended = mend_now(&self.place, keeping)?.or(self.mended.take());
+        (self.connection, self.checked) = connect(&self.path, Check::IfDue)?;
+        self.stranded = false;
+        self.settled.set(0);
+        Ok(())
+    }
+
+    /// What was done about damage since the spool was opened, opening included.
+    #[must_use]
+    pub fn mended(&self) -> Option<&Mended> {
+        self.mended.as_ref()
+    }
+
+    /// What was last done about damage, ever.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn last_mended(&self) -> Result<Option<Mended>, SpoolError> {
+        Ok(self.setting("mended")?.and_then(|text| serde_json::from_str(&text).ok()))
+    }
+
+    /// The last place of the chain; its run may be gone, see [`Spool::tombstone_of`].
     ///
     /// # Errors
     /// When the database cannot be read.
     pub fn head(&self) -> Result<Option<Head>, SpoolError> {
-        head(&self.connection).map_err(self.at())
+        rows::head(&self.connection).map_err(self.at())
     }
 
     /// The run at `seq`.
@@ -220,21 +230,46 @@ impl Spool {
     /// # Errors
     /// When the database or the run cannot be read.
     pub fn get(&self, seq: u64) -> Result<Option<Spooled>, SpoolError> {
-        Ok(self.select("WHERE seq = ?1", params![seq], |_| true)?.pop())
+        self.select("WHERE r.seq = ?1", params![seq])?.pop().map(|found| self.readable(found)).transpose()
     }
 
     /// The runs that are not handed over yet, oldest first: at most `count`, and no more than `bytes` of envelopes unless
-    /// a single one is larger.
+    /// a single one is larger. A run that cannot be read back is quarantined, and a tombstone stands for it from then on.
     ///
     /// # Errors
-    /// When the database or a run cannot be read.
+    /// When the database cannot be read; also when a run cannot, if the spool was opened without a key for tombstones.
     pub fn pending(&self, count: usize, bytes: usize) -> Result<Vec<Spooled>, SpoolError> {
-        let mut total = 0;
-        self.select("WHERE state = 'pending' ORDER BY seq LIMIT ?1", params![count as u64], |run| {
-            let first = total == 0;
-            total += run.envelope.len() + 1;
-            first || total <= bytes
-        })
+        let clause = "WHERE r.seq >= ?1 AND a.seq IS NULL ORDER BY r.seq LIMIT ?2";
+        let found = self.select(clause, params![self.settled.get(), count as u64])?;
+        if let Some(first) = found.first() {
+            self.settled.set(first.seq);
+        }
+        let (mut runs, mut total) = (Vec::new(), 0);
+        let none_fits = found.is_empty();
+        for found in found {
+            if let Err(detail) = &found.envelope
+                && let Some(keeping) = &self.keeping
+            {
+                self.bury_unreadable(keeping, found.seq, found.digest, detail)?;
+                continue;
+            }
+            match self.readable(found) {
+                Ok(run) => {
+                    total += run.envelope.len() + 1;
+                    if total > bytes && !runs.is_empty() {
+                        break;
+                    }
+                    runs.push(run);
+                }
+                // What comes before one that cannot be read is given out; then it is the first, and told.
+                Err(_) if !runs.is_empty() => break,
+                Err(error) => return Err(error),
+            }
+        }
+        if runs.is_empty() && !none_fits {
+            return self.pending(count, bytes);
+        }
+        Ok(runs)
     }
 
     /// The latest runs, newest first.
@@ -242,7 +277,14 @@ impl Spool {
     /// # Errors
     /// When the database or a run cannot be read.
     pub fn latest(&self, count: u32) -> Result<Vec<Spooled>, SpoolError> {
-        self.select("ORDER BY seq DESC LIMIT ?1", params![count], |_| true)
+        let found = self.select("ORDER BY r.seq DESC LIMIT ?1", params![count])?;
+        found.into_iter().map(|found| self.readable(found)).collect()
+    }
+
+    /// How many runs [`Spool::pending`] found unreadable, and quarantined, since the spool was opened.
+    #[must_use]
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable.get()
     }
 
     /// The runs that are quarantined, oldest first, with the reason. Their envelopes are not read: that one cannot be read
@@ -250,43 +292,64 @@ impl Spool {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn quarantined(&self) -> Result<Vec<(u64, String)>, SpoolError> {
-        let sql = "SELECT seq, coalesce(reason, '') FROM runs WHERE state = 'quarantined' ORDER BY seq";
-        let mut statement = self.connection.prepare(sql).map_err(self.at())?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).map_err(self.at())?;
-        rows.collect::<rusqlite::Result<_>>().map_err(self.at())
+    pub fn quarantined(&self) -> Result<Vec<Refused>, SpoolError> {
+        rows::quarantined(&self.connection).map_err(self.at())
     }
 
-    /// The runs that `clause` names, up to the first that is not `wanted`.
-    fn select(
-        &self,
-        clause: &str,
-        values: impl rusqlite::Params,
-        mut wanted: impl FnMut(&Spooled) -> bool,
-    ) -> Result<Vec<Spooled>, SpoolError> {
-        let at = self.at();
-        let sql = format!("SELECT seq, digest, state, reason, stored_at, envelope FROM runs {clause}");
-        let mut statement = self.connection.prepare(&sql).map_err(&at)?;
-        let mut runs = Vec::new();
-        for row in statement.query_map(values, stored).map_err(&at)? {
-            match self.unpack(row.map_err(&at)?) {
-                Ok(run) if wanted(&run) => runs.push(run),
-                Ok(_) => break,
-                // What comes before one that cannot be read is given out; then it is the first, and told.
-                Err(_) if !runs.is_empty() => break,
-                Err(error) => return Err(error),
+    fn select(&self, clause: &str, values: impl rusqlite::Params) -> Result<Vec<Found>, SpoolError> {
+        let found = rows::select(&self.connection, clause, values).map_err(self.at());
+        if found.as_ref().is_err_and(|error| error.damage().is_some()) {
+            // Whoever opens the spool next, or appends to it, looks through it and mends it.
+            self.suspected.set(true);
+            if let Err(error) = self.connection.execute("DELETE FROM settings WHERE key = 'checked'", []) {
+                tracing::debug!("the suspicion is not noted: {error}");
             }
         }
-        Ok(runs)
+        found
     }
 
-    fn unpack(&self, (mut run, digest, compressed): Stored) -> Result<Spooled, SpoolError> {
-        let unreadable = |detail: String| SpoolError::Unreadable { path: self.path.clone(), seq: run.seq, detail };
-        let envelope = decompress(&compressed).map_err(|error| unreadable(error.to_string()))?;
-        run.envelope = String::from_utf8(envelope).map_err(|error| unreadable(error.to_string()))?;
-        run.digest =
-            digest.parse().map_err(|error: gatepost_evidence::id::DigestError| unreadable(error.to_string()))?;
-        Ok(run)
+    fn readable(&self, found: Found) -> Result<Spooled, SpoolError> {
+        let (seq, digest) = (found.seq, found.digest);
+        match found.envelope {
+            Ok(envelope) => Ok(Spooled {
+                seq,
+                digest,
+                state: found.state,
+                reason: found.reason,
+                stored_at: found.stored_at.to_string(),
+                envelope,
+            }),
+            Err(detail) => Err(SpoolError::Unreadable { path: self.path.clone(), seq, detail }),
+        }
+    }
+
+    /// A run that cannot be read back must not stop those behind it. Its bytes stay where they are.
+    fn bury_unreadable(&self, keeping: &Keeping, seq: u64, digest: Digest, detail: &str) -> Result<(), SpoolError> {
+        tracing::error!("{}: run {seq} cannot be read back: {detail}; it is quarantined", self.path.display());
+        let at = self.at();
+        let transaction = self.connection.unchecked_transaction().map_err(&at)?;
+        let gone = tombstones::Gone { seq, digest, cause: Cause::Damaged };
+        tombstones::bury(&transaction, &keeping.key, vec![gone], clock::now()).map_err(|error| error.at(&at))?;
+        let reason = format!("unreadable: {detail}");
+        rows::answer(&transaction, seq, State::Quarantined, Some(&reason), None).map_err(&at)?;
+        transaction.commit().map_err(&at)?;
+        self.unreadable.set(self.unreadable.get() + 1);
+        Ok(())
+    }
+
+    /// Makes every change that `change` makes in one transaction, or none. Not for changes that have one of their own, as
+    /// [`Spool::append`] and [`Spool::pending`] have.
+    ///
+    /// # Errors
+    /// What `change` came to, or that the database cannot be written.
+    pub fn at_once<T, E: From<SpoolError>>(&mut self, change: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
+        let run = |spool: &Self, sql: &str| spool.connection.execute_batch(sql).map_err(spool.at());
+        run(self, "BEGIN IMMEDIATE")?;
+        let result = change(self).and_then(|done| run(self, "COMMIT").map(|()| done).map_err(E::from));
+        if result.is_err() && !self.connection.is_autocommit() {
+            run(self, "ROLLBACK")?;
+        }
+        result
     }
 
     /// Marks a run as kept by the sink, with the sink's word for it.
@@ -302,35 +365,19 @@ impl Spool {
     /// # Errors
     /// When the database or what is kept in it cannot be read.
     pub fn acknowledgement(&self, seq: u64) -> Result<Option<Acknowledgement>, SpoolError> {
-        let sql = "SELECT receipt FROM runs WHERE seq = ?1";
-        let text: Option<Option<String>> =
-            self.connection.query_row(sql, [seq], |row| row.get(0)).optional().map_err(self.at())?;
-        let read = |text: String| {
-            Acknowledgement::parse(text.as_bytes()).map_err(|error| SpoolError::Unreadable {
-                path: self.path.clone(),
-                seq,
-                detail: error.to_string(),
-            })
-        };
-        text.flatten().map(read).transpose()
+        let Some(packed) = rows::receipt(&self.connection, seq).map_err(self.at())? else { return Ok(None) };
+        let word = pack::unpack(&packed, None).and_then(|text| {
+            Acknowledgement::parse(text.as_bytes()).map_err(|error| format!("the sink's word for it: {error}"))
+        });
+        word.map(Some).map_err(|detail| SpoolError::Unreadable { path: self.path.clone(), seq, detail })
     }
 
-    /// Marks a run as refused by the sink for good.
+    /// Marks a run as refused by the sink for good; `reason` begins with a word for programs.
     ///
     /// # Errors
     /// When the database cannot be written.
     pub fn quarantine(&mut self, digest: Digest, reason: &str) -> Result<(), SpoolError> {
         self.mark(digest, State::Quarantined, Some(reason), None)
-    }
-
-    /// Sets aside a pending run that cannot be read back, so that it does not stand in the way of those after it.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub fn quarantine_unreadable(&mut self, seq: u64, detail: &str) -> Result<(), SpoolError> {
-        let sql = "UPDATE runs SET state = 'quarantined', reason = ?2 WHERE seq = ?1 AND state = 'pending'";
-        let reason = format!("unreadable: {detail}");
-        self.connection.execute(sql, params![seq, reason]).map(|_| ()).map_err(self.at())
     }
 
     fn mark(
@@ -340,11 +387,18 @@ impl Spool {
         reason: Option<&str>,
         receipt: Option<String>,
     ) -> Result<(), SpoolError> {
-        let sql = "UPDATE runs SET state = ?2, reason = ?3, receipt = ?4 WHERE digest = ?1 AND state = 'pending'";
-        self.connection
-            .execute(sql, params![digest.to_string(), state.word(), reason, receipt])
-            .map(|_| ())
-            .map_err(self.at())
+        let at = self.at();
+        let sql = "SELECT r.seq FROM runs r LEFT JOIN answers a ON a.seq = r.seq
+                   WHERE r.seq >= ?1 AND a.seq IS NULL AND r.digest = ?2 ORDER BY r.seq LIMIT 1";
+        let pending: Option<u64> = self
+            .connection
+            .prepare_cached(sql)
+            .and_then(|mut find| {
+                find.query_row(params![self.settled.get(), digest.as_bytes()], |row| row.get(0)).optional()
+            })
+            .map_err(&at)?;
+        let Some(seq) = pending else { return Ok(()) };
+        rows::answer(&self.connection, seq, state, reason, receipt.as_deref()).map_err(&at)
     }
 
     /// How many runs are in which state.
@@ -352,16 +406,55 @@ impl Spool {
     /// # Errors
     /// When the database cannot be read.
     pub fn counts(&self) -> Result<Counts, SpoolError> {
-        let count = |state: &str| {
-            self.connection
-                .query_row("SELECT count(*) FROM runs WHERE state = ?1", [state], |row| row.get(0))
-                .map_err(self.at())
-        };
-        Ok(Counts {
-            pending: count("pending")?,
-            acknowledged: count("acknowledged")?,
-            quarantined: count("quarantined")?,
-        })
+        let sql = "SELECT count(*), count(*) FILTER (WHERE a.state = ?1), count(*) FILTER (WHERE a.state = ?2)
+                   FROM runs r LEFT JOIN answers a ON a.seq = r.seq";
+        self.connection
+            .query_row(sql, params![rows::ACKNOWLEDGED, rows::QUARANTINED], |row| {
+                let (all, acknowledged, quarantined): (u64, u64, u64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                Ok(Counts { pending: all - acknowledged - quarantined, acknowledged, quarantined })
+            })
+            .map_err(self.at())
+    }
+
+    /// Bytes of the database file that hold something.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn used_bytes(&self) -> Result<u64, SpoolError> {
+        bounds::used(&self.connection).map_err(self.at())
+    }
+
+    /// All tombstones, in the order of their places.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn tombstones(&self) -> Result<Vec<Buried>, SpoolError> {
+        tombstones::all(&self.connection, false).map_err(self.at())
+    }
+
+    /// The tombstones that the sink has to be told of, in the order of their places. One that grew after the sink was told
+    /// comes again; it stands for all that the shorter one stood for.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn pending_tombstones(&self) -> Result<Vec<Buried>, SpoolError> {
+        tombstones::all(&self.connection, true).map_err(self.at())
+    }
+
+    /// The tombstone that stands for the run at `seq`.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn tombstone_of(&self, seq: u64) -> Result<Option<Buried>, SpoolError> {
+        tombstones::covering(&self.connection, seq).map_err(self.at())
+    }
+
+    /// Notes that the sink knows of the tombstone with this digest of its payload.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn acknowledge_tombstone(&mut self, digest: Digest) -> Result<(), SpoolError> {
+        tombstones::acknowledge(&self.connection, digest).map_err(self.at())
     }
 
     /// Remembers the sink this gateway is enrolled with.
@@ -399,8 +492,7 @@ impl Spool {
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), SpoolError> {
-        let sql = "INSERT INTO settings (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2";
-        self.connection.execute(sql, params![key, value]).map(|_| ()).map_err(self.at())
+        set(&self.connection, key, value).map_err(self.at())
     }
 
     fn setting(&self, key: &str) -> Result<Option<String>, SpoolError> {
@@ -409,6 +501,14 @@ impl Spool {
             .optional()
             .map_err(self.at())
     }
+}
+
+/// Whether there is a spool in `folder`, which [`Spool::open`] would not have to make.
+///
+/// # Errors
+/// When the folder cannot be looked into.
+pub fn is_there(folder: &Path) -> std::io::Result<bool> {
+    Ok(folder.join(FILE).try_exists()? || place::replacement(folder)?.is_some())
 }
 
 /// Opens a spooled run with the gateway's own key: what the spool says is believed no more than anyone's word.
@@ -420,41 +520,17 @@ pub fn verify(run: &Spooled, key: &PublicKey) -> Result<VerifiedRun, gatepost_ev
     VerifiedRun::open(&envelope, key)
 }
 
-fn head(connection: &Connection) -> rusqlite::Result<Option<Head>> {
-    let row = connection
-        .query_row("SELECT seq, digest FROM runs ORDER BY seq DESC LIMIT 1", [], |row| {
-            Ok((row.get::<_, u64>(0)?, row.get::<_, String>(1)?))
-        })
-        .optional()?;
-    row.map(|(seq, digest)| match digest.parse() {
-        Ok(digest) => Ok(Head { seq, digest }),
-        Err(error) => Err(rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, Box::new(error))),
-    })
-    .transpose()
+/// Opens a tombstone of the spool with the gateway's own key.
+///
+/// # Errors
+/// When the envelope does not verify.
+pub fn open_tombstone(buried: &Buried, key: &PublicKey) -> Result<Tombstone, EnvelopeError> {
+    Tombstone::open(&Envelope::parse(buried.envelope.as_bytes())?, key)
 }
 
-/// What was compressed; an envelope that is too large for the sink is still read, so that the sink can say so.
-fn decompress(compressed: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut envelope = Vec::new();
-    zstd::stream::read::Decoder::with_buffer(compressed)?.take(MAX_READ as u64 + 1).read_to_end(&mut envelope)?;
-    if envelope.len() > MAX_READ {
-        return Err(std::io::Error::other(format!("it has more than {MAX_READ} bytes")));
-    }
-    Ok(envelope)
-}
-
-type Stored = (Spooled, String, Vec<u8>);
-
-fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
-    let run = Spooled {
-        seq: row.get(0)?,
-        digest: Digest::of(b""),
-        state: State::of(&row.get::<_, String>(2)?),
-        reason: row.get(3)?,
-        stored_at: row.get(4)?,
-        envelope: String::new(),
-    };
-    Ok((run, row.get(1)?, row.get(5)?))
+fn set(connection: &Connection, key: &str, value: &str) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO settings (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2";
+    connection.execute(sql, params![key, value]).map(|_| ())
 }
 
 #[cfg(test)]

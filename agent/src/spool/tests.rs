@@ -1,5 +1,12 @@
 //! The spool keeps a chain, gives out the oldest first, and never moves a run backwards.
 
+mod bounds;
+#[path = "../../tests/common/chain.rs"]
+#[allow(clippy::unwrap_used, dead_code, reason = "helpers of tests, not all used here")]
+mod chain;
+mod mend;
+mod old;
+
 use super::*;
 use gatepost_evidence::key::SigningKey;
 
@@ -71,7 +78,8 @@ fn the_oldest_pending_go_first_and_within_bounds() {
     assert_eq!(seqs(spool.pending(10, 1 << 20).unwrap()), [2, 4]);
     assert_eq!(seqs(spool.pending(1, 1 << 20).unwrap()), [2]);
     assert_eq!(seqs(spool.pending(10, 1).unwrap()), [2], "one that is too large alone still goes");
-    assert_eq!(spool.quarantined().unwrap(), [(3, "fork".to_owned())]);
+    let refused = Refused { seq: 3, digest: digests[2], reason: "fork".to_owned() };
+    assert_eq!(spool.quarantined().unwrap(), [refused]);
     assert_eq!(spool.counts().unwrap(), Counts { pending: 2, acknowledged: 1, quarantined: 1 });
     assert_eq!((spool.acknowledgement(1).unwrap(), spool.acknowledgement(2).unwrap()), (Some(word()), None));
     // A state once reached is final.
@@ -94,15 +102,57 @@ fn a_run_that_cannot_be_read_back_is_told_when_it_is_the_oldest() {
     let folder = tempfile::tempdir().unwrap();
     let mut spool = Spool::open(folder.path()).unwrap();
     let digests: Vec<_> = ["a", "b", "c"].map(|text| spool.append(sign(text)).unwrap().0.digest).into();
-    spool.connection.execute("UPDATE runs SET envelope = x'00' WHERE seq = 2", []).unwrap();
+    spool.connection.execute("UPDATE runs SET content = x'00' WHERE seq = 2", []).unwrap();
     let seqs =
         |spool: &Spool| spool.pending(10, 1 << 20).map(|runs| runs.iter().map(|run| run.seq).collect::<Vec<_>>());
     assert_eq!(seqs(&spool).unwrap(), [1]);
     spool.acknowledge(digests[0], &word()).unwrap();
     assert!(matches!(seqs(&spool), Err(SpoolError::Unreadable { seq: 2, .. })));
-    spool.quarantine_unreadable(2, "damaged").unwrap();
+    drop(spool);
+    // With a key for tombstones it is set aside, and holds nothing back.
+    let spool = Spool::open_keeping(folder.path(), chain::keeping(Bounds::default())).unwrap();
     assert_eq!(seqs(&spool).unwrap(), [3]);
-    assert_eq!(spool.quarantined().unwrap(), [(2, "unreadable: damaged".to_owned())]);
+    assert_eq!(spool.unreadable(), 1);
+    let refused = spool.quarantined().unwrap();
+    assert_eq!((refused.len(), refused[0].seq, refused[0].digest), (1, 2, digests[1]));
+    assert!(refused[0].reason.starts_with("unreadable: "), "{refused:?}");
+    assert_eq!(spool.tombstone_of(2).unwrap().unwrap().from_seq, 2);
+}
+
+#[test]
+fn an_envelope_too_large_for_the_sink_is_still_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(folder.path()).unwrap();
+    let key = SigningKey::from_seed(&[1; 32]).unwrap();
+    let mut store = |bytes: usize| {
+        let (head, _) = spool.append(sign("a")).unwrap();
+        let payload = vec![b'x'; bytes];
+        let envelope = Envelope::sign("text/plain", &payload, &key).to_json();
+        let content = pack::pack(&envelope, None).unwrap();
+        let sql = "UPDATE runs SET digest = ?2, content = ?3 WHERE seq = ?1";
+        let digest = Digest::of(&payload);
+        spool.connection.execute(sql, params![head.seq, digest.as_bytes(), content]).unwrap();
+        spool.get(head.seq).map(|run| run.unwrap().envelope == envelope)
+    };
+    assert!(store(MAX_ENVELOPE_BYTES * 2).unwrap());
+    assert!(store(pack::MAX_READ).is_err());
+}
+
+#[test]
+fn changes_made_at_once_are_made_all_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut spool = Spool::open(folder.path()).unwrap();
+    let digest = spool.append(sign("a")).unwrap().0.digest;
+    let failed = spool.at_once(|spool| {
+        spool.set_checkpoint("note")?;
+        spool.acknowledge(digest, &word())?;
+        Err::<(), _>(SpoolError::Unsigned("no".into()))
+    });
+    assert!(matches!(failed, Err(SpoolError::Unsigned(_))));
+    assert_eq!((spool.checkpoint().unwrap(), spool.counts().unwrap().pending), (None, 1));
+    spool.at_once(|spool| spool.set_checkpoint("note")).unwrap();
+    assert_eq!(spool.checkpoint().unwrap().as_deref(), Some("note"));
+    assert_eq!(spool.append(sign("b")).unwrap().0.seq, 2);
 }
 
 #[test]

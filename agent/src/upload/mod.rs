@@ -121,15 +121,9 @@ pub fn drain(spool: &mut Spool, sink: &Sink, gateway: GatewayId) -> Result<Sent,
         .ok_or_else(|| UploadError::NotEnrolled(sink.url.clone()))?;
     let mut sent = Sent::default();
     loop {
-        let batch = match spool.pending(BATCH_RUNS, BATCH_BYTES) {
-            // One damaged run must not keep back all that follow.
-            Err(SpoolError::Unreadable { seq, detail, .. }) => {
-                spool.quarantine_unreadable(seq, &detail)?;
-                sent.quarantined += 1;
-                continue;
-            }
-            batch => batch?,
-        };
+        let before = spool.unreadable();
+        let batch = spool.pending(BATCH_RUNS, BATCH_BYTES)?;
+        sent.quarantined += spool.unreadable() - before;
         if batch.is_empty() {
             return Ok(sent);
         }
@@ -191,22 +185,29 @@ fn take(
         Err(Doubt::Worthless(detail)) => return Err(UploadError::NotBelieved(detail)),
         Err(Doubt::Dispute(dispute)) => return Err(log::report(spool, &dispute)),
     };
-    // First what the sink committed itself to: cut short after this, the runs are sent again and are duplicates.
-    spool.set_checkpoint(checkpoint.note())?;
-    // Only now: a clock that is not the sink's would cast doubt on every later run's own.
-    spool.heard_from_sink(time)?;
-    for (run, verdict) in batch.iter().zip(verdicts) {
-        match verdict {
-            Verdict::Acknowledge(word) => {
-                spool.acknowledge(run.digest, &word)?;
-                sent.acknowledged += 1;
-            }
-            Verdict::Quarantine(reason) => {
-                spool.quarantine(run.digest, &reason)?;
-                sent.quarantined += 1;
+    // What the sink committed itself to and what it said of the runs belong together; cut short before all of it is on disk,
+    // the runs are sent again and are duplicates.
+    let taken = spool.at_once(|spool| {
+        let mut taken = Sent::default();
+        spool.set_checkpoint(checkpoint.note())?;
+        // Only now: a clock that is not the sink's would cast doubt on every later run's own.
+        spool.heard_from_sink(time)?;
+        for (run, verdict) in batch.iter().zip(verdicts) {
+            match verdict {
+                Verdict::Acknowledge(word) => {
+                    spool.acknowledge(run.digest, &word)?;
+                    taken.acknowledged += 1;
+                }
+                Verdict::Quarantine(reason) => {
+                    spool.quarantine(run.digest, &reason)?;
+                    taken.quarantined += 1;
+                }
             }
         }
-    }
+        Ok::<_, SpoolError>(taken)
+    })?;
+    sent.acknowledged += taken.acknowledged;
+    sent.quarantined += taken.quarantined;
     Ok(())
 }
 

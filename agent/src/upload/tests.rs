@@ -1,9 +1,10 @@
 //! Answers are believed only with receipts that fit and a log that goes on; everything else leaves the runs where they were.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::*;
-use crate::spool::Counts;
+use crate::spool::{Bounds, Counts, Keeping, Refused as Quarantined};
 use gatepost_evidence::id::Digest;
 use gatepost_evidence::log::{ConsistencyProof, InclusionProof, LogError, LogHash, NodeId};
 use gatepost_evidence::receipt::Receipt;
@@ -72,8 +73,9 @@ impl Field {
     /// A gateway with the runs `one` and `two`, which the sink's log has already.
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let spool = Spool::open(folder.path()).unwrap();
         let gateway = SigningKey::from_seed(&[1; 32]).unwrap();
+        let keeping = Keeping { key: Arc::new(SigningKey::from_seed(&[1; 32]).unwrap()), bounds: Bounds::default() };
+        let spool = Spool::open_keeping(folder.path(), keeping).unwrap();
         let sink = SigningKey::from_seed(&[2; 32]).unwrap();
         let mut field = Self { folder, spool, sink, gateway, tree: Tree::of(&["one", "two"]) };
         field.audit("one");
@@ -92,7 +94,7 @@ impl Field {
     /// Makes every stored envelope unreadable, as a worn-out card does.
     fn damage(&self) {
         let database = rusqlite::Connection::open(self.folder.path().join(crate::spool::FILE)).unwrap();
-        database.execute("UPDATE runs SET envelope = x'00'", []).unwrap();
+        database.execute("UPDATE runs SET content = x'00'", []).unwrap();
     }
 
     fn receipt(&self, seq: u64, digest: Digest) -> Envelope {
@@ -147,7 +149,8 @@ fn a_fitting_receipt_acknowledges_and_a_rejection_quarantines() {
     let sent = field.answer(vec![field.accepted(1, digest), rejected]).unwrap();
     assert_eq!(sent, Sent { acknowledged: 1, quarantined: 1 });
     assert_eq!(field.spool.counts().unwrap(), counts(0, 1, 1));
-    assert_eq!(field.spool.quarantined().unwrap(), [(2, "fork: another run has this place".to_owned())]);
+    let refused: Vec<_> = field.spool.quarantined().unwrap().into_iter().map(|run| (run.seq, run.reason)).collect();
+    assert_eq!(refused, [(2, "fork: another run has this place".to_owned())]);
     // What an auditor needs later is beside the run.
     let word = field.spool.acknowledgement(1).unwrap().unwrap();
     let checkpoint = word.log.unwrap().verify(digest, field.sink.public()).unwrap();
@@ -161,7 +164,7 @@ fn what_the_sink_says_is_short_and_cannot_drive_a_terminal() {
     let mut field = Field::new();
     let rejected = |detail: String| Answer::Rejected { reason: format!("\u{1b}[2J{}", "x".repeat(10_000)), detail };
     field.answer(vec![rejected("\u{7}\nfake line".into()), rejected("\u{9b}31m".into())]).unwrap();
-    for (_, reason) in field.spool.quarantined().unwrap() {
+    for Quarantined { reason, .. } in field.spool.quarantined().unwrap() {
         assert!(reason.chars().count() <= 300 && !reason.contains(char::is_control), "{reason}");
     }
 }

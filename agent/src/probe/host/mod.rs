@@ -51,7 +51,7 @@ pub mod tests {
     pub fn config(root: &Path) -> Config {
         Config {
             gateway: Gateway { name: "gw".into(), labels: BTreeMap::new() },
-            state: State { directory: "/nowhere".into() },
+            state: State { directory: "/nowhere".into(), ..Config::default().state },
             broker: Broker::default(),
             ingest: None,
             service: None,

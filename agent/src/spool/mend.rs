@@ -1,0 +1,297 @@
+//! What is done about a damaged database: it is moved aside, never written to, and what can be read of it is saved.
+//!
+//! Every place is asked for on its own, so that damage in one page does not hide what lies behind it. What is saved was
+//! checked against its digest, and against the signature if this gateway's key made it. What is not saved leaves tombstones,
+//! so the chain goes on: from the last run if the damaged database still tells which that was, else from the tombstone
+//! itself, at a place that no run can have had (docs/decisions/0006).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use gatepost_evidence::envelope::Envelope;
+use gatepost_evidence::id::Digest;
+use gatepost_evidence::key::SigningKey;
+use gatepost_evidence::run::PAYLOAD_TYPE;
+use gatepost_evidence::tombstone::{Cause, Tombstone, fold};
+use gatepost_evidence::verify::VerifiedRun;
+use jiff::Timestamp;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
+use serde::{Deserialize, Serialize};
+
+use super::place::{self, Place};
+use super::rows::{self, Kept};
+use super::tombstones;
+use super::{Keeping, SpoolError, bounds, pack, schema};
+
+/// How far from the places that can be walked to runs are still looked for: a week of audits every minute.
+const LOOK_FAR: usize = 10_000;
+
+/// What became of a damaged database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mended {
+    /// When.
+    pub at: Timestamp,
+    /// Where the damaged database lies now.
+    pub aside: PathBuf,
+    /// What was wrong with it.
+    pub why: String,
+    /// How many runs were saved.
+    pub saved: u64,
+    /// How many were not; null when not even their number is known.
+    pub lost: Option<u64>,
+}
+
+impl std::fmt::Display for Mended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let lost = self.lost.map_or_else(|| "an unknown number".to_owned(), |lost| lost.to_string());
+        let (saved, aside) = (self.saved, self.aside.display());
+        write!(f, "the spool was damaged ({}); {saved} runs saved, {lost} lost; it is kept as {aside}", self.why)
+    }
+}
+
+/// Replaces the damaged database. To be called with nobody else on the spool, see [`Place::exclusively`].
+pub(super) fn mend(place: &Place, keeping: &Keeping, why: String, now: Timestamp) -> Result<Mended, SpoolError> {
+    let draft = place.draft()?;
+    let mut mended = Mended { at: now, aside: place.aside(now), why, saved: 0, lost: None };
+    fill(&draft, &place.file(), keeping, &mut mended)?;
+    place.replace(&draft, &mended.aside)?;
+    Ok(mended)
+}
+
+/// Saves what can be read of `damaged` in `draft`, and notes how many runs that were, and how many are lost.
+fn fill(draft: &Path, damaged: &Path, keeping: &Keeping, mended: &mut Mended) -> Result<(), SpoolError> {
+    let at = |source| SpoolError::Database { path: draft.to_owned(), source };
+    let mut to = Connection::open(draft).map_err(at)?;
+    to.pragma_update(None, "synchronous", "FULL").map_err(at)?;
+    let transaction = to.transaction_with_behavior(TransactionBehavior::Immediate).map_err(at)?;
+    let mut salvage = Salvage::default();
+    if let Ok(from) = look_into(damaged) {
+        salvage.settings(&from, &transaction).map_err(at)?;
+        salvage.tombstones(&from, &transaction, &keeping.key).map_err(at)?;
+        salvage.runs(&from, &transaction, &keeping.key).map_err(at)?;
+    }
+    let mut lost = Some(0);
+    for tombstone in salvage.tombstones_for_what_is_lost(&keeping.key, mended.at) {
+        lost = lost.zip(tombstone.count).map(|(lost, count)| lost + count);
+        tombstones::write(&transaction, &keeping.key, &tombstone).map_err(|error| error.at(at))?;
+    }
+    (mended.saved, mended.lost) = (salvage.saved.len() as u64, lost);
+    let told = serde_json::to_string(mended).unwrap_or_default();
+    super::set(&transaction, "mended", &told).map_err(at)?;
+    transaction.commit().map_err(at)?;
+    place::close(to, draft)
+}
+
+/// Opens a damaged database without changing it.
+fn look_into(damaged: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(damaged, flags)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
+}
+
+/// What was found in a damaged database.
+#[derive(Default)]
+struct Salvage {
+    /// By place: digest, and the digest of the run before where the run itself says so.
+    saved: BTreeMap<u64, (Digest, Option<Digest>)>,
+    /// Runs that could not be saved, but whose digest is known.
+    named: BTreeMap<u64, Digest>,
+    /// By last place.
+    buried: BTreeMap<u64, Tombstone>,
+    /// Whether all tombstones were read: only then is it known that every place without one had a run.
+    complete: bool,
+    /// The last place of the chain, if it is certain.
+    head: Option<u64>,
+    /// The last place that was seen at all.
+    last_seen: u64,
+}
+
+impl Salvage {
+    fn settings(&mut self, from: &Connection, to: &Connection) -> rusqlite::Result<()> {
+        let read = || -> rusqlite::Result<Vec<(String, String)>> {
+            let mut all = from.prepare("SELECT key, value FROM settings WHERE key != 'checked'")?;
+            all.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        };
+        for (key, value) in read().unwrap_or_default() {
+            to.execute("INSERT INTO settings (key, value) VALUES (?1, ?2)", params![key, value])?;
+        }
+        Ok(())
+    }
+
+    fn tombstones(&mut self, from: &Connection, to: &Connection, key: &SigningKey) -> rusqlite::Result<()> {
+        // Version 1 had none.
+        let none = schema::version(from).is_ok_and(|version| version == 1);
+        let found = if none { Ok(Vec::new()) } else { tombstones::all(from, false) };
+        self.complete = found.is_ok();
+        for buried in found.unwrap_or_default() {
+            match super::open_tombstone(&buried, key.public()) {
+                Ok(tombstone) => {
+                    tombstones::insert(to, &buried)?;
+                    self.last_seen = self.last_seen.max(tombstone.to_seq);
+                    self.buried.insert(tombstone.to_seq, tombstone);
+                }
+                Err(_) => self.complete = false,
+            }
+        }
+        Ok(())
+    }
+
+    fn runs(&mut self, from: &Connection, to: &Connection, key: &SigningKey) -> rusqlite::Result<()> {
+        let version = schema::version(from).unwrap_or(2);
+        if from.prepare("SELECT seq FROM runs").is_err() {
+            // There is no table to look into.
+            return Ok(());
+        }
+        let places = self.places(from);
+        let mut before: Option<(i64, Timestamp)> = None;
+        for seq in places {
+            if self.buried.range(seq..).next().is_some_and(|(_, tombstone)| tombstone.covers(seq)) {
+                continue;
+            }
+            let Ok(Some(found)) = read(from, version, seq) else { continue };
+            self.last_seen = self.last_seen.max(seq);
+            let kept = found.run.and_then(|kept| Ok((link(&kept, key)?, kept)));
+            match kept {
+                Ok((prev, mut kept)) => {
+                    if version == 1 {
+                        kept.age_mark = bounds::age_mark(before, kept.stored_at);
+                    }
+                    before = Some((kept.age_mark, kept.stored_at));
+                    rows::keep(to, &kept)?;
+                    self.saved.insert(seq, (kept.digest, prev));
+                }
+                Err(_) => {
+                    if let Some(digest) = found.digest {
+                        self.named.insert(seq, digest);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Every place that may hold a run, and what is known of the end of the chain.
+    fn places(&mut self, from: &Connection) -> BTreeSet<u64> {
+        let ((ahead, whole), (back, _)) = (walk(from, ""), walk(from, "DESC"));
+        let last: rusqlite::Result<Option<u64>> = from.query_row("SELECT max(seq) FROM runs", [], |row| row.get(0));
+        let buried = self.buried.keys().copied().max();
+        if let (true, Ok(last)) = (self.complete, last) {
+            // The end of the table could be read: nothing can lie behind it.
+            self.head = last.max(buried).or(Some(0));
+        }
+        let (until, since) = (ahead.last().copied().unwrap_or(0), back.last().copied());
+        let mut places: BTreeSet<u64> = ahead.into_iter().chain(back).collect();
+        self.last_seen = self.last_seen.max(places.last().copied().unwrap_or(0));
+        if !whole {
+            // What neither walk met lies between the places where they broke off, or behind the last if the end is not known.
+            let hole = until.saturating_add(1)..since.unwrap_or(u64::MAX);
+            places.extend(hole.clone().take(LOOK_FAR));
+            places.extend(hole.rev().take(if since.is_some() { LOOK_FAR } else { 0 }));
+        }
+        places
+    }
+
+    /// One tombstone for each stretch without a run.
+    fn tombstones_for_what_is_lost(&self, key: &SigningKey, now: Timestamp) -> Vec<Tombstone> {
+        let mut stretches = Vec::new();
+        let mut next = 1;
+        let spans = self.saved.keys().map(|&seq| (seq, seq));
+        let mut spans: Vec<_> = spans.chain(self.buried.values().map(|t| (t.from_seq, t.to_seq))).collect();
+        spans.sort_unstable();
+        for (from, to) in spans {
+            if from > next {
+                stretches.push((next, from - 1));
+            }
+            next = next.max(to + 1);
+        }
+        if let Some(head) = self.head.filter(|head| *head >= next) {
+            stretches.push((next, head));
+        }
+        let mut lost: Vec<_> = stretches.into_iter().map(|(from, to)| self.lost(from, to, key, now)).collect();
+        if self.head.is_none() {
+            // No run takes less than a second, so no chain has reached a place as high as the seconds since 1970.
+            let end = u64::try_from(now.as_second()).unwrap_or(0).max(self.last_seen + 1).max(next);
+            let unknown = Tombstone {
+                count: None,
+                digest: None,
+                first_digest: self.named.get(&next).copied(),
+                last_digest: None,
+                ..self.lost(next, end, key, now)
+            };
+            lost.push(unknown);
+        }
+        lost
+    }
+
+    fn lost(&self, from: u64, to: u64, key: &SigningKey, now: Timestamp) -> Tombstone {
+        let named = |seq: u64| self.named.get(&seq).copied();
+        // The run after says which run was the last that is missing.
+        let said = self.saved.get(&(to + 1)).and_then(|(_, prev)| *prev);
+        let after = self.buried.values().find(|tombstone| tombstone.from_seq == to + 1);
+        let last_digest = said.or(after.and_then(|tombstone| tombstone.prev)).or_else(|| named(to));
+        let digests = self.named.range(from..=to).map(|(_, digest)| *digest);
+        let all_named = self.named.range(from..=to).count() as u64 == to - from + 1;
+        let digest = digests.fold(None, |so_far, digest| Some(fold(so_far, digest))).filter(|_| all_named);
+        let before = || self.buried.get(&(from - 1)).and_then(|tombstone| tombstone.link().ok());
+        Tombstone {
+            gateway: key.public().id(),
+            from_seq: from,
+            to_seq: to,
+            count: self.complete.then_some(to - from + 1),
+            prev: self.saved.get(&(from - 1)).map(|(digest, _)| *digest).or_else(before),
+            digest,
+            first_digest: named(from).or(last_digest.filter(|_| from == to)),
+            last_digest,
+            cause: Cause::Damaged,
+            at: now,
+        }
+    }
+}
+
+/// The places that a walk through the table meets, and whether it came to its end.
+fn walk(from: &Connection, order: &str) -> (Vec<u64>, bool) {
+    let mut places = Vec::new();
+    let mut meet = || -> rusqlite::Result<()> {
+        let mut statement = from.prepare(&format!("SELECT seq FROM runs ORDER BY seq {order}"))?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            places.push(row.get(0)?);
+        }
+        Ok(())
+    };
+    let whole = meet().is_ok();
+    (places, whole)
+}
+
+struct Read {
+    digest: Option<Digest>,
+    run: Result<Kept, String>,
+}
+
+fn read(from: &Connection, version: u32, seq: u64) -> rusqlite::Result<Option<Read>> {
+    if version == 1 {
+        let found = schema::version_1(from, "runs", seq)?;
+        return Ok(found.map(|run| Read { digest: run.as_ref().ok().map(|run| run.digest), run }));
+    }
+    let Some(found) = rows::rescue(from, seq)? else { return Ok(None) };
+    let receipt = found.receipt.as_ref().and_then(|receipt| pack::unpack(receipt, None).ok());
+    let (digest, stored_at, age_mark) = (found.digest, found.stored_at, found.age_mark);
+    let (state, reason) = (found.state, found.reason);
+    let run =
+        found.envelope.map(|envelope| Kept { seq, digest, stored_at, age_mark, envelope, state, reason, receipt });
+    Ok(Some(Read { digest: Some(digest), run }))
+}
+
+/// The `prev` that the run itself states. A run that claims this gateway's key must verify with it; one that was signed
+/// with another key, such as an earlier one of this gateway, has its digest to vouch for it.
+fn link(kept: &Kept, key: &SigningKey) -> Result<Option<Digest>, String> {
+    let envelope = Envelope::parse(kept.envelope.as_bytes()).map_err(|error| error.to_string())?;
+    if envelope.payload_type != PAYLOAD_TYPE || envelope.claimed_signer() != Some(key.public().id()) {
+        return Ok(None);
+    }
+    let run = VerifiedRun::open(&envelope, key.public()).map_err(|error| error.to_string())?;
+    Ok(run.run().prev)
+}

@@ -1,0 +1,179 @@
+//! The spool's tombstones: one for each stretch of the chain that went for one cause, growing as more of it goes.
+
+use gatepost_evidence::envelope::Envelope;
+use gatepost_evidence::id::Digest;
+use gatepost_evidence::key::SigningKey;
+use gatepost_evidence::tombstone::{Cause, Tombstone, fold};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::bounds::Enforce;
+
+/// A tombstone as it lies in the spool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Buried {
+    /// The first place that it stands for.
+    pub from_seq: u64,
+    /// The last place that it stands for.
+    pub to_seq: u64,
+    /// SHA-256 of its payload: what [`super::Spool::acknowledge_tombstone`] takes.
+    pub digest: Digest,
+    /// What the run after it has as its `prev`.
+    pub link: Digest,
+    /// Whether the sink still has to be told.
+    pub pending: bool,
+    /// The signed envelope.
+    pub envelope: String,
+}
+
+/// A run that went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Gone {
+    pub(super) seq: u64,
+    pub(super) digest: Digest,
+    pub(super) cause: Cause,
+}
+
+/// Writes tombstones for runs that went.
+pub(super) fn bury(
+    connection: &Connection,
+    key: &SigningKey,
+    mut gone: Vec<Gone>,
+    now: Timestamp,
+) -> Result<(), Enforce> {
+    gone.sort_by_key(|run| run.seq);
+    let mut open: Option<Tombstone> = None;
+    for run in gone {
+        if covered(connection, run.seq)? {
+            // It could not be read back, and was buried when that was found out.
+            continue;
+        }
+        if let Some(tombstone) = &mut open
+            && tombstone.to_seq + 1 == run.seq
+            && tombstone.cause == run.cause
+        {
+            extend(tombstone, &run, now);
+            continue;
+        }
+        if let Some(tombstone) = open.take() {
+            write(connection, key, &tombstone)?;
+        }
+        open = Some(match neighbour(connection, key, &run)? {
+            Some(mut tombstone) => {
+                extend(&mut tombstone, &run, now);
+                tombstone
+            }
+            None => Tombstone {
+                gateway: key.public().id(),
+                from_seq: run.seq,
+                to_seq: run.seq,
+                count: Some(1),
+                prev: digest_at(connection, run.seq - 1)?,
+                digest: Some(fold(None, run.digest)),
+                first_digest: Some(run.digest),
+                last_digest: Some(run.digest),
+                cause: run.cause,
+                at: now,
+            },
+        });
+    }
+    if let Some(tombstone) = open {
+        write(connection, key, &tombstone)?;
+    }
+    Ok(())
+}
+
+fn extend(tombstone: &mut Tombstone, run: &Gone, now: Timestamp) {
+    tombstone.to_seq = run.seq;
+    tombstone.count = tombstone.count.map(|count| count + 1);
+    tombstone.digest = Some(fold(tombstone.digest, run.digest));
+    tombstone.last_digest = Some(run.digest);
+    tombstone.at = now;
+}
+
+/// The tombstone just before `run` that can stand for it, too. It is taken out, to be written again as a longer one.
+fn neighbour(connection: &Connection, key: &SigningKey, run: &Gone) -> rusqlite::Result<Option<Tombstone>> {
+    let sql = "SELECT envelope FROM tombstones WHERE to_seq = ?1";
+    let text: Option<String> = connection.query_row(sql, [run.seq - 1], |row| row.get(0)).optional()?;
+    let tombstone = text
+        .and_then(|text| Envelope::parse(text.as_bytes()).ok())
+        .and_then(|envelope| Tombstone::open(&envelope, key.public()).ok())
+        .filter(|tombstone| tombstone.cause == run.cause && tombstone.count.is_some() && tombstone.digest.is_some());
+    if tombstone.is_some() {
+        connection.execute("DELETE FROM tombstones WHERE to_seq = ?1", [run.seq - 1])?;
+    }
+    Ok(tombstone)
+}
+
+/// The digest that the chain has at `seq`, if the spool still knows.
+fn digest_at(connection: &Connection, seq: u64) -> rusqlite::Result<Option<Digest>> {
+    let digest = |sql: &str| {
+        let mut statement = connection.prepare_cached(sql)?;
+        statement.query_row([seq], |row| row.get(0).map(Digest::from_bytes)).optional()
+    };
+    match digest("SELECT digest FROM runs WHERE seq = ?1")? {
+        Some(found) => Ok(Some(found)),
+        None => digest("SELECT link FROM tombstones WHERE to_seq = ?1"),
+    }
+}
+
+/// Signs and writes a tombstone; the sink is told of it unless it has all that went.
+pub(super) fn write(connection: &Connection, key: &SigningKey, tombstone: &Tombstone) -> Result<(), Enforce> {
+    let unsigned = |error: gatepost_evidence::canonical::CanonicalError| Enforce::Unsigned(error.to_string());
+    let envelope = tombstone.sign(key).map_err(unsigned)?.to_json();
+    let payload = gatepost_evidence::canonical::to_vec(tombstone).map_err(unsigned)?;
+    let buried = Buried {
+        from_seq: tombstone.from_seq,
+        to_seq: tombstone.to_seq,
+        digest: Digest::of(&payload),
+        link: tombstone.link().map_err(unsigned)?,
+        pending: !tombstone.cause.is_harmless(),
+        envelope,
+    };
+    Ok(insert(connection, &buried)?)
+}
+
+pub(super) fn insert(connection: &Connection, buried: &Buried) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO tombstones (to_seq, from_seq, state, digest, link, envelope)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let state = u8::from(!buried.pending);
+    let (digest, link) = (buried.digest.as_bytes(), buried.link.as_bytes());
+    connection.execute(sql, params![buried.to_seq, buried.from_seq, state, digest, link, buried.envelope]).map(|_| ())
+}
+
+/// Whether a tombstone stands for `seq`.
+pub(super) fn covered(connection: &Connection, seq: u64) -> rusqlite::Result<bool> {
+    Ok(covering(connection, seq)?.is_some())
+}
+
+/// The tombstone that stands for `seq`.
+pub(super) fn covering(connection: &Connection, seq: u64) -> rusqlite::Result<Option<Buried>> {
+    let sql = "SELECT from_seq, to_seq, digest, link, state, envelope FROM tombstones WHERE to_seq >= ?1 ORDER BY to_seq LIMIT 1";
+    let next = connection.query_row(sql, [seq], buried).optional()?;
+    Ok(next.filter(|tombstone| tombstone.from_seq <= seq))
+}
+
+/// All tombstones, or those that the sink has to be told of, in the order of their places.
+pub(super) fn all(connection: &Connection, only_pending: bool) -> rusqlite::Result<Vec<Buried>> {
+    let clause = if only_pending { "WHERE state = 0" } else { "" };
+    let sql =
+        format!("SELECT from_seq, to_seq, digest, link, state, envelope FROM tombstones {clause} ORDER BY to_seq");
+    let mut statement = connection.prepare_cached(&sql)?;
+    statement.query_map([], buried)?.collect()
+}
+
+fn buried(row: &Row<'_>) -> rusqlite::Result<Buried> {
+    Ok(Buried {
+        from_seq: row.get(0)?,
+        to_seq: row.get(1)?,
+        digest: Digest::from_bytes(row.get(2)?),
+        link: Digest::from_bytes(row.get(3)?),
+        pending: row.get::<_, u8>(4)? == 0,
+        envelope: row.get(5)?,
+    })
+}
+
+/// Notes that the sink knows of the tombstone whose payload has this digest. One that has grown since is another one.
+pub(super) fn acknowledge(connection: &Connection, digest: Digest) -> rusqlite::Result<()> {
+    connection.execute("UPDATE tombstones SET state = 1 WHERE digest = ?1", [digest.as_bytes()]).map(|_| ())
+}
