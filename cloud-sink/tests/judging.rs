@@ -122,6 +122,8 @@ fn a_long_series_is_followed_to_its_beginning() {
     assert_eq!((page["runs"].as_array().unwrap().len(), &page["next"]), (83, &Value::Null));
     let older = sink.get(&field.path("/runs?below=3")).json();
     assert_eq!(older["runs"].as_array().unwrap().len(), 2);
+    let beyond = sink.get(&field.path(&format!("/runs?below={}", u64::MAX))).json();
+    assert_eq!(beyond["runs"].as_array().unwrap().len(), 83, "from beyond the end is from the end");
 }
 
 #[test]
