@@ -9,7 +9,7 @@ use rusqlite::{Connection, Row, params};
 
 use super::{StoreError, json, parsed, to_json};
 
-/// A gateway as it enrolled; name and labels follow its newest run.
+/// A gateway as it enrolled; name and labels follow its newest run, within the bounds of an enrolment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gateway {
     /// Its identity.
