@@ -144,6 +144,22 @@ fn an_observation_of_another_shape_is_unknown_and_stops_nobody() {
 }
 
 #[test]
+fn a_run_that_is_damaged_on_disk_stops_nobody() {
+    let mut sink = Sink::start();
+    let (mut first, mut second) = (Field::enrolled(1, &sink), Field::enrolled(2, &sink));
+    sink.accept(&first.runs(&[State::Hardened]));
+    sink.accept(&second.runs(&[State::Hardened]));
+    sink.stop();
+    let database = rusqlite::Connection::open(sink.folder.path().join("sink.db")).unwrap();
+    database.execute("DELETE FROM assessments", []).unwrap();
+    let damage = "UPDATE runs SET started_at = 'never' WHERE gateway = ?1";
+    assert_eq!(database.execute(damage, [first.id().to_string()]).unwrap(), 1);
+    drop(database);
+    sink.open();
+    assert_eq!(sink.judged(&second.path("/runs/1"))["findings"], json!([]));
+}
+
+#[test]
 fn what_is_asked_wrongly_is_answered_with_a_reason() {
     let sink = Sink::start();
     let mut field = Field::enrolled(1, &sink);
