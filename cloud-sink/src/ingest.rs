@@ -23,11 +23,11 @@ use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
 use crate::app::{App, Shared, now};
-use crate::{enrol, log};
 use crate::problem::Refusal;
 use crate::store::log::Log;
 use crate::store::quarantine::Refused;
 use crate::store::{StoreError, gateways, quarantine, runs};
+use crate::{enrol, log};
 
 /// How long a client may take to send its body.
 pub const BODY_TIME: Duration = Duration::from_secs(60);
