@@ -42,6 +42,22 @@ impl Directory {
         Ok(Store::open(&path)?)
     }
 
+    /// The key that signs receipts, which gateways know already: it is not made anew.
+    ///
+    /// # Errors
+    /// When it is gone, and those of [`Self::signing_key`].
+    pub fn kept_signing_key(&self) -> Result<SigningKey, SinkError> {
+        let path = self.0.join("sink.key");
+        match std::fs::metadata(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let why =
+                    "it is gone, and gateways that enrolled here trust no other. Restore it from a backup".to_owned();
+                Err(SinkError::Content { path, why })
+            }
+            _ => self.signing_key(),
+        }
+    }
+
     /// The key that signs receipts, made at the first call.
     ///
     /// # Errors

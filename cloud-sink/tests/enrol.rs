@@ -121,3 +121,19 @@ fn a_run_renames_its_gateway_within_the_bounds_of_an_enrolment() {
         assert_eq!(sink.get(&field.path("")).json()["name"], shown, "{} characters, {labels} labels", name.len());
     }
 }
+
+#[test]
+fn a_key_that_gateways_know_is_not_made_anew() {
+    let mut sink = Sink::start();
+    sink.stop();
+    let path = sink.folder.path().join("sink.key");
+    std::fs::remove_file(&path).unwrap();
+    sink.open();
+    let _field = Field::enrolled(1, &sink);
+    sink.stop();
+    std::fs::remove_file(&path).unwrap();
+    let _in = sink.runtime.enter();
+    let error = gatepost_sink::serve::start(&sink.options()).map(drop).unwrap_err();
+    assert!(error.to_string().contains("sink.key") && error.to_string().contains("backup"), "{error}");
+    assert!(!path.exists());
+}

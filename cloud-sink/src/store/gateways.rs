@@ -93,6 +93,14 @@ pub fn find(connection: &Connection, prefix: &str) -> Result<Found, StoreError> 
     Ok(if rows.next()?.is_some() { Found::Several } else { Found::One(Box::new(gateway)) })
 }
 
+/// Whether any gateway has enrolled.
+///
+/// # Errors
+/// SQLite's.
+pub fn any(connection: &Connection) -> Result<bool, StoreError> {
+    Ok(connection.query_row("SELECT EXISTS (SELECT 1 FROM gateways)", [], |row| row.get(0))?)
+}
+
 /// Every gateway, by name.
 ///
 /// # Errors
