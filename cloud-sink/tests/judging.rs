@@ -175,6 +175,8 @@ fn what_is_asked_wrongly_is_answered_with_a_reason() {
         (field.path("/runs/x"), 400, "bad_number"),
         (field.path("/delta?from=9"), 404, "not_found"),
         (field.path("/delta?from=x"), 400, "bad_number"),
+        (field.path("/delta?from=1&from=1"), 400, "bad_query"),
+        ("/v1/log/consistency?from=1&from=1".to_owned(), 400, "bad_query"),
         ("/api/v1/nothing".to_owned(), 404, "not_found"),
     ] {
         let reply = sink.get(&path);
