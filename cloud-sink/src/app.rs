@@ -13,7 +13,7 @@ use crate::directory::Directory;
 use crate::error::SinkError;
 use crate::judge::DeltaCounts;
 use crate::problem::Refusal;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, gateways};
 
 /// The sink behind its routes.
 #[derive(Debug)]
@@ -45,9 +45,11 @@ impl App {
     /// # Errors
     /// When a file, a key or the database cannot be used.
     pub fn open(directory: &Directory, secure: bool) -> Result<Shared, SinkError> {
+        let store = directory.store()?;
+        let key = if store.read(gateways::any)? { directory.kept_signing_key()? } else { directory.signing_key()? };
         Ok(Arc::new(Self {
-            store: directory.store()?,
-            key: directory.signing_key()?,
+            store,
+            key,
             operator: Digest::of(directory.operator_token()?.as_bytes()),
             sessions: Sessions::default(),
             pack: Pack::builtin(),

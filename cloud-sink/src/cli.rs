@@ -71,7 +71,7 @@ struct Serve {
     #[command(flatten)]
     data: Data,
     /// Address and port; port 0 takes any free one
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8443")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8443", value_parser = address)]
     listen: SocketAddr,
     /// Certificate chain in PEM, leaf first
     #[arg(long, value_name = "FILE", requires = "tls_key")]
@@ -168,7 +168,7 @@ fn list_tokens(data: &Data) -> Result<(), SinkError> {
         };
         let second = |time: Timestamp| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let (created, expires) = (second(token.created_at), second(token.expires_at));
-        let label: String = token.label.chars().filter(|c| !c.is_control()).collect();
+        let label = printable(&token.label);
         let _ = writeln!(text, "{:13}  {created:20}  {expires:20}  {state:30}  {label}", token.digest.short());
     }
     print!("{text}");
@@ -190,11 +190,17 @@ fn promote(options: &Promote) -> Result<(), SinkError> {
     let promoted = store.write(move |connection| baselines::promote(connection, id, seq, pack, time)).wait();
     match promoted.map_err(|error: StoreError| SinkError::from(error))? {
         Some(baseline) => {
-            println!("run {seq} ({}) is the baseline of gateway {} from now on", baseline.bundle, id.short());
+            let bundle = printable(&baseline.bundle);
+            println!("run {seq} ({bundle}) is the baseline of gateway {} from now on", id.short());
             Ok(())
         }
         None => Err(SinkError::Refused(format!("gateway {} has no run {seq} here", id.short()))),
     }
+}
+
+/// Text of somebody else without what would steer the operator's terminal.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
 }
 
 /// A prefix of a gateway's id: eight or more lower-case hexadecimal digits.
@@ -208,6 +214,12 @@ pub fn gateway_prefix(text: &str) -> Result<String, String> {
     } else {
         Err("a gateway is named by eight or more (up to 64) lower-case hexadecimal digits of its id".to_owned())
     }
+}
+
+/// An address to listen on. A name could stand for another address tomorrow, and plaintext is for loopback only.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let wrong = "not an address and a port, such as 127.0.0.1:8443, 0.0.0.0:8443 or [::]:8443; names are not looked up";
+    text.parse().map_err(|_| wrong.to_owned())
 }
 
 fn expiry(text: &str) -> Result<SignedDuration, String> {
@@ -239,6 +251,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn addresses_are_numbers() {
+        assert!(address("127.0.0.1:0").is_ok() && address("[::1]:8443").is_ok());
+        for wrong in ["localhost:8443", "127.0.0.1", ":8443", "::1:8443", "127.0.0.1:65536"] {
+            assert!(address(wrong).unwrap_err().contains("127.0.0.1:8443"), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The sink's folder: its database, its signing key and the operator's token.
 //!
 //! The folder is made with mode 0700, secrets with mode 0600. A secret is written whole to a temporary file, synced and
-//! then linked to its name, so that neither a crash nor a second process leaves half a key or two different ones.
+//! then linked to its name, so that neither a crash nor a second process leaves half a key or two different ones. A secret
+//! that others may read is not used.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use gatepost_evidence::key::SigningKey;
@@ -39,6 +40,22 @@ impl Directory {
         let made = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         made.map_err(|source| SinkError::File { action: "open", path: path.clone(), source })?;
         Ok(Store::open(&path)?)
+    }
+
+    /// The key that signs receipts, which gateways know already: it is not made anew.
+    ///
+    /// # Errors
+    /// When it is gone, and those of [`Self::signing_key`].
+    pub fn kept_signing_key(&self) -> Result<SigningKey, SinkError> {
+        let path = self.0.join("sink.key");
+        match std::fs::metadata(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let why =
+                    "it is gone, and gateways that enrolled here trust no other. Restore it from a backup".to_owned();
+                Err(SinkError::Content { path, why })
+            }
+            _ => self.signing_key(),
+        }
     }
 
     /// The key that signs receipts, made at the first call.
@@ -75,6 +92,15 @@ impl Directory {
     }
 
     fn secret_file(&self, path: &Path, make: impl Fn() -> Result<String, SinkError>) -> Result<String, SinkError> {
+        match std::fs::metadata(path).map(|file| file.permissions().mode() & 0o777) {
+            Ok(mode) if mode & 0o077 == 0 => {}
+            Ok(mode) => {
+                let why = format!("others may use it (mode {mode:04o}). Make it its owner's alone: chmod 600");
+                return Err(SinkError::Content { path: path.to_owned(), why });
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(source) => return Err(SinkError::File { action: "look at", path: path.to_owned(), source }),
+        }
         match std::fs::read_to_string(path) {
             Ok(text) => return Ok(text),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -121,8 +147,6 @@ fn write_synced(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     #[test]
@@ -148,8 +172,26 @@ mod tests {
         let directory = Directory::open(folder.path()).unwrap();
         std::fs::write(folder.path().join("sink.key"), "not a key").unwrap();
         std::fs::write(folder.path().join("operator.token"), "\n").unwrap();
+        for name in ["sink.key", "operator.token"] {
+            let path = folder.path().join(name);
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
         assert!(directory.signing_key().unwrap_err().to_string().contains("backup"));
         assert!(directory.operator_token().unwrap_err().to_string().contains("no token"));
         assert_eq!(std::fs::read_to_string(folder.path().join("sink.key")).unwrap(), "not a key");
+    }
+
+    #[test]
+    fn a_secret_that_others_may_read_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::open(folder.path()).unwrap();
+        directory.signing_key().unwrap();
+        directory.operator_token().unwrap();
+        for (name, mode) in [("sink.key", 0o640), ("operator.token", 0o604)] {
+            let path = folder.path().join(name);
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        assert!(directory.signing_key().unwrap_err().to_string().contains("mode 0640"));
+        assert!(directory.operator_token().unwrap_err().to_string().contains("chmod 600"));
     }
 }

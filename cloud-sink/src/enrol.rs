@@ -4,6 +4,8 @@
 //! gateway in. Token and gateway change in one transaction. A key that is enrolled already may enrol again with a fresh
 //! token, which renews its name and labels.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -69,15 +71,21 @@ fn open(body: &[u8]) -> Result<Enrolment, Refusal> {
     envelope
         .open(ENROLMENT_TYPE, &claim.public_key)
         .map_err(|error| Refusal::new(StatusCode::FORBIDDEN, error.reason(), error.to_string()))?;
-    let texts = claim.labels.iter().flat_map(|(key, value)| [key, value]).chain([&claim.name]);
-    if claim.name.trim().is_empty() || claim.labels.len() > MAX_LABELS {
-        let detail = format!("a gateway needs a name, and at most {MAX_LABELS} labels");
-        return Err(Refusal::bad("malformed", detail));
-    }
-    for text in texts {
-        if text.chars().count() > MAX_TEXT {
-            return Err(Refusal::bad("malformed", format!("names and labels have at most {MAX_TEXT} characters")));
-        }
-    }
+    check_names(&claim.name, &claim.labels).map_err(|why| Refusal::bad("malformed", why))?;
     Ok(claim)
+}
+
+/// Whether a gateway may be called this on the pages, which show the names and labels of the whole fleet.
+///
+/// # Errors
+/// What is too much or missing.
+pub(crate) fn check_names(name: &str, labels: &BTreeMap<String, String>) -> Result<(), String> {
+    if name.trim().is_empty() || labels.len() > MAX_LABELS {
+        return Err(format!("a gateway needs a name, and at most {MAX_LABELS} labels"));
+    }
+    let mut texts = labels.iter().flat_map(|(key, value)| [key.as_str(), value]).chain([name]);
+    if texts.any(|text| text.chars().count() > MAX_TEXT) {
+        return Err(format!("names and labels have at most {MAX_TEXT} characters"));
+    }
+    Ok(())
 }

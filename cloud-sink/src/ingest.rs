@@ -23,11 +23,11 @@ use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
 use crate::app::{App, Shared, now};
-use crate::log;
 use crate::problem::Refusal;
 use crate::store::log::Log;
 use crate::store::quarantine::Refused;
 use crate::store::{StoreError, gateways, quarantine, runs};
+use crate::{enrol, log};
 
 /// How long a client may take to send its body.
 pub const BODY_TIME: Duration = Duration::from_secs(60);
@@ -231,7 +231,8 @@ fn keep_run(
             let envelope = std::str::from_utf8(line).map_err(|error| damaged(&error))?;
             let index = log.append(digest)?;
             runs::insert(connection, run, digest, link, time, envelope, &receipt.to_json(), index)?;
-            if link != Link::Late {
+            // A run may call its gateway what it likes; the fleet goes on under what it could have enrolled with.
+            if link != Link::Late && enrol::check_names(&run.gateway.name, &run.gateway.labels).is_ok() {
                 gateways::rename(connection, run.gateway.id, &run.gateway.name, &run.gateway.labels)?;
             }
             Ok(Ok(Kept { digest, receipt, index, again: false }))

@@ -13,6 +13,7 @@ pub mod error;
 pub mod ingest;
 pub mod judge;
 pub mod log;
+pub mod places;
 pub mod problem;
 pub mod random;
 pub mod routes;

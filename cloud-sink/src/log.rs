@@ -5,7 +5,7 @@
 //! its back or replaced by an older copy.
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::IntoResponse;
 use gatepost_evidence::checkpoint::{Checkpoint, LogProof};
@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use crate::api::number;
 use crate::app::{App, Shared};
-use crate::problem::Refusal;
+use crate::problem::{Asked, Refusal};
 use crate::store::log::Log;
 use crate::store::{StoreError, runs};
 
@@ -85,7 +85,7 @@ pub struct Sizes {
 /// `from`.
 pub async fn consistency(
     State(app): State<Shared>,
-    Query(sizes): Query<Sizes>,
+    Asked(sizes): Asked<Sizes>,
 ) -> Result<Json<LogConsistency>, Refusal> {
     let from = number("from", sizes.from.as_deref().unwrap_or_default())?;
     let to = sizes.to.as_deref().map(|text| number("to", text)).transpose()?;
@@ -108,7 +108,7 @@ pub struct Whose {
 }
 
 /// `GET /v1/log/inclusion?digest=`: that the run whose payload has this digest is in the log.
-pub async fn inclusion(State(app): State<Shared>, Query(whose): Query<Whose>) -> Result<Json<LogProof>, Refusal> {
+pub async fn inclusion(State(app): State<Shared>, Asked(whose): Asked<Whose>) -> Result<Json<LogProof>, Refusal> {
     let digest = whose.digest.unwrap_or_default();
     let digest: Digest = digest.parse().map_err(|error| Refusal::bad("bad_digest", format!("digest: {error}")))?;
     app.read(move |app, connection| Ok(Json(proof(app, connection, digest)?))).await

@@ -4,9 +4,12 @@
 //! logged, and the client learns only that it did.
 
 use axum::Json;
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use gatepost_evidence::wire::Problem;
+use serde::de::DeserializeOwned;
 
 use crate::store::StoreError;
 
@@ -67,6 +70,23 @@ impl Refusal {
     #[must_use]
     pub fn unavailable(self) -> Self {
         Self { status: StatusCode::SERVICE_UNAVAILABLE, reason: "unavailable", ..self }
+    }
+}
+
+/// A query string whose mistakes are answered like every other: with a [`Problem`].
+#[derive(Debug)]
+pub struct Asked<T>(pub T);
+
+impl<T, S> FromRequestParts<S> for Asked<T>
+where
+    T: DeserializeOwned,
+    S: Send + Sync,
+{
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let asked = Query::from_request_parts(parts, state).await;
+        asked.map(|Query(value)| Self(value)).map_err(|error| Refusal::bad("bad_query", error.body_text()))
     }
 }
 

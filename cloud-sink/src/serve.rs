@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum_server::Handle;
-use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use hyper_util::rt::TokioTimer;
 use tokio::task::JoinHandle;
@@ -16,6 +15,7 @@ use tokio::task::JoinHandle;
 use crate::app::{App, Shared};
 use crate::directory::Directory;
 use crate::error::SinkError;
+use crate::places::Places;
 use crate::{routes, tls, worker};
 
 /// How long requests that are under way may take after the sink was told to stop.
@@ -79,10 +79,10 @@ fn spawn(
     server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
     Ok(match tls {
         Some(tls) => {
-            let acceptor = RustlsAcceptor::new(tls).acceptor(NoDelayAcceptor::new());
+            let acceptor = RustlsAcceptor::new(tls).acceptor(Places::default());
             tokio::spawn(server.acceptor(acceptor).http1_only().serve(service))
         }
-        None => tokio::spawn(server.acceptor(NoDelayAcceptor::new()).http1_only().serve(service)),
+        None => tokio::spawn(server.acceptor(Places::default()).http1_only().serve(service)),
     })
 }
 

@@ -34,7 +34,13 @@ pub fn configuration(certificate: &Path, key: &Path) -> Result<RustlsConfig, Sin
         .map_err(|error| SinkError::Options(error.to_string()))?
         .with_no_client_auth()
         .with_single_cert(chain, private)
-        .map_err(|error| content(certificate, &format!("{error} (its key: {})", key.display())))?;
+        .map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => {
+                let why = format!("it is not the key of the certificate in {}", certificate.display());
+                content(key, &why)
+            }
+            error => content(certificate, &format!("{error} (its key: {})", key.display())),
+        })?;
     server.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(RustlsConfig::from_config(Arc::new(server)))
 }

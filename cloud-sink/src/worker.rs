@@ -74,8 +74,13 @@ fn judge_one(app: &App, digest: Digest) -> Result<Result<Assessment, String>, St
     let opened = app.store.read(|connection| {
         let run = runs::by_digest(connection, digest)?;
         let run = run.ok_or_else(|| StoreError::Damaged(format!("run {digest} is gone")))?;
-        Ok(judge::open(connection, &run))
-    })?;
+        judge::open(connection, &run)
+    });
+    let opened = match opened {
+        // A row that cannot be read stays so: it must not keep every run behind it waiting.
+        Ok(_) | Err(StoreError::Damaged(_)) => opened,
+        Err(error) => return Err(error),
+    };
     let judged = opened.map_err(|error| error.to_string()).and_then(|run| {
         catch_unwind(AssertUnwindSafe(|| assess(run.run(), run.digest(), &app.pack)))
             .map_err(|_| "the rules panicked on this run; the sink's log has the place".to_owned())

@@ -4,6 +4,7 @@
 mod common;
 
 use common::{FORM, Field, Sink, State};
+use gatepost_sink::places::PER_CLIENT;
 use gatepost_sink::routes::{Access, table};
 use gatepost_sink::serve::{Options, start};
 
@@ -158,6 +159,24 @@ fn every_answer_carries_the_protecting_headers() {
 }
 
 #[test]
+fn one_client_with_many_connections_does_not_starve_the_others() {
+    let sink = Sink::start();
+    let address = sink.running().address();
+    // Each is answered once, so that it is known to have its place.
+    let held: Vec<_> = (0..PER_CLIENT).map(|_| answered(address)).collect();
+    let mut beyond = std::net::TcpStream::connect(address).unwrap();
+    assert!(!exchange(&mut beyond).contains("HTTP/"), "hung up on");
+    let another = sink.runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        socket.connect(address).await.unwrap().into_std().unwrap()
+    });
+    another.set_nonblocking(false).unwrap();
+    assert!(exchange(&mut &another).starts_with("HTTP/1.1 303"));
+    drop(held);
+}
+
+#[test]
 fn plaintext_is_for_loopback_only() {
     let sink = Sink::start();
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
@@ -182,7 +201,8 @@ fn with_a_certificate_it_speaks_tls_and_nothing_else() {
     {
         let _in = sink.runtime.enter();
         let options = Options { tls: Some((certificate.clone(), other)), ..sink.options() };
-        assert!(start(&options).is_err(), "a key that is not the certificate's");
+        let error = start(&options).map(drop).unwrap_err().to_string();
+        assert!(error.contains("other.pem") && error.contains("not the key of"), "{error}");
         let options = Options { tls: Some((certificate, key)), ..sink.options() };
         sink.running = Some(start(&options).unwrap());
     }
@@ -208,6 +228,17 @@ fn with_a_certificate_it_speaks_tls_and_nothing_else() {
     let mut plain = std::net::TcpStream::connect(address).unwrap();
     let answer = exchange(&mut plain);
     assert!(!answer.contains("HTTP/"), "{answer:?}");
+}
+
+/// A connection that was answered and stays open.
+fn answered(address: std::net::SocketAddr) -> std::net::TcpStream {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut start = [0; 15];
+    stream.read_exact(&mut start).unwrap();
+    assert_eq!(&start, b"HTTP/1.1 200 OK");
+    stream
 }
 
 fn exchange(stream: &mut (impl std::io::Read + std::io::Write)) -> String {

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Field, Sink};
+use common::{Field, Sink, State};
 use gatepost_evidence::canonical;
 use gatepost_evidence::envelope::Envelope;
 use gatepost_evidence::id::Digest;
@@ -100,4 +100,40 @@ fn tokens_are_kept_as_digests_only() {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();
         assert!(!bytes.windows(token.len()).any(|window| window == token.as_bytes()));
     }
+}
+
+#[test]
+fn a_run_renames_its_gateway_within_the_bounds_of_an_enrolment() {
+    let sink = Sink::start();
+    let mut field = Field::enrolled(1, &sink);
+    for (name, labels, shown) in [
+        ("pump-house-2", 1, "pump-house-2"),
+        ("", 1, "pump-house-2"),
+        (" \t", 1, "pump-house-2"),
+        (&"n".repeat(201), 1, "pump-house-2"),
+        ("pump-house-3", 65, "pump-house-2"),
+        ("pump-house-3", 64, "pump-house-3"),
+    ] {
+        field.name = name.to_owned();
+        field.labels = (0..labels).map(|n| (format!("label-{n}"), String::new())).collect();
+        let run = field.run(State::Hardened);
+        sink.accept(&[run]);
+        assert_eq!(sink.get(&field.path("")).json()["name"], shown, "{} characters, {labels} labels", name.len());
+    }
+}
+
+#[test]
+fn a_key_that_gateways_know_is_not_made_anew() {
+    let mut sink = Sink::start();
+    sink.stop();
+    let path = sink.folder.path().join("sink.key");
+    std::fs::remove_file(&path).unwrap();
+    sink.open();
+    let _field = Field::enrolled(1, &sink);
+    sink.stop();
+    std::fs::remove_file(&path).unwrap();
+    let _in = sink.runtime.enter();
+    let error = gatepost_sink::serve::start(&sink.options()).map(drop).unwrap_err();
+    assert!(error.to_string().contains("sink.key") && error.to_string().contains("backup"), "{error}");
+    assert!(!path.exists());
 }

@@ -122,6 +122,8 @@ fn a_long_series_is_followed_to_its_beginning() {
     assert_eq!((page["runs"].as_array().unwrap().len(), &page["next"]), (83, &Value::Null));
     let older = sink.get(&field.path("/runs?below=3")).json();
     assert_eq!(older["runs"].as_array().unwrap().len(), 2);
+    let beyond = sink.get(&field.path(&format!("/runs?below={}", u64::MAX))).json();
+    assert_eq!(beyond["runs"].as_array().unwrap().len(), 83, "from beyond the end is from the end");
 }
 
 #[test]
@@ -142,6 +144,22 @@ fn an_observation_of_another_shape_is_unknown_and_stops_nobody() {
 }
 
 #[test]
+fn a_run_that_is_damaged_on_disk_stops_nobody() {
+    let mut sink = Sink::start();
+    let (mut first, mut second) = (Field::enrolled(1, &sink), Field::enrolled(2, &sink));
+    sink.accept(&first.runs(&[State::Hardened]));
+    sink.accept(&second.runs(&[State::Hardened]));
+    sink.stop();
+    let database = rusqlite::Connection::open(sink.folder.path().join("sink.db")).unwrap();
+    database.execute("DELETE FROM assessments", []).unwrap();
+    let damage = "UPDATE runs SET started_at = 'never' WHERE gateway = ?1";
+    assert_eq!(database.execute(damage, [first.id().to_string()]).unwrap(), 1);
+    drop(database);
+    sink.open();
+    assert_eq!(sink.judged(&second.path("/runs/1"))["findings"], json!([]));
+}
+
+#[test]
 fn what_is_asked_wrongly_is_answered_with_a_reason() {
     let sink = Sink::start();
     let mut field = Field::enrolled(1, &sink);
@@ -157,6 +175,8 @@ fn what_is_asked_wrongly_is_answered_with_a_reason() {
         (field.path("/runs/x"), 400, "bad_number"),
         (field.path("/delta?from=9"), 404, "not_found"),
         (field.path("/delta?from=x"), 400, "bad_number"),
+        (field.path("/delta?from=1&from=1"), 400, "bad_query"),
+        ("/v1/log/consistency?from=1&from=1".to_owned(), 400, "bad_query"),
         ("/api/v1/nothing".to_owned(), 404, "not_found"),
     ] {
         let reply = sink.get(&path);

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::IntoResponse;
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::{App, Shared, now};
 use crate::judge;
-use crate::problem::Refusal;
+use crate::problem::{Asked, Refusal};
 use crate::store::baselines::{self, Baseline};
 use crate::store::gateways;
 use crate::store::quarantine::{self, Refusals};
@@ -68,7 +68,7 @@ pub struct Below {
 pub async fn runs(
     State(app): State<Shared>,
     Path(id): Path<String>,
-    Query(Below { below }): Query<Below>,
+    Asked(Below { below }): Asked<Below>,
 ) -> Result<Json<Runs>, Refusal> {
     let below = below.as_deref().map(|text| number("below", text)).transpose()?;
     app.read(move |app, connection| {
@@ -166,7 +166,7 @@ pub struct Between {
 pub async fn delta(
     State(app): State<Shared>,
     Path(id): Path<String>,
-    Query(between): Query<Between>,
+    Asked(between): Asked<Between>,
 ) -> Result<Json<DeltaView>, Refusal> {
     let delta = app.read(move |app, connection| delta_between(app, connection, &id, &between)).await?;
     Ok(Json(delta.1))

@@ -9,7 +9,7 @@ use rusqlite::{Connection, Row, params};
 
 use super::{StoreError, json, parsed, to_json};
 
-/// A gateway as it enrolled; name and labels follow its newest run.
+/// A gateway as it enrolled; name and labels follow its newest run, within the bounds of an enrolment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gateway {
     /// Its identity.
@@ -91,6 +91,14 @@ pub fn find(connection: &Connection, prefix: &str) -> Result<Found, StoreError> 
     let Some(row) = rows.next()? else { return Ok(Found::None) };
     let gateway = gateway(row)?;
     Ok(if rows.next()?.is_some() { Found::Several } else { Found::One(Box::new(gateway)) })
+}
+
+/// Whether any gateway has enrolled.
+///
+/// # Errors
+/// SQLite's.
+pub fn any(connection: &Connection) -> Result<bool, StoreError> {
+    Ok(connection.query_row("SELECT EXISTS (SELECT 1 FROM gateways)", [], |row| row.get(0))?)
 }
 
 /// Every gateway, by name.

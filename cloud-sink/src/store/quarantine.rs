@@ -1,8 +1,8 @@
 //! What was refused, with its reason: kept to be looked at, bounded so that nobody can fill the disk.
 //!
-//! Two shelves of [`KEEP`] entries each. What an enrolled gateway signed (a fork, a run about another gateway) is evidence
-//! and is kept whole on its own shelf; anything else may come from anybody, is cut to [`GLIMPSE`] bytes, and cannot push
-//! evidence out. The same bytes refused again count up instead of taking a new place. [`Refusals`] count for ever.
+//! What an enrolled gateway signed (a fork, a run about another gateway) is evidence and is kept whole, on a shelf of
+//! [`KEEP_OF_GATEWAY`] entries of its own, where no other gateway can push it out. Anything else may come from anybody, is
+//! cut to [`GLIMPSE`] bytes, and shares one shelf of [`KEEP`] entries. The same bytes refused again count up instead of taking a new place. [`Refusals`] count for ever.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,10 @@ use rusqlite::{Connection, params};
 
 use super::{StoreError, parsed, parsed_optional};
 
-/// Entries kept on each of the two shelves.
+/// Entries kept of what nobody vouches for.
 pub const KEEP: i64 = 1000;
+/// Entries kept of what one enrolled gateway signed.
+pub const KEEP_OF_GATEWAY: i64 = 100;
 /// Bytes kept of what nobody vouches for.
 pub const GLIMPSE: usize = 4096;
 
@@ -81,9 +83,15 @@ pub fn insert(connection: &Connection, refused: &Refused<'_>, now: Timestamp) ->
     let sql =
         "INSERT INTO refusals (reason, times) VALUES (?1, 1) ON CONFLICT (reason) DO UPDATE SET times = times + 1";
     connection.prepare_cached(sql)?.execute([refused.reason])?;
-    let sql = "DELETE FROM quarantine WHERE id IN (
-                   SELECT id FROM quarantine WHERE vouched = ?1 ORDER BY id DESC LIMIT -1 OFFSET ?2)";
-    connection.prepare_cached(sql)?.execute(params![refused.vouched, KEEP])?;
+    if let (true, Some(gateway)) = (refused.vouched, refused.gateway) {
+        let sql = "DELETE FROM quarantine WHERE id IN (
+                       SELECT id FROM quarantine WHERE vouched AND gateway = ?1 ORDER BY id DESC LIMIT -1 OFFSET ?2)";
+        connection.prepare_cached(sql)?.execute(params![gateway.to_string(), KEEP_OF_GATEWAY])?;
+    } else {
+        let sql = "DELETE FROM quarantine WHERE id IN (
+                       SELECT id FROM quarantine WHERE NOT vouched ORDER BY id DESC LIMIT -1 OFFSET ?1)";
+        connection.prepare_cached(sql)?.execute([KEEP])?;
+    }
     Ok(())
 }
 
@@ -127,6 +135,27 @@ pub fn refusals(connection: &Connection) -> Result<Refusals, StoreError> {
 mod tests {
     use super::*;
     use crate::store::Store;
+
+    #[test]
+    fn one_gateway_does_not_push_out_the_evidence_about_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("sink.db")).unwrap();
+        let [quiet, loud] = [b"quiet", b"louds"].map(|name| GatewayId::new(Digest::of(name)));
+        let filled = store.write(move |connection| {
+            let fork = |bytes: &[u8], gateway| {
+                let refused = Refused { bytes, reason: "fork", detail: "", gateway: Some(gateway), vouched: true };
+                insert(connection, &refused, Timestamp::UNIX_EPOCH)
+            };
+            fork(b"the one fork", quiet)?;
+            (0..KEEP + 50).try_for_each(|n| fork(format!("fork {n}").as_bytes(), loud))
+        });
+        filled.wait().unwrap();
+        assert_eq!(store.read(|connection| of_gateway(connection, quiet)).unwrap().len(), 1);
+        let kept: i64 = store
+            .read(|connection| Ok(connection.query_row("SELECT count(*) FROM quarantine", [], |row| row.get(0))?))
+            .unwrap();
+        assert_eq!(kept, KEEP_OF_GATEWAY + 1);
+    }
 
     #[test]
     fn the_shelves_are_bounded_and_garbage_does_not_push_evidence_out() {

@@ -149,7 +149,8 @@ pub fn list(
     below: Option<u64>,
     limit: usize,
 ) -> Result<Vec<RunMeta>, StoreError> {
-    let below = below.map_or(Ok(i64::MAX), stored_seq)?;
+    // Whoever asks from beyond what can be kept asks from the end.
+    let below = below.and_then(|below| i64::try_from(below).ok()).unwrap_or(i64::MAX);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let sql = format!("SELECT {META} FROM runs WHERE gateway = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3");
     metas(connection, &sql, params![gateway.to_string(), below, limit])
