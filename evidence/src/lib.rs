@@ -20,5 +20,6 @@ pub mod note;
 pub mod receipt;
 pub mod run;
 pub mod schema;
+pub mod tombstone;
 pub mod verify;
 pub mod wire;

@@ -11,6 +11,7 @@ use crate::checkpoint::LogProof;
 use crate::envelope::Envelope;
 use crate::receipt::{Acknowledgement, Receipt};
 use crate::run::Statement;
+use crate::tombstone::Tombstone;
 use crate::wire::{Answers, Enrolled, Enrolment, LogConsistency, Problem};
 
 /// Every schema by file name.
@@ -22,6 +23,7 @@ pub fn all() -> BTreeMap<String, Schema> {
         ("statement.json".to_owned(), generate().into_root_schema_for::<Statement>()),
         ("receipt.json".to_owned(), generate().into_root_schema_for::<Receipt>()),
         ("acknowledgement.json".to_owned(), generate().into_root_schema_for::<Acknowledgement>()),
+        ("tombstone.json".to_owned(), generate().into_root_schema_for::<Tombstone>()),
         ("enrolment.json".to_owned(), generate().into_root_schema_for::<Enrolment>()),
         ("enrolled.json".to_owned(), generate().into_root_schema_for::<Enrolled>()),
         ("answers.json".to_owned(), generate().into_root_schema_for::<Answers>()),
