@@ -13,6 +13,7 @@ import argparse
 import base64
 import hashlib
 import json
+import os
 import re
 import sys
 import tomllib
@@ -24,6 +25,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from securesystemslib.signer import SSlibKey
+
+# Python's isolated mode does not look beside the script.
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from verify_envelope import RECEIPT_TYPE, Rejected, number, once, open_payload, open_run_payload
 
