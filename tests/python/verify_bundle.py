@@ -157,7 +157,7 @@ def canonical(data, cause):
     raise Rejected(cause, "it is not canonical JSON")
 
 
-def shape(value, cause, **members):
+def shape(value, cause, /, **members):
     """That an object has exactly these members, each as its predicate wants it."""
     if not isinstance(value, dict) or set(value) != set(members):
         broken(cause, "it has other members")

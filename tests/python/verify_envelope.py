@@ -82,7 +82,7 @@ def open_payload(data, expected_type, key):
 def value_of(payload):
     """The value of a payload that is canonical JSON."""
     try:
-        value = json.loads(envelope.payload, object_pairs_hook=once, parse_int=number)
+        value = json.loads(payload, object_pairs_hook=once, parse_int=number)
         canonical = rfc8785.dumps(value)
     except ValueError as error:
         raise Rejected("not_canonical", error) from error
