@@ -154,7 +154,7 @@ fn every_flipped_bit_of_the_compressed_bundle_is_caught_or_has_no_effect() {
                 }
             }
         }
-        // Few and far between: what a frame's headers leave unused.
+        // Few and far between: an unused bit of the frame's header, and matches that copy the same bytes from elsewhere.
         assert!(without_effect.len() < 64, "{name}: {without_effect:?}");
     }
 }
