@@ -31,8 +31,13 @@ Exit codes:
   1  something is broken
   2  the file cannot be read, or is not a bundle
 
-Without --gateway-key or --gateway the key inside is used: then the bundle itself is all that says whose it is, and the ids
-that are printed should be compared with those known from elsewhere (`gatepost status`, the sink's pages).";
+Without --gateway-key or --gateway the key inside is used: then the bundle itself is all that says whose it
+is, and the printed ids should be compared with those known from elsewhere (`gatepost status`, the sink's
+pages).
+
+Examples:
+  gatepost verify evidence.tar.zst
+  gatepost verify evidence.tar.zst --gateway-key gateway.pem --sink-key sink.pem --format json";
 
 /// A signed, offline-tolerant self-audit for IoT gateways.
 #[derive(Debug, Parser)]
@@ -66,9 +71,9 @@ pub enum Command {
     Show(Show),
     /// Compare two runs of the spool; the first with the latest by default.
     Compare(Compare),
-    /// Write runs of the spool, with all that is needed to check them, into one file for an auditor.
+    /// Write runs of the spool into one file that an auditor can check.
     Export(Export),
-    /// Check an evidence bundle without network, state or database; nothing that is in it is believed.
+    /// Check an evidence bundle, with no network, state or database.
     Verify(Verify),
     /// Look around on this machine and print a commented configuration.
     Init(Init),
