@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use gatepost_evidence::id::GatewayId;
 use gatepost_evidence::run::Stage;
 use gatepost_rules::pack::Severity;
 
 const EXAMPLES: &str = "\
 Exit codes:
   0  nothing at or above the threshold; the command did what it was asked
-  1  findings at or above the threshold, a failed check of rules or configuration, or a refusal by the sink
+  1  findings at or above the threshold, a failed check of rules, configuration or evidence, or a refusal
   2  cannot run: wrong usage, unreadable configuration, no state folder
 
 Examples:
@@ -19,8 +20,24 @@ Examples:
   gatepost enroll --token-file token          make this gateway known to the sink in the configuration
   gatepost run                                what the service does: audit on a timer, upload when it can
   gatepost show 4 --envelope                  the signed evidence of run 4, as it is
+  gatepost export --output evidence.tar.zst   all runs in one file for an auditor
+  gatepost verify evidence.tar.zst            what of it holds, on any machine
 
 Colour follows the terminal and NO_COLOR. GATEPOST_LOG sets the log's level (error, warn, info, debug).";
+
+const VERIFY: &str = "\
+Exit codes:
+  0  everything that could be checked holds; what could not be checked is listed
+  1  something is broken
+  2  the file cannot be read, or is not a bundle
+
+Without --gateway-key or --gateway the key inside is used: then the bundle itself is all that says whose it
+is, and the printed ids should be compared with those known from elsewhere (`gatepost status`, the sink's
+pages).
+
+Examples:
+  gatepost verify evidence.tar.zst
+  gatepost verify evidence.tar.zst --gateway-key gateway.pem --sink-key sink.pem --format json";
 
 /// A signed, offline-tolerant self-audit for IoT gateways.
 #[derive(Debug, Parser)]
@@ -54,6 +71,10 @@ pub enum Command {
     Show(Show),
     /// Compare two runs of the spool; the first with the latest by default.
     Compare(Compare),
+    /// Write runs of the spool into one file that an auditor can check.
+    Export(Export),
+    /// Check an evidence bundle, with no network, state or database.
+    Verify(Verify),
     /// Look around on this machine and print a commented configuration.
     Init(Init),
     /// Check a configuration.
@@ -180,6 +201,40 @@ pub struct Compare {
     #[arg(long, value_name = "SEQ")]
     pub to: Option<u64>,
     /// How to print the delta.
+    #[command(flatten)]
+    pub output: Formatted,
+}
+
+/// `gatepost export`
+#[derive(Debug, Args)]
+pub struct Export {
+    /// The first run; the first of the spool by default.
+    #[arg(long, value_name = "SEQ")]
+    pub from: Option<u64>,
+    /// The last run; the latest by default.
+    #[arg(long, value_name = "SEQ")]
+    pub to: Option<u64>,
+    /// The bundle to write (.tar.zst); a file that exists is not replaced.
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+}
+
+/// `gatepost verify`
+#[derive(Debug, Args)]
+#[command(after_help = VERIFY)]
+pub struct Verify {
+    /// The bundle, as `gatepost export` or `gatepost-sink export` wrote it.
+    pub bundle: PathBuf,
+    /// The gateway's public key (PEM), known from elsewhere.
+    #[arg(long, value_name = "PEM", conflicts_with = "gateway")]
+    pub gateway_key: Option<PathBuf>,
+    /// The gateway's id, all 64 digits, known from elsewhere.
+    #[arg(long, value_name = "ID")]
+    pub gateway: Option<GatewayId>,
+    /// The sink's public key (PEM), known from elsewhere.
+    #[arg(long, value_name = "PEM")]
+    pub sink_key: Option<PathBuf>,
+    /// How to print what holds and what does not.
     #[command(flatten)]
     pub output: Formatted,
 }

@@ -5,16 +5,17 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use gatepost_evidence::bundle::Maker;
 use gatepost_evidence::id::Digest;
 use gatepost_rules::pack::Pack;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::app::now;
-use crate::directory::Directory;
+use crate::directory::{Directory, write_new};
 use crate::error::SinkError;
 use crate::store::gateways::{self, Found, Gateway};
-use crate::store::{StoreError, baselines, tokens};
-use crate::{random, serve};
+use crate::store::{Store, StoreError, baselines, tokens};
+use crate::{export, random, serve};
 
 /// Takes signed self-audits of gateways, keeps them, judges them, and says what changed.
 #[derive(Debug, Parser)]
@@ -47,6 +48,8 @@ enum Command {
     Token(Token),
     /// Make a run the baseline of its gateway
     Promote(Promote),
+    /// Write a gateway's runs, with all that is needed to check them, into one file for an auditor
+    Export(Export),
     /// Print the operator's token for the API and the pages
     OperatorToken(Data),
 }
@@ -120,6 +123,30 @@ struct Promote {
     seq: u64,
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = "\
+`gatepost verify FILE` says what of it holds, on any machine.
+
+Examples:
+  gatepost-sink export --data sink --gateway 3f2a91c07d55 --output pump-house.tar.zst
+  gatepost-sink export --data sink --gateway 3f2a91c07d55 --from 100 --to 171 --output march.tar.zst")]
+struct Export {
+    #[command(flatten)]
+    data: Data,
+    /// The gateway's id, or the first eight or more digits of it
+    #[arg(long, value_name = "ID", value_parser = gateway_prefix)]
+    gateway: String,
+    /// The first run; the first there is by default
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    from: u64,
+    /// The last run; the newest by default
+    #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
+    to: u64,
+    /// The bundle to write (.tar.zst); a file that exists is not replaced
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+}
+
 /// Does what the command line says.
 ///
 /// # Errors
@@ -130,6 +157,7 @@ pub fn run(cli: Cli) -> Result<(), SinkError> {
         Command::Token(Token::Create { data, expires, label }) => create_token(&data, expires, &label),
         Command::Token(Token::List(data)) => list_tokens(&data),
         Command::Promote(options) => promote(&options),
+        Command::Export(options) => export(&options),
         Command::OperatorToken(Data { data }) => {
             println!("{}", Directory::open(&data)?.operator_token()?);
             Ok(())
@@ -178,14 +206,7 @@ fn list_tokens(data: &Data) -> Result<(), SinkError> {
 fn promote(options: &Promote) -> Result<(), SinkError> {
     let store = Directory::open(&options.data.data)?.store()?;
     let Promote { gateway: prefix, seq, .. } = options;
-    let gateway: Gateway = match store.read(|connection| gateways::find(connection, prefix))? {
-        Found::One(gateway) => *gateway,
-        Found::None => return Err(SinkError::Refused(format!("no gateway {prefix} is enrolled here"))),
-        Found::Several => {
-            let why = format!("more than one gateway begins with {prefix}; give more digits");
-            return Err(SinkError::Refused(why));
-        }
-    };
+    let gateway = named(&store, prefix)?;
     let (id, seq, pack, time) = (gateway.id, *seq, Pack::builtin().reference().digest, now());
     let promoted = store.write(move |connection| baselines::promote(connection, id, seq, pack, time)).wait();
     match promoted.map_err(|error: StoreError| SinkError::from(error))? {
@@ -201,6 +222,32 @@ fn promote(options: &Promote) -> Result<(), SinkError> {
 /// Text of somebody else without what would steer the operator's terminal.
 fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
+}
+
+fn named(store: &Store, prefix: &str) -> Result<Gateway, SinkError> {
+    match store.read(|connection| gateways::find(connection, prefix))? {
+        Found::One(gateway) => Ok(*gateway),
+        Found::None => Err(SinkError::Refused(format!("no gateway {prefix} is enrolled here"))),
+        Found::Several => {
+            let why = format!("more than one gateway begins with {prefix}; give more digits");
+            Err(SinkError::Refused(why))
+        }
+    }
+}
+
+fn export(options: &Export) -> Result<(), SinkError> {
+    let directory = Directory::open(&options.data.data)?;
+    let (store, key) = (directory.store()?, directory.kept_signing_key()?);
+    let gateway = named(&store, &options.gateway)?;
+    let range = options.from..=options.to;
+    let draft = store.read(|connection| export::collect(connection, &gateway, range, &Pack::builtin(), &key))?;
+    let bundle = draft
+        .write(gateway.id, Maker::Sink, now(), &key)
+        .map_err(|error| SinkError::Refused(format!("gateway {}: {error}", gateway.id.short())))?;
+    write_new(&options.output, &bundle)?;
+    let path = options.output.display();
+    println!("the runs of gateway {} are in {path} ({} bytes)", gateway.id, bundle.len());
+    Ok(())
 }
 
 /// A prefix of a gateway's id: eight or more lower-case hexadecimal digits.

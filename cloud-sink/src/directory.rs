@@ -124,6 +124,18 @@ impl Directory {
     }
 }
 
+/// Writes `bytes` to a new file at `path`, for its owner only.
+///
+/// # Errors
+/// When it is there already or cannot be written.
+pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), SinkError> {
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(bytes).and_then(|()| file.sync_all())
+    };
+    write().map_err(|source| SinkError::File { action: "write", path: path.to_owned(), source })
+}
+
 /// Writes `text` to `path` so that a reader sees the whole of it or what was there before.
 ///
 /// # Errors

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod directory;
 pub mod enrol;
 pub mod error;
+mod export;
 pub mod ingest;
 pub mod judge;
 pub mod log;

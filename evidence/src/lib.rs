@@ -6,6 +6,8 @@
 //! Guarantees: no input or output, no clock, no randomness. The same bytes give the same facts on any machine, in any
 //! year. Time enters only as a run's own `observed_at`.
 
+pub mod archive;
+pub mod bundle;
 pub mod canonical;
 pub mod certificate;
 pub mod chain;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use schemars::{Schema, SchemaGenerator};
 
+use crate::bundle::{Claim, Manifest};
 use crate::check::CHECKS;
 use crate::checkpoint::LogProof;
 use crate::envelope::Envelope;
@@ -29,6 +30,8 @@ pub fn all() -> BTreeMap<String, Schema> {
         ("answers.json".to_owned(), generate().into_root_schema_for::<Answers>()),
         ("log_proof.json".to_owned(), generate().into_root_schema_for::<LogProof>()),
         ("log_consistency.json".to_owned(), generate().into_root_schema_for::<LogConsistency>()),
+        ("bundle_manifest.json".to_owned(), generate().into_root_schema_for::<Manifest>()),
+        ("bundle_claim.json".to_owned(), generate().into_root_schema_for::<Claim>()),
         ("problem.json".to_owned(), generate().into_root_schema_for::<Problem>()),
     ]);
     for check in CHECKS {

@@ -15,6 +15,7 @@ mod load;
 mod mistakes;
 mod names;
 pub mod pack;
+pub mod replay;
 pub mod report;
 #[cfg(test)]
 mod samples;

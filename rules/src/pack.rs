@@ -108,8 +108,10 @@ pub(crate) struct Vector {
     pub(crate) line: usize,
 }
 
-static BUILTIN: LazyLock<Result<Pack, PackErrors>> =
-    LazyLock::new(|| Pack::parse(include_str!("../packs/gateway-baseline-1.0.0.toml")));
+/// The source of the pack this version ships with, as [`Pack::builtin`] loads it.
+pub const BUILTIN_TOML: &str = include_str!("../packs/gateway-baseline-1.0.0.toml");
+
+static BUILTIN: LazyLock<Result<Pack, PackErrors>> = LazyLock::new(|| Pack::parse(BUILTIN_TOML));
 
 impl Pack {
     pub(crate) fn new(reference: PackRef, controls: Vec<Control>) -> Self {

@@ -58,10 +58,8 @@ def number(digits):
     return value if abs(value) < 2**53 else float(digits)
 
 
-def open_envelope(path, expected_type, key):
-    """The payload's bytes and the value they hold, after the signature was checked."""
-    with open(path, "rb") as file:
-        data = file.read()
+def open_payload(data, expected_type, key):
+    """The payload's bytes, after the signature was checked."""
     try:
         document = json.loads(data, object_pairs_hook=once)
         count = len(document["signatures"])
@@ -78,19 +76,39 @@ def open_envelope(path, expected_type, key):
         envelope.verify([key], threshold=1)
     except VerificationError as error:
         raise Rejected("bad_signature", error) from error
+    return envelope.payload
+
+
+def value_of(payload):
+    """The value of a payload that is canonical JSON."""
     try:
-        value = json.loads(envelope.payload, object_pairs_hook=once, parse_int=number)
+        value = json.loads(payload, object_pairs_hook=once, parse_int=number)
         canonical = rfc8785.dumps(value)
     except ValueError as error:
         raise Rejected("not_canonical", error) from error
-    if canonical != envelope.payload:
+    if canonical != payload:
         raise Rejected("not_canonical", "the payload is not the RFC 8785 form of what it holds")
-    return envelope.payload, value
+    return value
+
+
+def open_envelope(path, expected_type, key):
+    """The payload's bytes and the value they hold, after the signature was checked."""
+    with open(path, "rb") as file:
+        data = file.read()
+    payload = open_payload(data, expected_type, key)
+    return payload, value_of(payload)
 
 
 def open_run(path, key):
     """The run in an envelope, and the digest of its payload."""
-    payload, statement = open_envelope(path, RUN_TYPE, key)
+    with open(path, "rb") as file:
+        data = file.read()
+    return open_run_payload(open_payload(data, RUN_TYPE, key), key)
+
+
+def open_run_payload(payload, key):
+    """The run that a payload holds, and the payload's digest."""
+    statement = value_of(payload)
     try:
         if statement["_type"] != STATEMENT_TYPE:
             raise Rejected("not_a_run", f"_type is {statement['_type']!r}")

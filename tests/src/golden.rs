@@ -93,7 +93,8 @@ pub fn files() -> Result<BTreeMap<String, String>> {
     Ok(files)
 }
 
-fn key(seed: &[u8; 32]) -> Result<SigningKey> {
+/// The key of a seed.
+pub(crate) fn key(seed: &[u8; 32]) -> Result<SigningKey> {
     SigningKey::from_seed(seed).context("the seed makes no key")
 }
 
@@ -165,7 +166,7 @@ fn chain(id: GatewayId, key: &SigningKey) -> Result<Vec<SignedRun>> {
 }
 
 /// A run as an agent would make it: something observed, something out of reach, something left out.
-fn run(id: GatewayId, seq: u64, prev: Option<Digest>) -> Result<Run> {
+pub(crate) fn run(id: GatewayId, seq: u64, prev: Option<Digest>) -> Result<Run> {
     let began: Timestamp = "2026-03-01T10:00:00Z".parse()?;
     let began = began + SignedDuration::from_hours(i64::try_from(seq)? - 1);
     let request = |credentials, status| Request {

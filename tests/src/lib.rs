@@ -12,6 +12,7 @@
 
 pub mod agent;
 pub mod broker;
+pub mod bundles;
 pub mod device;
 pub mod golden;
 pub mod http;

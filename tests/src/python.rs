@@ -67,6 +67,18 @@ impl Verifier {
     }
 }
 
+impl Verifier {
+    /// Verifies an evidence bundle with `tests/python/verify_bundle.py`.
+    ///
+    /// # Errors
+    /// When the verifier does not run.
+    pub fn verify_bundle(&self, options: &[&str], bundle: &Path) -> Result<Finished> {
+        let mut command = command(&self.python);
+        command.arg("-I").arg(self.script.with_file_name("verify_bundle.py")).args(options).arg(bundle);
+        run(command, LIMIT)
+    }
+}
+
 /// Removes a file, a link or a folder with what is in it, if it is there.
 fn remove(path: &Path) -> Result<()> {
     let removed = match path.symlink_metadata() {

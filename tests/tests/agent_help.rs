@@ -20,6 +20,8 @@ const COMMANDS: &[&[&str]] = &[
     &["status"],
     &["show"],
     &["compare"],
+    &["export"],
+    &["verify"],
     &["init"],
     &["config"],
     &["config", "check"],

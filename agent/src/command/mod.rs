@@ -4,11 +4,13 @@ pub(crate) mod audit;
 mod compare;
 mod config;
 mod enroll;
+mod export;
 mod init;
 mod rules;
 mod show;
 mod status;
 mod upload;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -108,6 +110,8 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Status(output) => status::run(&find()?, output.format),
         Command::Show(options) => show::run(&find()?, &options),
         Command::Compare(options) => compare::run(&find()?, &options),
+        Command::Export(options) => export::run(&find()?, &options),
+        Command::Verify(options) => verify::run(&options),
         Command::Init(options) => init::run(&options),
         Command::Config { command: ConfigCommand::Check } => config::check(file.as_deref()),
         Command::Rules { command: RulesCommand::Test { pack } } => rules::test(pack.as_deref()),

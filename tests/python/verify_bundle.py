@@ -1,0 +1,507 @@
+#!/usr/bin/env python3
+"""Verifies Gatepost's evidence bundles from docs/evidence-format.md alone, with libraries that know nothing of Gatepost.
+
+It checks everything that `gatepost verify` checks but the verdicts: those need the rules, which are not written down here.
+It says so. The first word after "broken:" or "not a bundle:" is the reason, the same as that of `gatepost verify`.
+
+    verify_bundle.py BUNDLE [--gateway-key PEM | --gateway ID] [--sink-key PEM]
+
+Exit codes: 0 what was checked holds, 1 something is broken, 2 the file cannot be read or is not a bundle.
+"""
+
+import argparse
+import base64
+import hashlib
+import json
+import os
+import re
+import sys
+import tomllib
+from datetime import datetime
+
+import rfc8785
+import zstandard
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+from securesystemslib.signer import SSlibKey
+
+# Python's isolated mode does not look beside the script.
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from verify_envelope import RECEIPT_TYPE, Rejected, number, once, open_payload, open_run_payload
+
+MAX_BYTES = 64 * 1024 * 1024
+MAX_FILES = 100_000
+BLOCK = 512
+SEAL_TYPE = "application/vnd.gatepost.bundle+json"
+TOMBSTONE_TYPE = "application/vnd.gatepost.tombstone+json"
+HEX = "[0-9a-f]{64}"
+SEQ = "[1-9][0-9]{0,15}"
+KINDS = {
+    "key": re.compile(r"keys/(gateway|sink)\.pem"),
+    "run": re.compile(rf"runs/({SEQ})\.json"),
+    "tombstone": re.compile(rf"tombstones/({SEQ})-({SEQ})\.json"),
+    "receipt": re.compile(rf"receipts/({SEQ})\.json"),
+    "pack": re.compile(rf"packs/({HEX})\.toml"),
+    "claim": re.compile(rf"assessments/({SEQ})\.({HEX})\.json"),
+}
+CAUSES = {"acknowledged_expired", "quarantined_expired", "too_old", "no_room", "damaged"}
+
+
+class NotABundle(Exception):
+    """Why the container was not read: a word for programs, and words for people."""
+
+
+def broken(cause, words):
+    """Ends the verification: the first reason is the answer."""
+    raise Rejected(cause, words)
+
+
+# The container
+
+
+def decompress(data):
+    """The one zstd frame, of bounded size."""
+    decoder = zstandard.ZstdDecompressor(max_window_size=1 << 26).decompressobj()
+    out, total = [], 0
+    try:
+        for at in range(0, len(data), 1024):
+            out.append(decoder.decompress(data[at : at + 1024]))
+            total += len(out[-1])
+            if total > MAX_BYTES:
+                raise NotABundle("too_large: beyond 64 MiB")
+            if decoder.eof:
+                if decoder.unused_data or at + 1024 < len(data):
+                    raise NotABundle("trailing_data: bytes behind the frame")
+                return b"".join(out)
+    except zstandard.ZstdError as error:
+        raise NotABundle(f"not_zstd: {error}") from error
+    raise NotABundle("not_zstd: the frame is cut short")
+
+
+def is_name(name):
+    """Whether a name leads nowhere else."""
+    parts = name.split(b"/")
+    return re.fullmatch(rb"[a-z0-9./-]{1,100}", name) and all(part and part[:1] != b"." for part in parts)
+
+
+def header(name, size):
+    """The one header that a file of this name and size has."""
+    block = bytearray(BLOCK)
+    block[0 : len(name)] = name
+    block[100:124] = b"0000644\0" + b"0000000\0" * 2
+    block[124:156] = b"%011o\0" % size + b"00000000000\0" + b" " * 8
+    block[156:157] = b"0"
+    block[257:265] = b"ustar\x0000"
+    block[329:345] = b"0000000\0" * 2
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def unpack(tar):
+    """The files of an archive that is written in the one way."""
+    files, at, last = {}, 0, b""
+    while True:
+        block = tar[at : at + BLOCK]
+        if len(block) < BLOCK:
+            raise NotABundle("truncated: no end")
+        at += BLOCK
+        if not any(block):
+            if len(tar) - at < BLOCK:
+                raise NotABundle("truncated: half an end")
+            if len(tar) - at > BLOCK or any(tar[at:]):
+                raise NotABundle("not_tar: it goes on behind its end")
+            return files
+        if block[257:265] != b"ustar\x0000":
+            raise NotABundle("not_tar: not a header of ustar")
+        name = block[:100].split(b"\0")[0]
+        if block[156:157] != b"0":
+            raise NotABundle(f"not_a_file: {name!r}")
+        if not is_name(name):
+            raise NotABundle(f"path: {name!r}")
+        if not re.fullmatch(rb"[0-7]{11}", block[124:135]):
+            raise NotABundle("not_tar: a size is not a number")
+        size = int(block[124:135], 8)
+        padded = -(-size // BLOCK) * BLOCK
+        if len(tar) - at < padded:
+            raise NotABundle("truncated: a file is cut short")
+        if block != header(name, size) or any(tar[at + size : at + padded]):
+            raise NotABundle("not_tar: written in another way")
+        if name.decode() in files:
+            raise NotABundle(f"duplicate: {name!r}")
+        if name < last:
+            raise NotABundle(f"order: {name!r}")
+        if len(files) == MAX_FILES:
+            raise NotABundle("too_many_files: beyond 100,000")
+        files[name.decode()] = tar[at : at + size]
+        last, at = name, at + padded
+
+
+# What is inside
+
+
+def sha256(data):
+    """A digest as it is written."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def canonical(data, cause):
+    """The value of canonical JSON."""
+    try:
+        value = json.loads(data, object_pairs_hook=once, parse_int=number)
+        if rfc8785.dumps(value) == data:
+            return value
+    except (ValueError, RecursionError) as error:
+        raise Rejected(cause, error) from error
+    raise Rejected(cause, "it is not canonical JSON")
+
+
+def shape(value, cause, /, **members):
+    """That an object has exactly these members, each as its predicate wants it."""
+    if not isinstance(value, dict) or set(value) != set(members):
+        broken(cause, "it has other members")
+    for name, is_right in members.items():
+        if not is_right(value[name]):
+            broken(cause, f"{name} is {value[name]!r}")
+
+
+def is_digest(value):
+    """Whether this is a digest."""
+    return isinstance(value, str) and re.fullmatch(HEX, value) is not None
+
+
+def is_count(value):
+    """Whether this is a whole number of zero or more."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def is_time(value):
+    """Whether this is a time."""
+    try:
+        return datetime.fromisoformat(value) is not None
+    except (TypeError, ValueError):
+        return False
+
+
+def or_null(is_right):
+    """The same, or null."""
+    return lambda value: value is None or is_right(value)
+
+
+def of_kind(files, kind):
+    """The files of one kind in the order of what their names say."""
+    found = []
+    for name, data in files.items():
+        if match := KINDS[kind].fullmatch(name):
+            found.append((tuple(int(part) if len(part) < 17 else part for part in match.groups()), name, data))
+    return sorted(found)
+
+
+def load_pem(data):
+    """A key in the plain PEM of Ed25519, known by the SHA-256 of its SubjectPublicKeyInfo."""
+    try:
+        public = load_pem_public_key(data)
+        if not isinstance(public, Ed25519PublicKey):
+            raise ValueError("not an Ed25519 key")
+        if public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo) != data:
+            raise ValueError("not the plain PEM of its key")
+    except ValueError as error:
+        raise Rejected("bad_key", error) from error
+    spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return public, SSlibKey.from_crypto(public, keyid=sha256(spki), scheme="ed25519")
+
+
+def check_manifest(files):
+    """The manifest, when its files and no others are there."""
+    if "manifest.json" not in files:
+        broken("missing_manifest", "there is none")
+    manifest = canonical(files["manifest.json"], "bad_manifest")
+    shape(
+        manifest,
+        "bad_manifest",
+        format=is_count,
+        gateway=is_digest,
+        maker=lambda maker: maker in ("agent", "sink"),
+        created_at=is_time,
+        first_seq=is_count,
+        last_seq=is_count,
+        files=lambda value: isinstance(value, list),
+    )
+    for entry in manifest["files"]:
+        shape(entry, "bad_manifest", path=lambda path: isinstance(path, str), sha256=is_digest, size=is_count)
+    if manifest["format"] != 1:
+        broken("format_version", manifest["format"])
+    paths = [entry["path"] for entry in manifest["files"]]
+    if paths != sorted(set(paths)):
+        broken("bad_manifest", "its files are not sorted, or one stands twice")
+    for entry in manifest["files"]:
+        path = entry["path"]
+        if not any(kind.fullmatch(path) for kind in KINDS.values()):
+            broken("unknown_file", path)
+        if path not in files:
+            broken("missing_file", path)
+        if (sha256(files[path]), len(files[path])) != (entry["sha256"], entry["size"]):
+            broken("wrong_digest", path)
+    for path in files:
+        if path not in paths and path not in ("manifest.json", "seal.json"):
+            broken("extra_file", path)
+    return manifest
+
+
+def check_keys(files, manifest, gateway_id, sink_given):
+    """The gateway's key, and the sink's if there is one."""
+    if "keys/gateway.pem" not in files:
+        broken("missing_key", "keys/gateway.pem")
+    gateway = load_pem(files["keys/gateway.pem"])
+    if gateway[1].keyid != manifest["gateway"]:
+        broken("other_gateway", f"the key of {gateway[1].keyid}")
+    if gateway_id not in (None, gateway[1].keyid):
+        broken("unknown_key", f"the key of {gateway[1].keyid}, and {gateway_id} was to be expected")
+    sink = load_pem(files["keys/sink.pem"]) if "keys/sink.pem" in files else None
+    if sink and sink_given and sink[1].keyid != sink_given[1].keyid:
+        broken("unknown_key", f"the sink's key is {sink[1].keyid}")
+    sink = sink or sink_given
+    if manifest["maker"] == "sink" and sink is None:
+        broken("missing_key", "keys/sink.pem")
+    return gateway, sink
+
+
+def check_seal(files, key):
+    """That the maker sealed the manifest."""
+    if "seal.json" not in files:
+        broken("missing_seal", "nobody sealed the manifest")
+    data = files["seal.json"]
+    payload = open_payload(data, SEAL_TYPE, key)
+    document = json.loads(data)
+    [signature] = document["signatures"]
+    plain = {
+        "payload": document["payload"],
+        "payloadType": document["payloadType"],
+        "signatures": [{"keyid": signature["keyid"], "sig": signature["sig"]}],
+    }
+    if json.dumps(plain, separators=(",", ":")).encode() != data:
+        broken("malformed", "the seal is not written as it should be")
+    seal = canonical(payload, "malformed")
+    shape(seal, "malformed", manifest=is_digest)
+    if seal["manifest"] != sha256(files["manifest.json"]):
+        broken("other_manifest", f"it seals {seal['manifest']}")
+
+
+def check_runs(files, key):
+    """Each run's place, with what it names as the one before, and its digest."""
+    runs = {}
+    for (seq,), name, data in of_kind(files, "run"):
+        run, digest = open_run_payload(open_payload(data, "application/vnd.in-toto+json", key), key)
+        if run["seq"] != seq:
+            broken("other_seq", f"{name} is run {run['seq']}")
+        runs[seq] = (run["prev"], digest)
+    return runs
+
+
+def check_tombstones(files, key):
+    """Each tombstone, as a place: from, to, what comes before, and what the next one names."""
+    places = []
+    for place, name, data in of_kind(files, "tombstone"):
+        payload = open_payload(data, TOMBSTONE_TYPE, key)
+        stone = canonical(payload, "malformed")
+        digests = ("prev", "digest", "first_digest", "last_digest")
+        shape(
+            stone,
+            "malformed",
+            gateway=lambda gateway: gateway == key.keyid,
+            from_seq=is_count,
+            to_seq=is_count,
+            count=or_null(is_count),
+            cause=lambda cause: cause in CAUSES,
+            at=is_time,
+            **{member: or_null(is_digest) for member in digests},
+        )
+        first, last, count, prev = stone["from_seq"], stone["to_seq"], stone["count"], stone["prev"]
+        known = [stone[member] for member in (*digests[1:], "count")]
+        if first == 0 or last < first or count not in (None, last - first + 1):
+            broken("malformed", "it is not a range of places")
+        if (stone["cause"] != "damaged" and None in known) or (first == 1 and prev is not None):
+            broken("malformed", "it contradicts itself")
+        if (first, last) != place:
+            broken("other_range", f"{name} stands for {first} to {last}")
+        places.append((first, last, prev, prev is not None, stone["last_digest"] or sha256(payload)))
+    return places
+
+
+def check_chain(manifest, runs, tombstones):
+    """That every place from first to last is there once and follows the one before."""
+    places = [(seq, seq, prev, True, digest) for seq, (prev, digest) in runs.items()] + tombstones
+    upcoming, before = manifest["first_seq"], None
+    for first, last, prev, names_it, link in sorted(places, key=lambda place: place[:2]):
+        if first < upcoming:
+            broken("overlap", f"something else is in the place {first}")
+        if first > upcoming:
+            broken("gap", f"{upcoming} to {first - 1} are missing")
+        if names_it and before is not None and prev != before:
+            broken("fork", f"{first} does not follow what stands before it")
+        upcoming, before = last + 1, link
+    if upcoming != manifest["last_seq"] + 1:
+        broken("gap", f"it should end with {manifest['last_seq']}")
+
+
+def check_receipts(files, runs, gateway, sink):
+    """The proofs that stand beside receipts that are good."""
+    proofs = {}
+    for (seq,), name, data in of_kind(files, "receipt"):
+        try:
+            word = json.loads(data, object_pairs_hook=once)
+        except (ValueError, RecursionError) as error:
+            raise Rejected("malformed", error) from error
+        if isinstance(word, dict) and set(word) == {"receipt", "log"}:
+            receipt, proof = json.dumps(word["receipt"]).encode(), word["log"]
+        else:
+            receipt, proof = data, None
+        receipt = canonical(open_payload(receipt, RECEIPT_TYPE, sink), "malformed")
+        shape(receipt, "malformed", gateway=is_digest, seq=is_count, digest=is_digest, accepted_at=is_time)
+        if seq not in runs:
+            broken("no_run", name)
+        if (receipt["gateway"], receipt["seq"], receipt["digest"]) != (gateway, seq, runs[seq][1]):
+            broken("other_run", f"{name} is for run {receipt['seq']}")
+        if proof is not None:
+            try:
+                path = [base64.b64decode(part, validate=True) for part in proof["inclusion"]]
+                proofs[seq] = (proof["index"], path, proof["checkpoint"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise Rejected("malformed", repr(error)) from error
+    return proofs
+
+
+def open_checkpoint(note, sink):
+    """Size and root of a checkpoint that the sink signed."""
+    public, key = sink
+    origin = f"gatepost-sink/{key.keyid[:16]}"
+    raw = public.public_bytes(Encoding.Raw, PublicFormat.Raw)
+    key_id = hashlib.sha256(origin.encode() + b"\n\x01" + raw).digest()[:4]
+    try:
+        text, signatures = note.split("\n\n", 1)
+        text += "\n"
+        for line in signatures.splitlines():
+            dash, name, signature = line.split(" ")
+            signature = base64.b64decode(signature, validate=True)
+            if dash == "\u2014" and name == origin and signature[:4] == key_id:
+                public.verify(signature[4:], text.encode())
+                said, size, root, rest = text.split("\n")
+                if said == origin and rest == "" and re.fullmatch("0|[1-9][0-9]*", size):
+                    return int(size), base64.b64decode(root, validate=True)
+    except (ValueError, AttributeError, InvalidSignature) as error:
+        raise Rejected("bad_checkpoint", repr(error)) from error
+    return broken("bad_checkpoint", "the sink did not sign it")
+
+
+def root_of(leaf, index, size, path):
+    """RFC 9162, section 2.1.3.2: the root that a proof leads to, or none."""
+    node, last, path = index, size - 1, list(path)
+    value = hashlib.sha256(b"\0" + leaf).digest()
+    for sibling in path:
+        if last == 0:
+            return None
+        if node % 2 or node == last:
+            value = hashlib.sha256(b"\1" + sibling + value).digest()
+            while node % 2 == 0 and node:
+                node, last = node >> 1, last >> 1
+        else:
+            value = hashlib.sha256(b"\1" + value + sibling).digest()
+        node, last = node >> 1, last >> 1
+    return value if last == 0 else None
+
+
+def check_log(runs, proofs, sink):
+    """That runs are in the log, and that no two proofs speak of different logs. Gives the sizes seen."""
+    roots, leaves = {}, {}
+    for seq, (index, path, note) in sorted(proofs.items()):
+        size, root = open_checkpoint(note, sink)
+        digest = runs[seq][1]
+        if not is_count(index) or index >= size or root_of(bytes.fromhex(digest), index, size, path) != root:
+            broken("not_included", f"receipt {seq}")
+        if roots.setdefault(size, root) != root:
+            broken("log_forked", f"two logs of {size} leaves")
+        if leaves.setdefault(index, digest) != digest:
+            broken("log_forked", f"two runs for leaf {index}")
+    return roots
+
+
+def check_claims(files, runs):
+    """That packs are those they are named and claims name what is there. What comes out is not judged."""
+    packs = set()
+    for (digest,), name, data in of_kind(files, "pack"):
+        try:
+            found = sha256(rfc8785.dumps(tomllib.loads(data.decode())))
+        except (ValueError, RecursionError) as error:
+            raise Rejected("bad_pack", error) from error
+        if found != digest:
+            broken("wrong_pack", f"{name} is {found}")
+        packs.add(digest)
+    claims = of_kind(files, "claim")
+    for (seq, pack), name, data in claims:
+        claim = canonical(data, "malformed")
+        shape(claim, "malformed", run=is_digest, pack=is_digest, assessment=is_digest)
+        if seq not in runs:
+            broken("no_run", name)
+        if (claim["run"], claim["pack"]) != (runs[seq][1], pack):
+            broken("other_run", name)
+        if pack not in packs:
+            broken("missing_pack", name)
+    return len(claims)
+
+
+def verify(files, arguments):
+    """Every check in order."""
+    gateway_id = arguments.gateway
+    if arguments.gateway_key:
+        with open(arguments.gateway_key, "rb") as file:
+            gateway_id = load_pem(file.read())[1].keyid
+    sink_given = None
+    if arguments.sink_key:
+        with open(arguments.sink_key, "rb") as file:
+            sink_given = load_pem(file.read())
+    manifest = check_manifest(files)
+    gateway, sink = check_keys(files, manifest, gateway_id, sink_given)
+    check_seal(files, (sink if manifest["maker"] == "sink" else gateway)[1])
+    runs = check_runs(files, gateway[1])
+    tombstones = check_tombstones(files, gateway[1])
+    check_chain(manifest, runs, tombstones)
+    print(f"holds: {len(runs)} runs and {len(tombstones)} tombstones of gateway {gateway[1].keyid}")
+    if sink:
+        proofs = check_receipts(files, runs, gateway[1].keyid, sink[1])
+        roots = check_log(runs, proofs, sink)
+        print(f"holds: {len(proofs)} receipts and proofs of sink {sink[1].keyid}")
+        if len(roots) > 1:
+            print(f"not checked: whether {len(roots)} checkpoints continue each other")
+    else:
+        print("not checked: receipts and log, for want of a sink's key")
+    claims = check_claims(files, runs)
+    print(f"not checked: {claims} verdicts; this verifier does not judge")
+
+
+def main():
+    """See the words at the top of the file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    whose = parser.add_mutually_exclusive_group()
+    whose.add_argument("--gateway-key", help="the gateway's public key, PEM")
+    whose.add_argument("--gateway", help="the gateway's id")
+    parser.add_argument("--sink-key", help="the sink's public key, PEM")
+    parser.add_argument("bundle")
+    arguments = parser.parse_args()
+    try:
+        with open(arguments.bundle, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        files = unpack(decompress(data))
+    except (NotABundle, OSError) as error:
+        print(f"not a bundle: {error}")
+        return 2
+    try:
+        verify(files, arguments)
+    except Rejected as rejected:
+        print(f"broken: {rejected}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

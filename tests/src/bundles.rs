@@ -1,0 +1,382 @@
+//! Golden bundles: one by an agent, one by a sink, and what tampering makes of them.
+//!
+//! They pin the bundle's format for everybody who reads it: `tests/tests/bundle.rs` compares the files in
+//! `fixtures/golden/bundles/` with what is made here, and gives them to `gatepost verify` and to the Python verifier.
+//! Most of the bad ones are sealed by their maker: it is the maker who lies. Keys and runs are those of [`crate::golden`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use gatepost_evidence::archive::{self, Files};
+use gatepost_evidence::bundle::{Claim, Draft, Kind, MANIFEST, Maker, Manifest, SEAL, Seal};
+use gatepost_evidence::canonical;
+use gatepost_evidence::checkpoint::{Checkpoint, LogProof};
+use gatepost_evidence::envelope::Envelope;
+use gatepost_evidence::id::{Digest, GatewayId};
+use gatepost_evidence::key::SigningKey;
+use gatepost_evidence::log::{self, LogError, LogHash, NodeId};
+use gatepost_evidence::receipt::{Acknowledgement, Receipt};
+use gatepost_evidence::run::{Run, SignedRun};
+use gatepost_evidence::tombstone::{Cause, Tombstone, fold};
+use gatepost_rules::assess::assess;
+use gatepost_rules::pack::Pack;
+use jiff::Timestamp;
+
+use crate::golden::{self, GATEWAY_SEED, OTHER_SEED, SINK_SEED};
+
+/// The good ones.
+pub const GOOD: &[&str] = &["agent", "sink"];
+/// The bad ones: name, exit code of a verifier, first reason.
+pub const BAD: &[(&str, i32, &str)] = &[
+    ("run-swapped", 1, "other_seq"),
+    ("run-removed", 1, "gap"),
+    ("run-replayed", 1, "other_seq"),
+    ("run-of-another-key", 1, "unknown_key"),
+    ("run-of-another-key-under-this-name", 1, "bad_signature"),
+    ("run-forked", 1, "fork"),
+    ("receipt-forged", 1, "unknown_key"),
+    ("receipt-of-another-run", 1, "other_run"),
+    ("inclusion-wrong", 1, "not_included"),
+    ("checkpoint-forged", 1, "bad_checkpoint"),
+    ("checkpoint-forked", 1, "log_forked"),
+    ("tombstone-missing", 1, "gap"),
+    ("tombstone-forged", 1, "unknown_key"),
+    ("tombstone-too-narrow", 1, "gap"),
+    ("tombstone-of-another-chain", 1, "fork"),
+    ("manifest-lying", 1, "wrong_digest"),
+    ("manifest-changed", 1, "other_manifest"),
+    ("seal-of-another-key", 1, "unknown_key"),
+    ("extra-file", 1, "extra_file"),
+    ("missing-file", 1, "missing_file"),
+    ("gateway-exchanged", 1, "other_gateway"),
+    ("pack-changed", 1, "wrong_pack"),
+    ("verdict-lying", 1, "other_verdict"),
+    ("duplicate-file", 2, "duplicate"),
+    ("path-trick", 2, "path"),
+    ("link", 2, "not_a_file"),
+    ("truncated", 2, "not_zstd"),
+    ("something-behind", 2, "trailing_data"),
+    ("bomb", 2, "too_large"),
+];
+/// The one that a verifier that does not judge cannot see.
+pub const NEEDS_JUDGEMENT: &str = "verdict-lying";
+
+/// A small pack, so that the bundles are small.
+const PACK: &str = r#"name = "golden"
+version = "1.0.0"
+
+[[control]]
+key = "ingest_auth.unauthenticated_ingest_allowed"
+title = "The ingest edge accepts events without credentials"
+severity = "high"
+domain = "ingest"
+target = "ingest_edge"
+fail = "facts.unauthenticated_accepted"
+why = "Anyone can write."
+remediation = "Demand a credential."
+verify = "Try without one."
+[[control.vector]]
+name = "accepted"
+expect = "fail"
+facts = { unauthenticated_accepted = true }
+[[control.vector]]
+name = "refused"
+expect = "pass"
+facts = { unauthenticated_accepted = false }
+"#;
+
+/// `fixtures/golden/bundles` in the sources.
+#[must_use]
+pub fn folder() -> PathBuf {
+    golden::folder().join("bundles")
+}
+
+/// Every golden bundle by its name, compressed.
+///
+/// # Errors
+/// When one cannot be made, which would be a fault of the evidence crate.
+pub fn bundles() -> Result<BTreeMap<String, Vec<u8>>> {
+    let golden = Golden::new()?;
+    let mut bundles = BTreeMap::new();
+    for name in GOOD.iter().copied().chain(BAD.iter().map(|(name, ..)| *name)) {
+        bundles.insert(format!("{name}.tar.zst"), golden.bundle(name).with_context(|| name.to_owned())?);
+    }
+    Ok(bundles)
+}
+
+/// The files of a good bundle.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn good(name: &str) -> Result<Files> {
+    let golden = Golden::new()?;
+    golden.sealed(&golden.parts(name)?, maker(name))
+}
+
+type Parts = BTreeMap<String, (Kind, Vec<u8>)>;
+
+/// A log in memory.
+#[derive(Default)]
+struct Log {
+    size: u64,
+    nodes: BTreeMap<u64, LogHash>,
+}
+
+impl Log {
+    fn of(digests: &[Digest]) -> Result<Self> {
+        let mut log = Self::default();
+        for digest in digests {
+            let added = log::append(log.size, *digest, |id| log.node(id))?;
+            log.nodes.extend(added.into_iter().map(|(id, hash)| (id.number(), hash)));
+            log.size += 1;
+        }
+        Ok(log)
+    }
+
+    fn node(&self, id: NodeId) -> Result<LogHash, LogError> {
+        self.nodes.get(&id.number()).copied().ok_or(LogError::TooLarge(id.number()))
+    }
+
+    fn proof(&self, index: u64, sink: &SigningKey) -> Result<LogProof> {
+        let checkpoint = Checkpoint::sign(log::root(self.size, |id| self.node(id))?, sink).note().to_owned();
+        Ok(LogProof { index, inclusion: log::prove_inclusion(self.size, index, |id| self.node(id))?, checkpoint })
+    }
+}
+
+struct Golden {
+    gateway: SigningKey,
+    sink: SigningKey,
+    other: SigningKey,
+    id: GatewayId,
+    runs: Vec<(Run, SignedRun)>,
+    pack: Pack,
+    at: Timestamp,
+}
+
+fn maker(name: &str) -> Maker {
+    let by_sink = ["sink", "inclusion-wrong", "checkpoint-forged", "checkpoint-forked", "seal-of-another-key"];
+    if by_sink.contains(&name) { Maker::Sink } else { Maker::Agent }
+}
+
+impl Golden {
+    fn new() -> Result<Self> {
+        let gateway = golden::key(GATEWAY_SEED)?;
+        let id = gateway.public().id();
+        let mut runs: Vec<(Run, SignedRun)> = Vec::new();
+        for seq in 1..=5 {
+            let run = golden::run(id, seq, runs.last().map(|(_, signed)| signed.digest))?;
+            runs.push((run.clone(), run.sign(&gateway)?));
+        }
+        let (sink, other) = (golden::key(SINK_SEED)?, golden::key(OTHER_SEED)?);
+        let at = "2026-03-02T08:00:00Z".parse()?;
+        Ok(Self { gateway, sink, other, id, runs, pack: Pack::parse(PACK)?, at })
+    }
+
+    fn digest(&self, seq: u64) -> Digest {
+        self.runs[seq as usize - 1].1.digest
+    }
+
+    fn receipt(&self, seq: u64, log: LogProof, key: &SigningKey) -> Result<Vec<u8>> {
+        let receipt = Receipt { gateway: self.id, seq, digest: self.digest(seq), accepted_at: self.at };
+        Ok(Acknowledgement { receipt: receipt.sign(key)?, log: Some(log) }.to_json().into_bytes())
+    }
+
+    fn tombstone(&self, from: u64, to: u64) -> Tombstone {
+        Tombstone {
+            gateway: self.id,
+            from_seq: from,
+            to_seq: to,
+            count: Some(to - from + 1),
+            prev: Some(self.digest(from - 1)),
+            digest: (from..=to).fold(None, |so_far, seq| Some(fold(so_far, self.digest(seq)))),
+            first_digest: Some(self.digest(from)),
+            last_digest: Some(self.digest(to)),
+            cause: Cause::NoRoom,
+            at: self.at,
+        }
+    }
+
+    /// What is in the good bundle: the agent's has a tombstone and checkpoints of its time, the sink's one checkpoint.
+    fn parts(&self, name: &str) -> Result<Parts> {
+        let mut parts = Parts::new();
+        let mut add = |kind: Kind, content: Vec<u8>| drop(parts.insert(kind.path(), (kind, content)));
+        add(Kind::GatewayKey, self.gateway.public().to_pem().into_bytes());
+        add(Kind::SinkKey, self.sink.public().to_pem().into_bytes());
+        let pack = self.pack.reference().digest;
+        add(Kind::Pack(pack), PACK.into());
+        let foreign = Digest::of(b"another gateway's run");
+        let by_agent = maker(name) == Maker::Agent;
+        let places: &[u64] = if by_agent { &[1, 2, 5] } else { &[1, 2, 3] };
+        let leaves = [self.digest(1), foreign, self.digest(2), self.digest(3)];
+        for (seq, index) in places.iter().zip([0, 2, 3]) {
+            let (run, signed) = &self.runs[*seq as usize - 1];
+            add(Kind::Run(*seq), signed.envelope.clone().into_bytes());
+            if *seq < 5 {
+                let log = if by_agent { Log::of(&leaves[..=index])? } else { Log::of(&leaves)? };
+                let proof = log.proof(index as u64, &self.sink)?;
+                add(Kind::Receipt(*seq), self.receipt(*seq, proof, &self.sink)?);
+            }
+            let assessment = assess(run, signed.digest, &self.pack).digest();
+            let claim = Claim { run: signed.digest, pack, assessment };
+            add(Kind::Claim(*seq, pack), canonical::to_vec(&claim)?);
+        }
+        if by_agent {
+            let stone = self.tombstone(3, 4).sign(&self.gateway)?;
+            add(Kind::Tombstone(3, 4), stone.to_json().into_bytes());
+        }
+        Ok(parts)
+    }
+
+    fn sealed(&self, parts: &Parts, maker: Maker) -> Result<Files> {
+        let mut draft = Draft::new();
+        parts.values().for_each(|(kind, content)| draft.add(*kind, content.clone()));
+        let key = if maker == Maker::Sink { &self.sink } else { &self.gateway };
+        Ok(draft.seal(self.id, maker, self.at, key)?)
+    }
+
+    fn bundle(&self, name: &str) -> Result<Vec<u8>> {
+        let mut parts = self.parts(name)?;
+        self.change_parts(name, &mut parts)?;
+        let mut files = self.sealed(&parts, maker(name))?;
+        self.change_files(name, &mut files)?;
+        let mut tar = archive::pack(&files)?;
+        let more = |more: &str, content: &[u8]| -> Result<Vec<u8>> {
+            let mut tar = archive::pack(&files)?;
+            tar.truncate(tar.len() - 1024);
+            archive::append(&mut tar, more, content);
+            archive::finish(&mut tar);
+            Ok(tar)
+        };
+        match name {
+            "duplicate-file" => tar = more("runs/1.json", b"{}")?,
+            "path-trick" => tar = more("../outside", b"x")?,
+            "link" => {
+                tar = more("zz", b"")?;
+                let at = tar.len() - 1024 - 512;
+                tar[at + 156] = b'2';
+            }
+            "bomb" => tar = vec![0; archive::MAX_BYTES + 1],
+            _ => {}
+        }
+        let mut bundle = archive::compress(&tar)?;
+        match name {
+            "truncated" => bundle.truncate(bundle.len() / 2),
+            "something-behind" => bundle.extend(b"behind"),
+            _ => {}
+        }
+        Ok(bundle)
+    }
+
+    fn change_parts(&self, name: &str, parts: &mut Parts) -> Result<()> {
+        let run = |seq: u64| Kind::Run(seq).path();
+        let content = |parts: &Parts, path: &str| parts.get(path).map(|part| part.1.clone()).context("no such part");
+        let mut set = |kind: Kind, content: Vec<u8>| drop(parts.insert(kind.path(), (kind, content)));
+        let second = Envelope::parse(self.runs[1].1.envelope.as_bytes())?;
+        let payload = {
+            use base64::Engine as _;
+            base64::engine::general_purpose::STANDARD.decode(&second.payload)?
+        };
+        let stranger = Envelope::sign(&second.payload_type, &payload, &self.other);
+        match name {
+            "run-swapped" => {
+                set(Kind::Run(1), self.runs[1].1.envelope.clone().into_bytes());
+                set(Kind::Run(2), self.runs[0].1.envelope.clone().into_bytes());
+            }
+            "run-removed" => {
+                let pack = self.pack.reference().digest;
+                for kind in [Kind::Run(2), Kind::Receipt(2), Kind::Claim(2, pack)] {
+                    parts.remove(&kind.path());
+                }
+            }
+            "run-replayed" => {
+                let old = content(parts, &run(1))?;
+                parts.insert(run(5), (Kind::Run(5), old));
+            }
+            "run-of-another-key" => set(Kind::Run(2), stranger.to_json().into_bytes()),
+            "run-of-another-key-under-this-name" => {
+                let mut renamed = stranger;
+                renamed.signatures[0].keyid = self.id.to_string();
+                set(Kind::Run(2), renamed.to_json().into_bytes());
+            }
+            "run-forked" => {
+                let mut fork = self.runs[1].0.clone();
+                fork.clock.uptime_ms += 1;
+                set(Kind::Run(2), fork.sign(&self.gateway)?.envelope.into_bytes());
+            }
+            "receipt-forged" => {
+                let proof = Log::of(&[self.digest(1)])?.proof(0, &self.sink)?;
+                set(Kind::Receipt(1), self.receipt(1, proof, &self.other)?);
+            }
+            "receipt-of-another-run" => {
+                let other = content(parts, &Kind::Receipt(2).path())?;
+                parts.insert(Kind::Receipt(1).path(), (Kind::Receipt(1), other));
+            }
+            "inclusion-wrong" => {
+                let log = Log::of(&[self.digest(1), Digest::of(b"x"), self.digest(2), self.digest(3)])?;
+                let proof = LogProof { index: 3, ..log.proof(2, &self.sink)? };
+                set(Kind::Receipt(2), self.receipt(2, proof, &self.sink)?);
+            }
+            "checkpoint-forged" => {
+                let proof = Log::of(&[self.digest(2)])?.proof(0, &self.other)?;
+                set(Kind::Receipt(2), self.receipt(2, proof, &self.sink)?);
+            }
+            "checkpoint-forked" => {
+                let leaves = [Digest::of(b"x"), self.digest(2), Digest::of(b"y"), Digest::of(b"z")];
+                let proof = Log::of(&leaves)?.proof(1, &self.sink)?;
+                set(Kind::Receipt(2), self.receipt(2, proof, &self.sink)?);
+            }
+            "tombstone-missing" => drop(parts.remove(&Kind::Tombstone(3, 4).path())),
+            "tombstone-forged" => {
+                let stone = self.tombstone(3, 4).sign(&self.other)?;
+                set(Kind::Tombstone(3, 4), stone.to_json().into_bytes());
+            }
+            "tombstone-too-narrow" => {
+                set(Kind::Tombstone(3, 3), self.tombstone(3, 3).sign(&self.gateway)?.to_json().into_bytes());
+                parts.remove(&Kind::Tombstone(3, 4).path());
+            }
+            "tombstone-of-another-chain" => {
+                let stone = Tombstone { last_digest: Some(Digest::of(b"x")), ..self.tombstone(3, 4) };
+                set(Kind::Tombstone(3, 4), stone.sign(&self.gateway)?.to_json().into_bytes());
+            }
+            "gateway-exchanged" => set(Kind::GatewayKey, self.other.public().to_pem().into_bytes()),
+            "pack-changed" => {
+                let softer = PACK.replace("severity = \"high\"", "severity = \"low\"");
+                set(Kind::Pack(self.pack.reference().digest), softer.into_bytes());
+            }
+            "verdict-lying" => {
+                let pack = self.pack.reference().digest;
+                let claim = Claim { run: self.digest(2), pack, assessment: Digest::of(b"all is well") };
+                set(Kind::Claim(2, pack), canonical::to_vec(&claim)?);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn change_files(&self, name: &str, files: &mut Files) -> Result<()> {
+        let mut manifest: Manifest = serde_json::from_slice(&files[MANIFEST])?;
+        let key = match name {
+            "seal-of-another-key" => &self.other,
+            _ => &self.gateway,
+        };
+        match name {
+            "manifest-lying" => manifest.files[3].sha256 = Digest::of(b"something else"),
+            "manifest-changed" => {
+                manifest.created_at = "2026-03-03T08:00:00Z".parse()?;
+                files.insert(MANIFEST.to_owned(), canonical::to_vec(&manifest)?);
+                return Ok(());
+            }
+            "extra-file" => {
+                files.insert(Kind::Run(6).path(), self.runs[4].1.envelope.clone().into_bytes());
+            }
+            "missing-file" => drop(files.remove(&Kind::Receipt(1).path())),
+            "seal-of-another-key" => {}
+            _ => return Ok(()),
+        }
+        let bytes = canonical::to_vec(&manifest)?;
+        files.insert(SEAL.to_owned(), Seal { manifest: Digest::of(&bytes) }.sign(key)?.to_json().into_bytes());
+        files.insert(MANIFEST.to_owned(), bytes);
+        Ok(())
+    }
+}
