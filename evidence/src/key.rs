@@ -69,10 +69,16 @@ impl PublicKey {
         Self::new(key)
     }
 
-    /// The identity that goes with this key.
+    /// SHA-256 of its SubjectPublicKeyInfo: what a `keyid` says.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.der)
+    }
+
+    /// The identity that goes with this key, if it is a gateway's first (see [`crate::rotation`]).
     #[must_use]
     pub fn id(&self) -> GatewayId {
-        GatewayId::new(Digest::of(&self.der))
+        GatewayId::new(self.digest())
     }
 
     /// Whether `signature` is this key's signature of `message`. Strict: malleable signatures and weak keys are refused.

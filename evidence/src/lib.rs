@@ -20,6 +20,7 @@ pub mod log;
 pub mod look;
 pub mod note;
 pub mod receipt;
+pub mod rotation;
 pub mod run;
 pub mod schema;
 pub mod tombstone;

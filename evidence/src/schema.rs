@@ -11,6 +11,7 @@ use crate::check::CHECKS;
 use crate::checkpoint::LogProof;
 use crate::envelope::Envelope;
 use crate::receipt::{Acknowledgement, Receipt};
+use crate::rotation::Rotation;
 use crate::run::Statement;
 use crate::tombstone::Tombstone;
 use crate::wire::{Answers, Enrolled, Enrolment, LogConsistency, Problem};
@@ -25,6 +26,7 @@ pub fn all() -> BTreeMap<String, Schema> {
         ("receipt.json".to_owned(), generate().into_root_schema_for::<Receipt>()),
         ("acknowledgement.json".to_owned(), generate().into_root_schema_for::<Acknowledgement>()),
         ("tombstone.json".to_owned(), generate().into_root_schema_for::<Tombstone>()),
+        ("key_rotation.json".to_owned(), generate().into_root_schema_for::<Rotation>()),
         ("enrolment.json".to_owned(), generate().into_root_schema_for::<Enrolment>()),
         ("enrolled.json".to_owned(), generate().into_root_schema_for::<Enrolled>()),
         ("answers.json".to_owned(), generate().into_root_schema_for::<Answers>()),

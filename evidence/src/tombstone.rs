@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::canonical;
 use crate::envelope::{Envelope, EnvelopeError};
 use crate::id::{Digest, GatewayId};
-use crate::key::{PublicKey, SigningKey};
+use crate::key::SigningKey;
+use crate::rotation::Signers;
+use crate::verify::VerifyError;
 
 /// DSSE payload type of a tombstone.
 pub const PAYLOAD_TYPE: &str = "application/vnd.gatepost.tombstone+json";
@@ -100,21 +102,24 @@ impl Tombstone {
         Ok(Envelope::sign(PAYLOAD_TYPE, &canonical::to_vec(self)?, key))
     }
 
-    /// Opens a tombstone that `key` signed.
+    /// Opens a tombstone that a key of the gateway signed: any of them that was not given up before the last place that it
+    /// stands for. `signers` is the gateway's keyring, or its key if it never had another.
     ///
     /// # Errors
-    /// When it is not signed by `key`, is not a tombstone, speaks of another gateway, or contradicts itself.
-    pub fn open(envelope: &Envelope, key: &PublicKey) -> Result<Self, EnvelopeError> {
+    /// When it is not signed by such a key, is not a tombstone, speaks of another gateway, or contradicts itself.
+    pub fn open(envelope: &Envelope, signers: &impl Signers) -> Result<Self, VerifyError> {
+        let key = signers.signer(envelope);
         let payload = envelope.open(PAYLOAD_TYPE, key)?;
-        let malformed = |why: &str| EnvelopeError::Malformed(format!("not a tombstone: {why}"));
+        let malformed = |why: &str| VerifyError::Envelope(EnvelopeError::Malformed(format!("not a tombstone: {why}")));
         if !canonical::is_canonical(&payload) {
             return Err(malformed("the payload is not canonical JSON (RFC 8785)"));
         }
         let tombstone: Self = serde_json::from_slice(&payload).map_err(|error| malformed(&error.to_string()))?;
-        if tombstone.gateway != key.id() {
+        if tombstone.gateway != signers.gateway() {
             return Err(malformed("it speaks of another gateway than the one that signed it"));
         }
         tombstone.check().map_err(malformed)?;
+        signers.not_retired(key, tombstone.to_seq)?;
         Ok(tombstone)
     }
 

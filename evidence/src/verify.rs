@@ -5,8 +5,8 @@
 
 use crate::canonical;
 use crate::envelope::{Envelope, EnvelopeError};
-use crate::id::Digest;
-use crate::key::PublicKey;
+use crate::id::{Digest, GatewayId};
+use crate::rotation::{Signers, WrongKey};
 use crate::run::{PAYLOAD_TYPE, PREDICATE_TYPE, Run, STATEMENT_TYPE, Statement};
 
 /// A run that was signed by the gateway it speaks of.
@@ -36,6 +36,9 @@ pub enum VerifyError {
         /// Whom the statement or its predicate names.
         subject: String,
     },
+    /// Signed by a key of the gateway, but not by the one that signs at this place.
+    #[error(transparent)]
+    WrongKey(#[from] WrongKey),
 }
 
 impl VerifyError {
@@ -47,27 +50,31 @@ impl VerifyError {
             Self::NotCanonical => "not_canonical",
             Self::NotARun(_) => "not_a_run",
             Self::OtherGateway { .. } => "other_gateway",
+            Self::WrongKey(wrong) => wrong.reason(),
         }
     }
 }
 
 impl VerifiedRun {
-    /// Checks the signature of `envelope` against `key`, then reads the run inside.
+    /// Checks the signature of `envelope` against the key of the gateway that it names, then reads the run inside, and
+    /// whether that key signs at its place. `signers` is the gateway's keyring, or its key if it never had another.
     ///
     /// # Errors
     /// The first thing that is wrong with it.
-    pub fn open(envelope: &Envelope, key: &PublicKey) -> Result<Self, VerifyError> {
+    pub fn open(envelope: &Envelope, signers: &impl Signers) -> Result<Self, VerifyError> {
+        let key = signers.signer(envelope);
         let payload = envelope.open(PAYLOAD_TYPE, key)?;
         if !canonical::is_canonical(&payload) {
             return Err(VerifyError::NotCanonical);
         }
         let statement: Statement =
             serde_json::from_slice(&payload).map_err(|error| VerifyError::NotARun(error.to_string()))?;
-        let run = Self::check(statement, key)?;
+        let run = Self::check(statement, signers.gateway())?;
+        signers.in_force(key, run.seq)?;
         Ok(Self { digest: Digest::of(&payload), run })
     }
 
-    fn check(statement: Statement, key: &PublicKey) -> Result<Run, VerifyError> {
+    fn check(statement: Statement, gateway: GatewayId) -> Result<Run, VerifyError> {
         let not_a_run = |why: String| Err(VerifyError::NotARun(why));
         if statement.statement_type != STATEMENT_TYPE {
             return not_a_run(format!("_type is not {STATEMENT_TYPE}"));
@@ -80,8 +87,8 @@ impl VerifiedRun {
         };
         let run = statement.predicate;
         for named in [subject.digest.sha256, run.gateway.id] {
-            if named != key.id() {
-                return Err(VerifyError::OtherGateway { signer: key.id().to_string(), subject: named.to_string() });
+            if named != gateway {
+                return Err(VerifyError::OtherGateway { signer: gateway.to_string(), subject: named.to_string() });
             }
         }
         if subject.name != run.gateway.name {
@@ -127,7 +134,6 @@ impl VerifiedRun {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::GatewayId;
     use crate::key::SigningKey;
     use crate::run::samples;
 
