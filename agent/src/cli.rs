@@ -39,6 +39,16 @@ Examples:
   gatepost verify evidence.tar.zst
   gatepost verify evidence.tar.zst --gateway-key gateway.pem --sink-key sink.pem --format json";
 
+const ROTATE_KEY: &str = "\
+The old key signs that the new one follows it, so identity, chain and baseline go on. The old private key is
+removed; runs that it signed stay valid, and what a copy of it signs from then on is refused by the sink and
+kept as evidence. A rotation that is cut short is finished or undone by the next command. `gatepost run` need
+not be stopped. Between two rotations there must be a run.
+
+Examples:
+  gatepost rotate-key                         when the SD card may have been copied, or once a year
+  gatepost status                             says which key signs from which run on";
+
 /// A signed, offline-tolerant self-audit for IoT gateways.
 #[derive(Debug, Parser)]
 #[command(name = "gatepost", version, after_help = EXAMPLES, max_term_width = 110)]
@@ -63,6 +73,9 @@ pub enum Command {
     Run,
     /// Make this gateway known to the sink, with a one-time token.
     Enroll(Enroll),
+    /// Give up the key that signs for a new one; the gateway stays the same.
+    #[command(after_help = ROTATE_KEY)]
+    RotateKey,
     /// Hand every waiting run to the sink now.
     Upload,
     /// Who this gateway is, what waits for the sink, what the sink refused.

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use gatepost_evidence::key::SigningKey;
 use gatepost_evidence::run::Stage;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,6 +18,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::bundle::{self, Bundle};
 use crate::command::{Outcome, Place, audit, open_spool};
 use crate::config::Config;
+use crate::identity::{self, Identity};
+use crate::rotate::RotateError;
 use crate::spool::Spool;
 use crate::upload::{self, Sent, UploadError, backoff};
 
@@ -39,11 +40,11 @@ pub(crate) fn run(place: Place) -> anyhow::Result<Outcome> {
 async fn serve(mut place: Place, bundle: &'static Bundle) -> anyhow::Result<Outcome> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let uploader = Uploader { config: Arc::clone(&place.config), key: Arc::clone(&place.key), spool: None };
+    let uploader = Uploader { config: Arc::clone(&place.config), open: None };
     let news = News::default();
     notify(&[NotifyState::Ready]);
     tracing::info!(
-        gateway = %place.key.public().id().short(),
+        gateway = %place.identity.gateway().short(),
         bundle = bundle.name,
         every = ?place.config.schedule.every,
         "started"
@@ -102,26 +103,30 @@ struct News {
 /// What an upload needs, apart from what audits use.
 struct Uploader {
     config: Arc<Config>,
-    key: Arc<SigningKey>,
     /// A handle of its own: the spool is made for several writers, and an upload holds no lock while it waits for the sink.
-    spool: Option<Spool>,
+    open: Option<(Arc<Identity>, Spool)>,
 }
 
 impl Uploader {
     /// Hands over what waits, if there is somebody to hand it to; else it stays.
     fn drain(&mut self) -> Result<Sent, UploadError> {
         let Some(sink) = &self.config.sink else { return Ok(Sent::default()) };
-        let spool = match &mut self.spool {
-            Some(spool) => spool,
-            none => none.insert(open_spool(&self.config, &self.key)?),
+        // Somebody may have rotated the key.
+        let open = self.open.take().filter(|(identity, spool)| spool.check_key(identity).is_ok());
+        let (identity, spool) = match open {
+            Some(open) => self.open.insert(open),
+            None => {
+                let found = identity::load(&self.config.state.directory).map_err(RotateError::from)?;
+                self.open.insert(open_spool(&self.config, found)?)
+            }
         };
-        upload::drain(spool, sink, self.key.public().id())
+        upload::drain(spool, sink, identity.ring())
     }
 
     /// Closes the spool if it may be damaged: it can be put in order only while nobody else has it open.
     fn step_aside(&mut self, news: &News, result: &Result<Sent, UploadError>) {
-        if news.audit_failed.get() || matches!(result, Err(UploadError::Spool(_))) {
-            self.spool = None;
+        if news.audit_failed.get() || matches!(result, Err(UploadError::Spool(_) | UploadError::Key(_))) {
+            self.open = None;
         }
     }
 }
@@ -155,7 +160,7 @@ async fn uploads(mut uploader: Uploader, news: &News) -> anyhow::Error {
                 };
                 let wait = backoff::delay(failures, random(), asked);
                 failures = failures.saturating_add(1);
-                let counts = uploader.spool.as_ref().and_then(|spool| spool.counts().ok());
+                let counts = uploader.open.as_ref().and_then(|(_, spool)| spool.counts().ok());
                 tracing::warn!(waiting = counts.map(|counts| counts.pending), next_try_in = ?wait, "not uploaded: {error}");
                 sleep(wait).await;
             }

@@ -18,6 +18,7 @@ pub mod http;
 pub mod identity;
 pub mod probe;
 pub mod report;
+pub mod rotate;
 pub mod runner;
 pub mod secret;
 pub mod spool;

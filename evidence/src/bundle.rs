@@ -1,7 +1,7 @@
 //! An evidence bundle: runs of one gateway with everything that is needed to check them, in one file.
 //!
 //! What is in it, and nothing else: `manifest.json` (a [`Manifest`]: every other file with its digest), `seal.json` (the
-//! maker's signature of the manifest), `keys/`, `runs/`, `tombstones/`, `receipts/`, `packs/` and `assessments/` (what the
+//! maker's signature of the manifest), `keys/`, `runs/`, `tombstones/`, `receipts/`, `rotations/`, `packs/` and `assessments/` (what the
 //! maker says came out, as a [`Claim`]). The container is [`crate::archive`]; the judgement of a bundle is not here, it needs
 //! the rules.
 //!
@@ -114,6 +114,8 @@ pub enum Kind {
     Tombstone(u64, u64),
     /// `receipts/<seq>.json`, a [`crate::receipt::Acknowledgement`]
     Receipt(u64),
+    /// `rotations/<seq>.json`, an envelope
+    Rotation(u64),
     /// `packs/<digest>.toml`
     Pack(Digest),
     /// `assessments/<seq>.<pack digest>.json`, a [`Claim`]
@@ -137,6 +139,7 @@ impl Kind {
         match folder {
             "runs" => seq(name).map(Self::Run),
             "receipts" => seq(name).map(Self::Receipt),
+            "rotations" => seq(name).map(Self::Rotation),
             "tombstones" => name.split_once('-').and_then(|(from, to)| Some(Self::Tombstone(seq(from)?, seq(to)?))),
             "assessments" => {
                 name.split_once('.').and_then(|(at, pack)| Some(Self::Claim(seq(at)?, pack.parse().ok()?)))
@@ -154,6 +157,7 @@ impl Kind {
             Self::Run(seq) => format!("runs/{seq}.json"),
             Self::Tombstone(from, to) => format!("tombstones/{from}-{to}.json"),
             Self::Receipt(seq) => format!("receipts/{seq}.json"),
+            Self::Rotation(seq) => format!("rotations/{seq}.json"),
             Self::Pack(digest) => format!("packs/{digest}.toml"),
             Self::Claim(seq, pack) => format!("assessments/{seq}.{pack}.json"),
         }
@@ -293,6 +297,7 @@ mod tests {
             Kind::Run(1),
             Kind::Tombstone(2, 9_007_199_254_740_991),
             Kind::Receipt(12),
+            Kind::Rotation(5),
             Kind::Pack(digest),
             Kind::Claim(9_007_199_254_740_991, digest),
         ];

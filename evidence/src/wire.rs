@@ -50,8 +50,12 @@ pub const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 pub struct Enrolment {
     /// The one-time token an operator gave out. A secret: it is never logged.
     pub token: String,
-    /// The key whose private half signed the envelope around this.
+    /// The gateway's first key. The private half of its current one, the same if it was never rotated, signed the envelope
+    /// around this.
     pub public_key: PublicKey,
+    /// Every rotation since, in order: see [`crate::rotation`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rotations: Vec<Envelope>,
     /// The gateway's name.
     pub name: String,
     /// The gateway's labels.

@@ -54,13 +54,15 @@ pub(crate) async fn audit(
     progress: impl FnMut(&Record),
 ) -> anyhow::Result<(Head, RunReport)> {
     let sink_time = place.spool.sink_time()?;
-    let gateway = place.key.public().id();
+    let gateway = place.identity.gateway();
     let config = Arc::clone(&place.config);
     let execution = runner::execute(config, gateway, bundle, stage, sink_time, progress).await;
+    // A key that was rotated while the probes looked does not sign any more.
+    place.renew()?;
     let mut kept = None;
     let (head, _) = place.spool.append(|head| {
         let run = execution.into_run(head);
-        let signed = run.sign(&place.key);
+        let signed = run.sign(place.identity.key());
         kept = Some(run);
         signed
     })?;

@@ -31,5 +31,5 @@ fn side(run: &VerifiedRun) -> Side<'_> {
 
 fn verified(place: &Place, seq: u64) -> anyhow::Result<VerifiedRun> {
     let run = place.kept(seq)?;
-    spool::verify(&run, place.key.public()).with_context(|| format!("run {seq} in the spool"))
+    spool::verify(&run, place.identity.ring()).with_context(|| format!("run {seq} in the spool"))
 }

@@ -15,7 +15,7 @@ pub(super) fn run(mut place: Place, options: &Enroll) -> anyhow::Result<Outcome>
     let sink =
         place.config.sink.clone().context("no sink is configured; add [sink] with a url to the configuration")?;
     let token = token(&options.token_file)?;
-    match upload::enroll(&place.config, &sink, &place.key, &token) {
+    match upload::enroll(&place.config, &sink, &place.identity, &token) {
         Ok(enrolled) => {
             place.spool.at_once(|spool| {
                 spool.set_enrolment(&Enrolment { url: sink.url.clone(), sink_key: enrolled.sink_key })?;

@@ -21,7 +21,7 @@ pub(super) fn run(place: &Place, options: &Export) -> anyhow::Result<Outcome> {
     let tombstones: Vec<_> =
         tombstones(&place.spool)?.into_iter().filter(|stone| stone.0 <= to && stone.1 >= from).collect();
     let covered = |seq: u64| tombstones.iter().any(|(first, last, _)| (*first..=*last).contains(&seq));
-    let (pack, id) = (Pack::builtin(), place.key.public().id());
+    let (pack, id) = (Pack::builtin(), place.identity.gateway());
     let mut draft = Draft::new();
     let mut missing = Vec::new();
     let mut count = 0_usize;
@@ -39,7 +39,7 @@ pub(super) fn run(place: &Place, options: &Export) -> anyhow::Result<Outcome> {
             }
             Err(error) => return Err(error.into()),
         };
-        match spool::verify(&run, place.key.public()) {
+        match spool::verify(&run, place.identity.ring()) {
             Ok(verified) => {
                 let (run, pack_digest) = (verified.digest(), pack.reference().digest);
                 let assessment = assess(verified.run(), run, &pack).digest();
@@ -56,12 +56,15 @@ pub(super) fn run(place: &Place, options: &Export) -> anyhow::Result<Outcome> {
     for (first, last, envelope) in &tombstones {
         draft.add(Kind::Tombstone(*first, *last), envelope.to_json());
     }
-    draft.key(Kind::GatewayKey, place.key.public());
+    for (added, envelope) in place.identity.ring().rotations().iter().zip(place.identity.rotations()) {
+        draft.add(Kind::Rotation(added.rotation().seq), envelope.to_json());
+    }
+    draft.key(Kind::GatewayKey, place.identity.ring().first());
     if let Some(enrolment) = place.spool.enrolment()? {
         draft.key(Kind::SinkKey, &enrolment.sink_key);
     }
     draft.add(Kind::Pack(pack.reference().digest), BUILTIN_TOML);
-    let bundle = draft.write(id, Maker::Agent, Timestamp::now(), &place.key)?;
+    let bundle = draft.write(id, Maker::Agent, Timestamp::now(), place.identity.key())?;
     let path = options.output.display();
     let write = || -> std::io::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).open(&options.output)?;

@@ -6,6 +6,7 @@ mod config;
 mod enroll;
 mod export;
 mod init;
+mod rotate_key;
 mod rules;
 mod show;
 mod status;
@@ -17,12 +18,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use gatepost_evidence::key::SigningKey;
 
 use crate::cli::{Cli, Command, ConfigCommand, RulesCommand};
 use crate::config::{Config, read};
-use crate::spool::{self, Bounds, Keeping, Spool, SpoolError, Spooled};
-use crate::{daemon, identity};
+use crate::spool::{self, Bounds, Keeping, Spool, Spooled};
+use crate::identity::{self, Identity};
+use crate::{daemon, rotate};
 
 /// What a command came to, as documented in the help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +49,7 @@ impl From<Outcome> for ExitCode {
 /// What most commands need: the configuration, the identity and the spool.
 pub(crate) struct Place {
     pub(crate) config: Arc<Config>,
-    pub(crate) key: Arc<SigningKey>,
+    pub(crate) identity: Arc<Identity>,
     pub(crate) spool: Spool,
 }
 
@@ -56,11 +57,19 @@ impl Place {
     /// For commands that make a gateway of this machine if it is none yet.
     fn open(config: Config) -> anyhow::Result<Self> {
         let folder = &config.state.directory;
-        let key = identity::load_or_create(folder)
+        let found = identity::load_or_create(folder)
             .with_context(|| format!("no identity in {}; --state DIR names another folder", folder.display()))?;
-        let key = Arc::new(key);
-        let spool = open_spool(&config, &key).context("the spool cannot be opened")?;
-        Ok(Self { config: Arc::new(config), key, spool })
+        let (identity, spool) = open_spool(&config, found).context("the spool cannot be opened")?;
+        Ok(Self { config: Arc::new(config), identity, spool })
+    }
+
+    /// Goes on with the key that signs now, if somebody rotated it.
+    pub(crate) fn renew(&mut self) -> anyhow::Result<()> {
+        if self.spool.check_key(&self.identity).is_err() {
+            let found = identity::load(&self.config.state.directory)?;
+            (self.identity, self.spool) = open_spool(&self.config, found).context("the spool cannot be opened")?;
+        }
+        Ok(())
     }
 
     /// For commands that only have something to say of what is there: asked of the wrong folder, they make nothing.
@@ -81,17 +90,28 @@ impl Place {
             return Ok(run);
         }
         let Some(buried) = self.spool.tombstone_of(seq)? else { anyhow::bail!("there is no run {seq} in the spool") };
-        let tombstone = spool::open_tombstone(&buried, self.key.public())
+        let tombstone = spool::open_tombstone(&buried, self.identity.ring())
             .with_context(|| format!("run {seq} is gone, and so is the word of why"))?;
         anyhow::bail!("run {seq} is no longer in the spool: {}, {}", tombstone.cause, tombstone.at)
     }
 }
 
-/// Opens the configured spool, to be kept in order as configured.
-pub(crate) fn open_spool(config: &Config, key: &Arc<SigningKey>) -> Result<Spool, SpoolError> {
+/// Opens the configured spool, to be kept in order as configured, for the identity that was found; a key rotation that was cut
+/// short is finished or undone first.
+pub(crate) fn open_spool(config: &Config, found: Identity) -> Result<(Arc<Identity>, Spool), rotate::RotateError> {
+    let folder = &config.state.directory;
     let bounds = Bounds { max_age: config.state.max_age, max_bytes: config.state.max_bytes };
-    let keeping = Keeping { key: Arc::clone(key), bounds };
-    Spool::open_keeping(&config.state.directory, keeping)
+    let open = |identity: &Arc<Identity>| {
+        Spool::open_keeping(folder, Keeping { identity: Arc::clone(identity), bounds })
+    };
+    let mut identity = Arc::new(found);
+    let mut spool = open(&identity)?;
+    if let Some(settled) = rotate::settle(&mut spool, &identity)? {
+        identity = Arc::new(settled);
+        drop(spool);
+        spool = open(&identity)?;
+    }
+    Ok((identity, spool))
 }
 
 /// Runs the command.
@@ -106,6 +126,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Audit(options) => audit::run(open()?, &options),
         Command::Run => daemon::run(open()?),
         Command::Enroll(options) => enroll::run(open()?, &options),
+        Command::RotateKey => rotate_key::run(find()?),
         Command::Upload => upload::run(find()?),
         Command::Status(output) => status::run(&find()?, output.format),
         Command::Show(options) => show::run(&find()?, &options),

@@ -19,14 +19,16 @@ pub(super) fn run(place: &Place, options: &Show) -> anyhow::Result<Outcome> {
         print(&format!("{}\n", run.envelope))?;
         return Ok(Outcome::Clean);
     }
-    let verified = spool::verify(&run, place.key.public()).with_context(|| format!("run {seq} in the spool"))?;
+    let verified = spool::verify(&run, place.identity.ring()).with_context(|| format!("run {seq} in the spool"))?;
     let pack = Pack::builtin();
     let report = RunReport::new(&assess(verified.run(), verified.digest(), &pack), &pack);
     match options.output.format {
         Format::Json => print_json(&report)?,
         Format::Text => {
             print(&report::run(&report))?;
-            print(&format!("\nRun {seq} is {}; digest {}.\n", run.state, run.digest))?;
+            let key = place.identity.ring().keys().rfind(|(from, _)| *from <= seq).map(|(_, key)| key.digest());
+            let key = key.map_or_else(String::new, |key| format!(", signed by key {}", key.short()));
+            print(&format!("\nRun {seq} is {}; digest {}{key}.\n", run.state, run.digest))?;
         }
     }
     Ok(Outcome::Clean)

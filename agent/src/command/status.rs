@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use gatepost_evidence::checkpoint::Checkpoint;
+use gatepost_evidence::id::Digest;
 use gatepost_evidence::tombstone::{Cause, Tombstone};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -18,7 +19,10 @@ use crate::upload::dispute::{self, Dispute};
 struct Status {
     gateway: String,
     name: String,
+    /// The first public key, whose digest is the gateway.
     public_key: String,
+    /// Every key in order; the last one signs.
+    keys: Vec<Key>,
     state: String,
     last_run: Option<u64>,
     pending: u64,
@@ -42,6 +46,22 @@ struct Disputed {
     file: String,
     reason: String,
     detail: String,
+}
+
+/// A key of this gateway.
+#[derive(Serialize)]
+struct Key {
+    /// SHA-256 of its SubjectPublicKeyInfo.
+    digest: Digest,
+    /// The first run that it signs.
+    from_seq: u64,
+    /// When it was rotated in; null for the first.
+    since: Option<Timestamp>,
+    /// What the sink made of the rotation; null for the first.
+    rotation: Option<String>,
+    /// Why the sink refused the rotation.
+    reason: Option<String>,
+    public_key: String,
 }
 
 #[derive(Serialize)]
@@ -79,9 +99,10 @@ fn status(place: &Place) -> anyhow::Result<Status> {
     let disputes = dispute::list(&place.config.state.directory)?.into_iter();
     let sink = place.config.sink.as_ref().map(|sink| sink.url.clone());
     Ok(Status {
-        gateway: place.key.public().id().to_string(),
+        gateway: place.identity.gateway().to_string(),
         name: place.config.gateway.name.clone(),
-        public_key: place.key.public().to_pem(),
+        public_key: place.identity.ring().first().to_pem(),
+        keys: keys(place)?,
         state: place.config.state.directory.display().to_string(),
         last_run: place.spool.head()?.map(|head| head.seq),
         pending: counts.pending,
@@ -99,6 +120,23 @@ fn status(place: &Place) -> anyhow::Result<Status> {
     })
 }
 
+fn keys(place: &Place) -> anyhow::Result<Vec<Key>> {
+    let (ring, stored) = (place.identity.ring(), place.spool.rotations()?);
+    let keys = ring.keys().map(|(from_seq, key)| {
+        let added = ring.rotations().iter().find(|added| added.rotation().new_key == *key);
+        let stored = added.and_then(|added| stored.iter().find(|stored| stored.digest == added.digest()));
+        Key {
+            digest: key.digest(),
+            from_seq,
+            since: added.map(|added| added.rotation().at),
+            rotation: stored.map(|stored| stored.state.to_string()),
+            reason: stored.and_then(|stored| stored.reason.clone()),
+            public_key: key.to_pem(),
+        }
+    });
+    Ok(keys.collect())
+}
+
 fn disputed((path, dispute): (PathBuf, Option<Dispute>)) -> Disputed {
     let file = path.display().to_string();
     match dispute {
@@ -111,7 +149,7 @@ fn gone(place: &Place) -> anyhow::Result<Vec<Gone>> {
     let tombstones = place.spool.tombstones()?.into_iter();
     let gone = tombstones.map(|buried| {
         let Tombstone { from_seq, to_seq, count, cause, at, .. } =
-            spool::open_tombstone(&buried, place.key.public())
+            spool::open_tombstone(&buried, place.identity.ring())
                 .with_context(|| format!("the tombstone of runs {} to {}", buried.from_seq, buried.to_seq))?;
         Ok(Gone { from_seq, to_seq, count, cause, at })
     });
@@ -139,6 +177,16 @@ fn text(status: &Status) -> String {
         status.acknowledged,
         status.quarantined.len(),
     );
+    for key in status.keys.iter().filter(|_| status.keys.len() > 1) {
+        let (since, sink) = match (key.since, &key.rotation) {
+            (Some(since), Some(rotation)) => (format!(", {since}"), format!(" ({rotation})")),
+            _ => Default::default(),
+        };
+        text.push_str(&format!("key from run {}  {}{since}{sink}\n", key.from_seq, key.digest));
+        if let Some(reason) = &key.reason {
+            text.push_str(&format!("  the sink refused this rotation: {reason}\n"));
+        }
+    }
     for refused in &status.quarantined {
         text.push_str(&format!("  run {}: {}\n", refused.seq, refused.reason));
     }

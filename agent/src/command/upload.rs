@@ -8,7 +8,7 @@ use crate::{report, upload};
 pub(super) fn run(mut place: Place) -> anyhow::Result<Outcome> {
     let sink =
         place.config.sink.clone().context("no sink is configured; add [sink] with a url to the configuration")?;
-    match upload::drain(&mut place.spool, &sink, place.key.public().id()) {
+    match upload::drain(&mut place.spool, &sink, place.identity.ring()) {
         Ok(sent) => {
             print(&format!("{} acknowledged, {} refused and quarantined.\n", sent.acknowledged, sent.quarantined))?;
             if sent.quarantined > 0 {

@@ -70,7 +70,7 @@ pub(super) fn enforce(
         rows::remove(connection, run.seq)?;
     }
     gone.extend(no_room(connection, keeping.bounds.max_bytes, bytes)?);
-    tombstones::bury(connection, &keeping.key, gone, now)
+    tombstones::bury(connection, &keeping.identity, gone, now)
 }
 
 /// Why bounds could not be enforced.

@@ -61,6 +61,9 @@ pub enum SpoolError {
         /// What is wrong with it.
         detail: String,
     },
+    /// Somebody rotated the key after this one was read.
+    #[error("the key of this gateway was rotated meanwhile, and nothing was signed with the old one; try again")]
+    KeyRotated,
     /// The run or a tombstone could not be signed, so nothing was stored.
     #[error("the run could not be signed: {0}")]
     Unsigned(String),

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use gatepost_evidence::envelope::Envelope;
 use gatepost_evidence::id::Digest;
-use gatepost_evidence::key::SigningKey;
 use gatepost_evidence::run::PAYLOAD_TYPE;
 use gatepost_evidence::tombstone::{Cause, Tombstone, fold};
 use gatepost_evidence::verify::VerifiedRun;
@@ -21,8 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use super::place::{self, Place};
 use super::rows::{self, Kept};
-use super::tombstones;
-use super::{Keeping, SpoolError, bounds, pack, schema};
+use super::{Keeping, SpoolError, bounds, pack, rotations, schema, tombstones};
+use crate::identity::Identity;
 
 /// How far from the places that can be walked to runs are still looked for: a week of audits every minute.
 const LOOK_FAR: usize = 10_000;
@@ -68,13 +67,18 @@ fn fill(draft: &Path, damaged: &Path, keeping: &Keeping, mended: &mut Mended) ->
     let mut salvage = Salvage::default();
     if let Ok(from) = look_into(damaged) {
         salvage.settings(&from, &transaction).map_err(at)?;
-        salvage.tombstones(&from, &transaction, &keeping.key).map_err(at)?;
-        salvage.runs(&from, &transaction, &keeping.key).map_err(at)?;
+        rotations::salvage(&from, &transaction).map_err(at)?;
+        salvage.tombstones(&from, &transaction, &keeping.identity).map_err(at)?;
+        salvage.runs(&from, &transaction, &keeping.identity).map_err(at)?;
+    }
+    rotations::adopt(&transaction, &keeping.identity).map_err(at)?;
+    if let Some(head) = rotations::head(&transaction).map_err(at)? {
+        salvage.last_seen = salvage.last_seen.max(head.seq);
     }
     let mut lost = Some(0);
-    for tombstone in salvage.tombstones_for_what_is_lost(&keeping.key, mended.at) {
+    for tombstone in salvage.tombstones_for_what_is_lost(&keeping.identity, mended.at) {
         lost = lost.zip(tombstone.count).map(|(lost, count)| lost + count);
-        tombstones::write(&transaction, &keeping.key, &tombstone).map_err(|error| error.at(at))?;
+        tombstones::write(&transaction, &keeping.identity, &tombstone).map_err(|error| error.at(at))?;
     }
     (mended.saved, mended.lost) = (salvage.saved.len() as u64, lost);
     let told = serde_json::to_string(mended).unwrap_or_default();
@@ -121,13 +125,13 @@ impl Salvage {
         Ok(())
     }
 
-    fn tombstones(&mut self, from: &Connection, to: &Connection, key: &SigningKey) -> rusqlite::Result<()> {
+    fn tombstones(&mut self, from: &Connection, to: &Connection, identity: &Identity) -> rusqlite::Result<()> {
         // Version 1 had none.
         let none = schema::version(from).is_ok_and(|version| version == 1);
         let found = if none { Ok(Vec::new()) } else { tombstones::all(from, false) };
         self.complete = found.is_ok();
         for buried in found.unwrap_or_default() {
-            match super::open_tombstone(&buried, key.public()) {
+            match super::open_tombstone(&buried, identity.ring()) {
                 Ok(tombstone) => {
                     tombstones::insert(to, &buried)?;
                     self.last_seen = self.last_seen.max(tombstone.to_seq);
@@ -139,7 +143,7 @@ impl Salvage {
         Ok(())
     }
 
-    fn runs(&mut self, from: &Connection, to: &Connection, key: &SigningKey) -> rusqlite::Result<()> {
+    fn runs(&mut self, from: &Connection, to: &Connection, identity: &Identity) -> rusqlite::Result<()> {
         let version = schema::version(from).unwrap_or(2);
         if from.prepare("SELECT seq FROM runs").is_err() {
             // There is no table to look into.
@@ -153,7 +157,7 @@ impl Salvage {
             }
             let Ok(Some(found)) = read(from, version, seq) else { continue };
             self.last_seen = self.last_seen.max(seq);
-            let kept = found.run.and_then(|kept| Ok((link(&kept, key)?, kept)));
+            let kept = found.run.and_then(|kept| Ok((link(&kept, identity)?, kept)));
             match kept {
                 Ok((prev, mut kept)) => {
                     if version == 1 {
@@ -195,7 +199,7 @@ impl Salvage {
     }
 
     /// One tombstone for each stretch without a run.
-    fn tombstones_for_what_is_lost(&self, key: &SigningKey, now: Timestamp) -> Vec<Tombstone> {
+    fn tombstones_for_what_is_lost(&self, identity: &Identity, now: Timestamp) -> Vec<Tombstone> {
         let mut stretches = Vec::new();
         let mut next = 1;
         let spans = self.saved.keys().map(|&seq| (seq, seq));
@@ -210,7 +214,7 @@ impl Salvage {
         if let Some(head) = self.head.filter(|head| *head >= next) {
             stretches.push((next, head));
         }
-        let mut lost: Vec<_> = stretches.into_iter().map(|(from, to)| self.lost(from, to, key, now)).collect();
+        let mut lost: Vec<_> = stretches.into_iter().map(|(from, to)| self.lost(from, to, identity, now)).collect();
         if self.head.is_none() {
             // No run takes less than a second, so no chain has reached a place as high as the seconds since 1970.
             let end = u64::try_from(now.as_second()).unwrap_or(0).max(self.last_seen + 1).max(next);
@@ -219,14 +223,14 @@ impl Salvage {
                 digest: None,
                 first_digest: self.named.get(&next).copied(),
                 last_digest: None,
-                ..self.lost(next, end, key, now)
+                ..self.lost(next, end, identity, now)
             };
             lost.push(unknown);
         }
         lost
     }
 
-    fn lost(&self, from: u64, to: u64, key: &SigningKey, now: Timestamp) -> Tombstone {
+    fn lost(&self, from: u64, to: u64, identity: &Identity, now: Timestamp) -> Tombstone {
         let named = |seq: u64| self.named.get(&seq).copied();
         // The run after says which run was the last that is missing.
         let said = self.saved.get(&(to + 1)).and_then(|(_, prev)| *prev);
@@ -237,7 +241,7 @@ impl Salvage {
         let digest = digests.fold(None, |so_far, digest| Some(fold(so_far, digest))).filter(|_| all_named);
         let before = || self.buried.get(&(from - 1)).and_then(|tombstone| tombstone.link().ok());
         Tombstone {
-            gateway: key.public().id(),
+            gateway: identity.gateway(),
             from_seq: from,
             to_seq: to,
             count: self.complete.then_some(to - from + 1),
@@ -285,13 +289,14 @@ fn read(from: &Connection, version: u32, seq: u64) -> rusqlite::Result<Option<Re
     Ok(Some(Read { digest: Some(digest), run }))
 }
 
-/// The `prev` that the run itself states. A run that claims this gateway's key must verify with it; one that was signed
-/// with another key, such as an earlier one of this gateway, has its digest to vouch for it.
-fn link(kept: &Kept, key: &SigningKey) -> Result<Option<Digest>, String> {
+/// The `prev` that the run itself states. A run that claims a key of this gateway must verify with it; one that was signed
+/// with another key, such as that of the gateway this one was before, has its digest to vouch for it.
+fn link(kept: &Kept, identity: &Identity) -> Result<Option<Digest>, String> {
     let envelope = Envelope::parse(kept.envelope.as_bytes()).map_err(|error| error.to_string())?;
-    if envelope.payload_type != PAYLOAD_TYPE || envelope.claimed_signer() != Some(key.public().id()) {
+    let signer = envelope.claimed_signer().and_then(|signer| identity.ring().key(signer.digest()));
+    if envelope.payload_type != PAYLOAD_TYPE || signer.is_none() {
         return Ok(None);
     }
-    let run = VerifiedRun::open(&envelope, key.public()).map_err(|error| error.to_string())?;
+    let run = VerifiedRun::open(&envelope, identity.ring()).map_err(|error| error.to_string())?;
     Ok(run.run().prev)
 }

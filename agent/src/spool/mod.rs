@@ -13,6 +13,7 @@ mod mend;
 mod model;
 mod pack;
 mod place;
+mod rotations;
 mod rows;
 mod schema;
 mod tombstones;
@@ -21,17 +22,19 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gatepost_evidence::envelope::{Envelope, EnvelopeError, MAX_ENVELOPE_BYTES};
+use gatepost_evidence::envelope::{Envelope, MAX_ENVELOPE_BYTES};
 use gatepost_evidence::id::Digest;
-use gatepost_evidence::key::{PublicKey, SigningKey};
+use gatepost_evidence::key::PublicKey;
 use gatepost_evidence::receipt::Acknowledgement;
+use gatepost_evidence::rotation::Signers;
 use gatepost_evidence::run::SignedRun;
 use gatepost_evidence::tombstone::{Cause, Tombstone};
-use gatepost_evidence::verify::VerifiedRun;
+use gatepost_evidence::verify::{VerifiedRun, VerifyError};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use crate::clock;
+use crate::identity::Identity;
 use connect::{CHECK_EVERY, Check, check, connect, forget, mend_now};
 use place::Place;
 use rows::Found;
@@ -40,6 +43,7 @@ pub use bounds::Bounds;
 pub use error::SpoolError;
 pub use mend::Mended;
 pub use model::{Counts, Enrolment, Head, Refused, Spooled, State};
+pub use rotations::Turned;
 pub use tombstones::Buried;
 
 /// The spool's file in the state folder.
@@ -48,10 +52,21 @@ pub const FILE: &str = "spool.db";
 /// What the spool needs to keep itself in order: a key to sign tombstones with, and how much to keep.
 #[derive(Debug)]
 pub struct Keeping {
-    /// The gateway's key.
-    pub key: Arc<SigningKey>,
+    /// The gateway with the key that signs.
+    pub identity: Arc<Identity>,
     /// How much is kept.
     pub bounds: Bounds,
+}
+
+impl Keeping {
+    /// Whether the key is the one that signs what is stored next.
+    fn may_sign(
+        &self,
+        connection: &Connection,
+        at: impl Fn(rusqlite::Error) -> SpoolError,
+    ) -> Result<(), SpoolError> {
+        if rotations::signs(connection, &self.identity).map_err(at)? { Ok(()) } else { Err(SpoolError::KeyRotated) }
+    }
 }
 
 /// The spool of one gateway.
@@ -157,6 +172,9 @@ impl Spool {
     ) -> Result<(Head, SignedRun), SpoolError> {
         let at = self.at();
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&at)?;
+        if let Some(keeping) = &self.keeping {
+            keeping.may_sign(&transaction, &at)?;
+        }
         let head = rows::head(&transaction).map_err(&at)?;
         let signed = sign(head).map_err(|error| SpoolError::Unsigned(error.to_string()))?;
         if signed.envelope.len() > MAX_ENVELOPE_BYTES {
@@ -328,8 +346,9 @@ impl Spool {
         tracing::error!("{}: run {seq} cannot be read back: {detail}; it is quarantined", self.path.display());
         let at = self.at();
         let transaction = self.connection.unchecked_transaction().map_err(&at)?;
+        keeping.may_sign(&transaction, &at)?;
         let gone = tombstones::Gone { seq, digest, cause: Cause::Damaged };
-        tombstones::bury(&transaction, &keeping.key, vec![gone], clock::now()).map_err(|error| error.at(&at))?;
+        tombstones::bury(&transaction, &keeping.identity, vec![gone], clock::now()).map_err(|error| error.at(&at))?;
         let reason = format!("unreadable: {detail}");
         rows::answer(&transaction, seq, State::Quarantined, Some(&reason), None).map_err(&at)?;
         transaction.commit().map_err(&at)?;
@@ -511,21 +530,21 @@ pub fn is_there(folder: &Path) -> std::io::Result<bool> {
     Ok(folder.join(FILE).try_exists()? || place::replacement(folder)?.is_some())
 }
 
-/// Opens a spooled run with the gateway's own key: what the spool says is believed no more than anyone's word.
+/// Opens a spooled run with the gateway's own keys: what the spool says is believed no more than anyone's word.
 ///
 /// # Errors
 /// When the envelope does not verify.
-pub fn verify(run: &Spooled, key: &PublicKey) -> Result<VerifiedRun, gatepost_evidence::verify::VerifyError> {
+pub fn verify(run: &Spooled, signers: &impl Signers) -> Result<VerifiedRun, VerifyError> {
     let envelope = Envelope::parse(run.envelope.as_bytes())?;
-    VerifiedRun::open(&envelope, key)
+    VerifiedRun::open(&envelope, signers)
 }
 
-/// Opens a tombstone of the spool with the gateway's own key.
+/// Opens a tombstone of the spool with the gateway's own keys.
 ///
 /// # Errors
 /// When the envelope does not verify.
-pub fn open_tombstone(buried: &Buried, key: &PublicKey) -> Result<Tombstone, EnvelopeError> {
-    Tombstone::open(&Envelope::parse(buried.envelope.as_bytes())?, key)
+pub fn open_tombstone(buried: &Buried, signers: &impl Signers) -> Result<Tombstone, VerifyError> {
+    Tombstone::open(&Envelope::parse(buried.envelope.as_bytes())?, signers)
 }
 
 fn set(connection: &Connection, key: &str, value: &str) -> rusqlite::Result<()> {

@@ -7,7 +7,7 @@ use gatepost_evidence::id::Digest;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 
-use super::{Head, Refused, State, pack};
+use super::{Head, Refused, State, pack, rotations};
 
 /// Runs that share one base at most: damage to a base takes no more than these with it.
 pub(super) const RUNS_PER_BASE: u64 = 32;
@@ -239,7 +239,7 @@ pub(super) fn receipt(connection: &Connection, seq: u64) -> rusqlite::Result<Opt
     Ok(connection.query_row(sql, [seq], |row| row.get(0)).optional()?.flatten())
 }
 
-/// The last place of the chain: a run, or the end of a tombstone.
+/// The last place of the chain: a run, the end of a tombstone, or what stands before the key's first place.
 pub(super) fn head(connection: &Connection) -> rusqlite::Result<Option<Head>> {
     let last = |sql: &str| {
         let mut statement = connection.prepare_cached(sql)?;
@@ -248,7 +248,9 @@ pub(super) fn head(connection: &Connection) -> rusqlite::Result<Option<Head>> {
     };
     let run = last("SELECT seq, digest FROM runs ORDER BY seq DESC LIMIT 1")?;
     let tombstone = last("SELECT to_seq, link FROM tombstones ORDER BY to_seq DESC LIMIT 1")?;
-    Ok([run, tombstone].into_iter().flatten().max_by_key(|head| head.seq))
+    // A spool that was lost goes on where its key does: what came before was signed by another.
+    let rotation = rotations::head(connection)?;
+    Ok([rotation, run, tombstone].into_iter().flatten().max_by_key(|head| head.seq))
 }
 
 /// Removes a run and its answer, and its base when no other run needs it.

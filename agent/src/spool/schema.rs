@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::rows::{self, Kept};
-use super::{SpoolError, State, pack};
+use super::{SpoolError, State, pack, rotations};
 
 /// The version that this agent writes.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Bytes in a page of a new spool. A run that changed little takes a few hundred bytes; what is written is whole pages.
 const PAGE_BYTES: u32 = 1024;
@@ -49,7 +49,8 @@ const SETTINGS: &str = "CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT 
 pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     connection.execute_batch(&format!(
-        "PRAGMA journal_mode=WAL; BEGIN; {VERSION_2} {SETTINGS} PRAGMA user_version = {VERSION}; COMMIT;"
+        "PRAGMA journal_mode=WAL; BEGIN; {VERSION_2} {SETTINGS} {} PRAGMA user_version = {VERSION}; COMMIT;",
+        rotations::TABLE
     ))
 }
 
@@ -62,14 +63,18 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Sp
         match version(&transaction).map_err(at)? {
             // A database without a table where there should be a spool has lost them: a new one is made elsewhere.
             0 => return Err(SpoolError::damaged(path, "it has no schema version")),
-            1 => to_version_2(&transaction, path)?,
+            1 => {
+                to_version_2(&transaction, path)?;
+                transaction.execute_batch(rotations::TABLE).map_err(at)?;
+            }
+            2 => transaction.execute_batch(rotations::TABLE).map_err(at)?,
             VERSION => {}
             found => return Err(SpoolError::TooNew { path: path.to_owned(), found, known: VERSION }),
         }
         transaction.pragma_update(None, "user_version", VERSION).map_err(at)?;
         transaction.commit().map_err(at)?;
     }
-    for table in ["runs", "bases", "answers", "tombstones", "settings"] {
+    for table in ["runs", "bases", "answers", "tombstones", "rotations", "settings"] {
         let sql = format!("SELECT 1 FROM {table} LIMIT 1");
         connection.prepare(&sql).map_err(|error| SpoolError::damaged(path, format!("table {table}: {error}")))?;
     }

@@ -2,12 +2,12 @@
 
 use gatepost_evidence::envelope::Envelope;
 use gatepost_evidence::id::Digest;
-use gatepost_evidence::key::SigningKey;
 use gatepost_evidence::tombstone::{Cause, Tombstone, fold};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::bounds::Enforce;
+use crate::identity::Identity;
 
 /// A tombstone as it lies in the spool.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub(super) struct Gone {
 /// Writes tombstones for runs that went.
 pub(super) fn bury(
     connection: &Connection,
-    key: &SigningKey,
+    identity: &Identity,
     mut gone: Vec<Gone>,
     now: Timestamp,
 ) -> Result<(), Enforce> {
@@ -56,15 +56,15 @@ pub(super) fn bury(
             continue;
         }
         if let Some(tombstone) = open.take() {
-            write(connection, key, &tombstone)?;
+            write(connection, identity, &tombstone)?;
         }
-        open = Some(match neighbour(connection, key, &run)? {
+        open = Some(match neighbour(connection, identity, &run)? {
             Some(mut tombstone) => {
                 extend(&mut tombstone, &run, now);
                 tombstone
             }
             None => Tombstone {
-                gateway: key.public().id(),
+                gateway: identity.gateway(),
                 from_seq: run.seq,
                 to_seq: run.seq,
                 count: Some(1),
@@ -78,7 +78,7 @@ pub(super) fn bury(
         });
     }
     if let Some(tombstone) = open {
-        write(connection, key, &tombstone)?;
+        write(connection, identity, &tombstone)?;
     }
     Ok(())
 }
@@ -92,12 +92,12 @@ fn extend(tombstone: &mut Tombstone, run: &Gone, now: Timestamp) {
 }
 
 /// The tombstone just before `run` that can stand for it, too. It is taken out, to be written again as a longer one.
-fn neighbour(connection: &Connection, key: &SigningKey, run: &Gone) -> rusqlite::Result<Option<Tombstone>> {
+fn neighbour(connection: &Connection, identity: &Identity, run: &Gone) -> rusqlite::Result<Option<Tombstone>> {
     let sql = "SELECT envelope FROM tombstones WHERE to_seq = ?1";
     let text: Option<String> = connection.query_row(sql, [run.seq - 1], |row| row.get(0)).optional()?;
     let tombstone = text
         .and_then(|text| Envelope::parse(text.as_bytes()).ok())
-        .and_then(|envelope| Tombstone::open(&envelope, key.public()).ok())
+        .and_then(|envelope| Tombstone::open(&envelope, identity.ring()).ok())
         .filter(|tombstone| tombstone.cause == run.cause && tombstone.count.is_some() && tombstone.digest.is_some());
     if tombstone.is_some() {
         connection.execute("DELETE FROM tombstones WHERE to_seq = ?1", [run.seq - 1])?;
@@ -118,9 +118,9 @@ fn digest_at(connection: &Connection, seq: u64) -> rusqlite::Result<Option<Diges
 }
 
 /// Signs and writes a tombstone; the sink is told of it unless it has all that went.
-pub(super) fn write(connection: &Connection, key: &SigningKey, tombstone: &Tombstone) -> Result<(), Enforce> {
+pub(super) fn write(connection: &Connection, identity: &Identity, tombstone: &Tombstone) -> Result<(), Enforce> {
     let unsigned = |error: gatepost_evidence::canonical::CanonicalError| Enforce::Unsigned(error.to_string());
-    let envelope = tombstone.sign(key).map_err(unsigned)?.to_json();
+    let envelope = tombstone.sign(identity.key()).map_err(unsigned)?.to_json();
     let payload = gatepost_evidence::canonical::to_vec(tombstone).map_err(unsigned)?;
     let buried = Buried {
         from_seq: tombstone.from_seq,

@@ -5,9 +5,9 @@
 
 use gatepost_evidence::checkpoint::{Checkpoint, CheckpointError, LogProof};
 use gatepost_evidence::envelope::Envelope;
-use gatepost_evidence::id::GatewayId;
 use gatepost_evidence::log::{ConsistencyProof, LogRoot};
 use gatepost_evidence::receipt::{Acknowledgement, Receipt};
+use gatepost_evidence::rotation::Keyring;
 use gatepost_evidence::wire::{Answer, Answers};
 use jiff::Timestamp;
 
@@ -50,7 +50,7 @@ pub(super) enum Doubt {
 /// What `answers` mean for the runs of `batch`, and the checkpoint that the next answer must continue.
 pub(super) fn judge(
     enrolment: &Enrolment,
-    gateway: GatewayId,
+    ring: &Keyring,
     known: Option<&Checkpoint>,
     batch: &[Spooled],
     answers: Answers,
@@ -82,7 +82,8 @@ pub(super) fn judge(
         let named = Receipt::open(&receipt, &enrolment.sink_key).map_err(|error| worthless(error.to_string()))?;
         // A spool that outlived its key holds runs of the gateway this one was before.
         let signer = Envelope::parse(run.envelope.as_bytes()).ok().and_then(|run| run.claimed_signer());
-        if (named.gateway, named.seq, named.digest) != (signer.unwrap_or(gateway), run.seq, run.digest) {
+        let other = signer.filter(|signer| ring.key(signer.digest()).is_none());
+        if (named.gateway, named.seq, named.digest) != (other.unwrap_or(ring.gateway()), run.seq, run.digest) {
             let detail = format!("it names run {} of gateway {}", named.seq, named.gateway.short());
             return Err(worthless(detail));
         }

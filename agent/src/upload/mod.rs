@@ -11,10 +11,9 @@ mod log;
 use std::time::Duration;
 
 use gatepost_evidence::checkpoint::Checkpoint;
-use gatepost_evidence::id::GatewayId;
-use gatepost_evidence::key::SigningKey;
 use gatepost_evidence::look::Failure;
 use gatepost_evidence::note::MAX_NOTE_BYTES;
+use gatepost_evidence::rotation::Keyring;
 use gatepost_evidence::wire::{
     Answers, ENROL_PATH, ENROLMENT_TYPE, Enrolled, LOG_CHECKPOINT_PATH, LOG_REWOUND, LOG_SIZE_HEADER, Problem,
     RUNS_PATH,
@@ -24,6 +23,8 @@ use serde::de::DeserializeOwned;
 
 use crate::config::{Config, Sink};
 use crate::http;
+use crate::identity::Identity;
+use crate::rotate::RotateError;
 use crate::secret::Secret;
 use crate::spool::{Enrolment, Spool, SpoolError, Spooled};
 use crate::upload::log::{Doubt, Verdict};
@@ -64,6 +65,9 @@ pub enum UploadError {
     /// The spool.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// The key, after somebody rotated it.
+    #[error(transparent)]
+    Key(#[from] RotateError),
 }
 
 impl UploadError {
@@ -80,12 +84,19 @@ impl From<Failure> for UploadError {
     }
 }
 
+/// What one upload is of.
+#[derive(Debug, Clone, Copy)]
+enum Of {
+    Rotations,
+    Runs,
+}
+
 /// What became of the runs that were sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sent {
     /// The sink has them, with a receipt.
     pub acknowledged: u64,
-    /// The sink refused them, or they could not be read back; they are quarantined.
+    /// The sink refused them, or they could not be read back; they are quarantined. Refused rotations count, too.
     pub quarantined: u64,
 }
 
@@ -93,28 +104,30 @@ pub struct Sent {
 ///
 /// # Errors
 /// When the sink cannot be reached or refuses.
-pub fn enroll(config: &Config, sink: &Sink, key: &SigningKey, token: &Secret) -> Result<Enrolled, UploadError> {
+pub fn enroll(config: &Config, sink: &Sink, identity: &Identity, token: &Secret) -> Result<Enrolled, UploadError> {
     let enrolment = wire::Enrolment {
         token: token.expose().to_owned(),
-        public_key: key.public().clone(),
+        public_key: identity.ring().first().clone(),
+        rotations: identity.rotations().to_vec(),
         name: config.gateway.name.clone(),
         labels: config.gateway.labels.clone(),
     };
     let payload = canonical::to_vec(&enrolment).map_err(|error| UploadError::Refused(error.to_string()))?;
-    let body = Envelope::sign(ENROLMENT_TYPE, &payload, key).to_json();
+    let body = Envelope::sign(ENROLMENT_TYPE, &payload, identity.key()).to_json();
     let headers = [("content-type", "application/json")];
     let enrolled: Enrolled = post(sink, ENROL_PATH, &headers, body.as_bytes())?.map_err(|why| why.refused())?;
-    if enrolled.gateway != key.public().id() {
+    if enrolled.gateway != identity.gateway() {
         return Err(UploadError::NotBelieved(format!("it enrolled gateway {}", enrolled.gateway)));
     }
     Ok(enrolled)
 }
 
-/// Hands every pending run to the sink.
+/// Hands every pending rotation and run to the sink; rotations first, since the sink knows the key of what follows by them.
+/// `ring` are the keys of this gateway.
 ///
 /// # Errors
 /// The first thing that stops it; what was handed over until then stays so.
-pub fn drain(spool: &mut Spool, sink: &Sink, gateway: GatewayId) -> Result<Sent, UploadError> {
+pub fn drain(spool: &mut Spool, sink: &Sink, ring: &Keyring) -> Result<Sent, UploadError> {
     let enrolment = spool
         .enrolment()?
         .filter(|enrolment| enrolment.url == sink.url)
@@ -122,14 +135,16 @@ pub fn drain(spool: &mut Spool, sink: &Sink, gateway: GatewayId) -> Result<Sent,
     let mut sent = Sent::default();
     loop {
         let before = spool.unreadable();
-        let batch = spool.pending(BATCH_RUNS, BATCH_BYTES)?;
+        let rotations = spool.pending_rotations()?.into_iter().take(BATCH_RUNS).map(Spooled::from).collect::<Vec<_>>();
+        let of = if rotations.is_empty() { Of::Runs } else { Of::Rotations };
+        let batch = if rotations.is_empty() { spool.pending(BATCH_RUNS, BATCH_BYTES)? } else { rotations };
         sent.quarantined += spool.unreadable() - before;
         if batch.is_empty() {
             return Ok(sent);
         }
         let known = log::known(spool, &enrolment)?;
         match send(sink, &batch, known.as_ref().map_or(0, Checkpoint::size))? {
-            Ok(answers) => take(spool, &enrolment, gateway, known.as_ref(), &batch, answers, &mut sent)?,
+            Ok(answers) => take(spool, &enrolment, ring, known.as_ref(), (of, &batch), answers, &mut sent)?,
             Err(why) if known.is_some() && why.problem.reason == LOG_REWOUND => {
                 let detail = format!("the sink says it lost part of its log: {}", words(&why.problem.detail));
                 let claimed = newest_checkpoint(sink);
@@ -173,14 +188,14 @@ fn line(envelope: &str) -> String {
 fn take(
     spool: &mut Spool,
     enrolment: &Enrolment,
-    gateway: GatewayId,
+    ring: &Keyring,
     known: Option<&Checkpoint>,
-    batch: &[Spooled],
+    (of, batch): (Of, &[Spooled]),
     answers: Answers,
     sent: &mut Sent,
 ) -> Result<(), UploadError> {
     let time = answers.time;
-    let (checkpoint, verdicts) = match log::judge(enrolment, gateway, known, batch, answers) {
+    let (checkpoint, verdicts) = match log::judge(enrolment, ring, known, batch, answers) {
         Ok(judged) => judged,
         Err(Doubt::Worthless(detail)) => return Err(UploadError::NotBelieved(detail)),
         Err(Doubt::Dispute(dispute)) => return Err(log::report(spool, &dispute)),
@@ -193,12 +208,17 @@ fn take(
         // Only now: a clock that is not the sink's would cast doubt on every later run's own.
         spool.heard_from_sink(time)?;
         for (run, verdict) in batch.iter().zip(verdicts) {
-            match verdict {
-                Verdict::Acknowledge(word) => {
+            match (verdict, of) {
+                (Verdict::Acknowledge(word), Of::Rotations) => spool.acknowledge_rotation(run.digest, &word)?,
+                (Verdict::Quarantine(reason), Of::Rotations) => {
+                    spool.refuse_rotation(run.digest, &reason)?;
+                    taken.quarantined += 1;
+                }
+                (Verdict::Acknowledge(word), Of::Runs) => {
                     spool.acknowledge(run.digest, &word)?;
                     taken.acknowledged += 1;
                 }
-                Verdict::Quarantine(reason) => {
+                (Verdict::Quarantine(reason), Of::Runs) => {
                     spool.quarantine(run.digest, &reason)?;
                     taken.quarantined += 1;
                 }

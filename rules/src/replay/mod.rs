@@ -12,6 +12,7 @@ mod keys;
 mod log;
 mod manifest;
 mod receipts;
+mod rotations;
 mod runs;
 mod verdicts;
 
@@ -43,6 +44,8 @@ pub enum Part {
     Manifest,
     /// Whose keys are inside.
     Keys,
+    /// Which key of the gateway signs where.
+    Rotations,
     /// The maker's signature of the manifest.
     Seal,
     /// The signature, identity and shape of each run.
@@ -63,9 +66,10 @@ pub enum Part {
 
 impl Part {
     /// All of them, in order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Manifest,
         Self::Keys,
+        Self::Rotations,
         Self::Seal,
         Self::Runs,
         Self::Tombstones,
@@ -82,6 +86,7 @@ impl std::fmt::Display for Part {
         f.write_str(match self {
             Self::Manifest => "manifest",
             Self::Keys => "keys",
+            Self::Rotations => "rotations",
             Self::Seal => "seal",
             Self::Runs => "runs",
             Self::Tombstones => "tombstones",
@@ -218,9 +223,10 @@ impl Replay<'_> {
         let Some((gateway, sink)) = self.keys(&manifest, trust) else { return };
         report.gateway_key = Some(gateway.id());
         report.sink_key = sink.as_ref().map(PublicKey::id);
-        self.seal(&manifest, &gateway, sink.as_ref());
-        let runs = self.runs(&gateway);
-        let tombstones = self.tombstones(&gateway);
+        let ring = self.rotations(&gateway);
+        self.seal(&manifest, ring.current(), sink.as_ref());
+        let runs = self.runs(&ring);
+        let tombstones = self.tombstones(&ring);
         self.chain(&manifest, &runs, &tombstones);
         match &sink {
             Some(sink) => {

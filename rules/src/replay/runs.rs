@@ -4,14 +4,14 @@
 
 use gatepost_evidence::bundle::Kind;
 use gatepost_evidence::envelope::Envelope;
-use gatepost_evidence::key::PublicKey;
+use gatepost_evidence::rotation::Keyring;
 use gatepost_evidence::tombstone::Tombstone;
-use gatepost_evidence::verify::VerifiedRun;
+use gatepost_evidence::verify::{VerifiedRun, VerifyError};
 
 use super::{Part, Replay, Runs, counted};
 
 impl Replay<'_> {
-    pub(super) fn runs(&mut self, gateway: &PublicKey) -> Runs {
+    pub(super) fn runs(&mut self, gateway: &Keyring) -> Runs {
         let part = Part::Runs;
         let mut runs = Runs::new();
         for (seq, (path, content)) in self.of_kind(|kind| if let Kind::Run(seq) = kind { Some(seq) } else { None }) {
@@ -31,12 +31,13 @@ impl Replay<'_> {
         runs
     }
 
-    pub(super) fn tombstones(&mut self, gateway: &PublicKey) -> Vec<Tombstone> {
+    pub(super) fn tombstones(&mut self, gateway: &Keyring) -> Vec<Tombstone> {
         let part = Part::Tombstones;
         let range = |kind| if let Kind::Tombstone(from, to) = kind { Some((from, to)) } else { None };
         let mut tombstones = Vec::new();
         for (range, (path, content)) in self.of_kind(range) {
-            let opened = Envelope::parse(&content).and_then(|envelope| Tombstone::open(&envelope, gateway));
+            let parsed = Envelope::parse(&content).map_err(VerifyError::from);
+            let opened = parsed.and_then(|envelope| Tombstone::open(&envelope, gateway));
             match opened {
                 Ok(tombstone) if (tombstone.from_seq, tombstone.to_seq) == range => tombstones.push(tombstone),
                 Ok(tombstone) => {
