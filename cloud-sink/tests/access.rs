@@ -9,7 +9,7 @@ use gatepost_sink::routes::{Access, table};
 use gatepost_sink::serve::{Options, start};
 
 fn path(template: &str, field: &Field) -> String {
-    template.replace("{id}", &field.id().to_string()).replace("{seq}", "1")
+    template.replace("{id}", &field.id().to_string()).replace("{seq}", "1").replace("{digest}", &field.id().to_string())
 }
 
 #[test]

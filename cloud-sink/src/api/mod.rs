@@ -5,6 +5,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::IntoResponse;
+use gatepost_evidence::id::Digest;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,7 @@ use crate::store::baselines::{self, Baseline};
 use crate::store::gateways;
 use crate::store::quarantine::{self, Refusals};
 use crate::store::runs::{self, RunMeta};
+use crate::store::tombstones::{self, TombstoneMeta};
 use crate::view::{self, BacklogView, DeltaView, GatewayView, RunLine, RunView};
 
 /// Runs in one answer.
@@ -123,6 +125,38 @@ async fn stored(app: &Shared, id: String, seq: &str) -> Result<(RunMeta, runs::S
 fn attachment(run: &RunMeta, what: &str, content: String) -> impl IntoResponse + use<> {
     let name = format!("inline; filename=\"{}-{}-{what}.json\"", run.gateway.short(), run.seq);
     ([(header::CONTENT_TYPE, "application/json".to_owned()), (header::CONTENT_DISPOSITION, name)], content)
+}
+
+/// `GET /gateways/{id}/tombstones`.
+#[derive(Debug, Serialize)]
+pub struct Tombstones {
+    /// In the order of their places.
+    tombstones: Vec<TombstoneMeta>,
+}
+
+/// The tombstones of a gateway.
+pub async fn tombstones(State(app): State<Shared>, Path(id): Path<String>) -> Result<Json<Tombstones>, Refusal> {
+    app.read(move |_, connection| {
+        let gateway = view::gateway(connection, &id)?;
+        Ok(Json(Tombstones { tombstones: tombstones::list(connection, gateway.id)? }))
+    })
+    .await
+}
+
+/// A tombstone's envelope exactly as it came.
+pub async fn tombstone_envelope(
+    State(app): State<Shared>,
+    Path((id, digest)): Path<(String, String)>,
+) -> Result<impl IntoResponse, Refusal> {
+    let digest: Digest = digest.parse().map_err(|error| Refusal::bad("bad_digest", format!("digest: {error}")))?;
+    app.read(move |_, connection| {
+        let gateway = view::gateway(connection, &id)?;
+        let stored = tombstones::get(connection, gateway.id, digest)?;
+        let absent = || Refusal::not_found(format!("gateway {} has no such tombstone here", gateway.id.short()));
+        let stored = stored.ok_or_else(absent)?;
+        Ok(([(header::CONTENT_TYPE, "application/json")], stored.envelope))
+    })
+    .await
 }
 
 #[derive(Debug, Deserialize)]
