@@ -10,8 +10,7 @@ use gatepost_evidence::envelope::Envelope;
 use gatepost_evidence::id::Digest;
 use gatepost_evidence::key::SigningKey;
 use gatepost_evidence::receipt::Receipt;
-use gatepost_evidence::run::SignedRun;
-use gatepost_evidence::tombstone::{Cause, PAYLOAD_TYPE, Tombstone, fold};
+use gatepost_evidence::tombstone::{Cause, PAYLOAD_TYPE, Tombstone};
 use gatepost_evidence::wire::{Answer, Answers};
 use gatepost_rules::replay::{Report, Trust, replay};
 
@@ -25,23 +24,6 @@ fn reason(answer: &Answer) -> &str {
 
 fn reasons(answers: &[Answer]) -> Vec<&str> {
     answers.iter().map(reason).collect()
-}
-
-/// The tombstone of the runs at `from` to `to` of a chain that begins with `runs`.
-fn stone(field: &Field, runs: &[SignedRun], from: u64, to: u64, cause: Cause) -> Tombstone {
-    let digest = |seq: u64| runs[usize::try_from(seq).unwrap() - 1].digest;
-    Tombstone {
-        gateway: field.id(),
-        from_seq: from,
-        to_seq: to,
-        count: Some(to - from + 1),
-        prev: (from > 1).then(|| digest(from - 1)),
-        digest: (from..=to).fold(None, |so_far, seq| Some(fold(so_far, digest(seq)))),
-        first_digest: Some(digest(from)),
-        last_digest: Some(digest(to)),
-        cause,
-        at: "2026-03-02T08:00:00Z".parse().unwrap(),
-    }
 }
 
 fn signed(stone: &Tombstone, key: &SigningKey) -> String {
@@ -68,7 +50,7 @@ fn a_tombstone_is_taken_like_a_run() {
     let sink = Sink::start();
     let mut field = Field::enrolled(1, &sink);
     let runs = field.runs(&[State::Hardened; 6]);
-    let line = signed(&stone(&field, &runs, 3, 5, Cause::NoRoom), &field.key);
+    let line = signed(&field.tombstone(&runs, 3, 5, Cause::NoRoom), &field.key);
     let key = sink.running().app().key.public().clone();
     // The tombstone comes first, though its place is behind those of runs that come, too.
     let lines: Vec<_> =
@@ -108,7 +90,7 @@ fn what_is_no_tombstone_of_an_enrolled_gateway_is_quarantined() {
     let mut field = Field::enrolled(1, &sink);
     let other = Field::enrolled(2, &sink);
     let runs = field.runs(&[State::Hardened; 4]);
-    let good = stone(&field, &runs, 2, 3, Cause::TooOld);
+    let good = field.tombstone(&runs, 2, 3, Cause::TooOld);
     let mut altered = Envelope::parse(signed(&good, &field.key).as_bytes()).unwrap();
     altered.payload.replace_range(8..12, "AAAA");
     let lines = [
@@ -134,13 +116,13 @@ fn a_tombstone_that_names_other_runs_is_a_fork_and_so_is_a_run_that_it_does_not_
     let mut field = Field::enrolled(1, &sink);
     let runs = field.runs(&[State::Hardened; 9]);
     sink.accept(&[runs[0].clone(), runs[1].clone(), runs[4].clone()]);
-    let good = stone(&field, &runs, 3, 4, Cause::NoRoom);
+    let good = field.tombstone(&runs, 3, 4, Cause::NoRoom);
     let other = Some(Digest::of(b"another run"));
-    let folded = Tombstone { digest: other, ..stone(&field, &runs, 1, 2, Cause::NoRoom) };
+    let folded = Tombstone { digest: other, ..field.tombstone(&runs, 1, 2, Cause::NoRoom) };
     let lines = [
         signed(&Tombstone { prev: other, ..good.clone() }, &field.key),
         signed(&Tombstone { last_digest: other, ..good.clone() }, &field.key),
-        signed(&Tombstone { first_digest: other, ..stone(&field, &runs, 2, 4, Cause::NoRoom) }, &field.key),
+        signed(&Tombstone { first_digest: other, ..field.tombstone(&runs, 2, 4, Cause::NoRoom) }, &field.key),
         signed(&folded, &field.key),
         signed(&good, &field.key),
         signed(&Tombstone { first_digest: other, ..good.clone() }, &field.key),
@@ -151,7 +133,7 @@ fn a_tombstone_that_names_other_runs_is_a_fork_and_so_is_a_run_that_it_does_not_
     assert!(detail.contains("tombstone of runs 3 to 4") && detail.contains("two machines"), "{detail}");
 
     // A clone that goes on in another way, behind a tombstone: nobody has the run before.
-    let later = stone(&field, &runs, 6, 7, Cause::NoRoom);
+    let later = field.tombstone(&runs, 6, 7, Cause::NoRoom);
     let mut forged = field.next(State::Exposed);
     (forged.seq, forged.prev) = (8, Some(Digest::of(b"another run")));
     let forged = forged.sign(&field.key).unwrap().envelope;
@@ -169,8 +151,8 @@ fn a_tombstone_that_has_grown_is_another_one_and_runs_that_came_all_the_same_cou
     let sink = Sink::start();
     let mut field = Field::enrolled(1, &sink);
     let runs = field.runs(&[State::Hardened; 8]);
-    let first = signed(&stone(&field, &runs, 1, 2, Cause::TooOld), &field.key);
-    let grown = signed(&stone(&field, &runs, 1, 5, Cause::TooOld), &field.key);
+    let first = signed(&field.tombstone(&runs, 1, 2, Cause::TooOld), &field.key);
+    let grown = signed(&field.tombstone(&runs, 1, 5, Cause::TooOld), &field.key);
     assert_eq!(reasons(&sink.upload_lines(&[first]).answers()), ["accepted"]);
     // Its answer was lost: the gateway buried run 4, and the sink has it.
     assert_eq!(reasons(&sink.upload(&runs[3..4])), ["accepted"]);
@@ -197,7 +179,7 @@ fn after_damage_the_chain_goes_on_from_the_tombstone_though_the_sink_has_the_run
         first_digest: None,
         last_digest: None,
         cause: Cause::Damaged,
-        ..stone(&field, &runs, 4, 5, Cause::Damaged)
+        ..field.tombstone(&runs, 4, 5, Cause::Damaged)
     };
     let far = Tombstone { to_seq: 1_772_000_000, ..unknown.clone() };
     let near = Tombstone { count: Some(2), ..unknown };
@@ -220,7 +202,7 @@ fn tombstones_outlive_the_process() {
     let mut sink = Sink::start();
     let mut field = Field::enrolled(1, &sink);
     let runs = field.runs(&[State::Hardened; 3]);
-    let line = signed(&stone(&field, &runs, 1, 2, Cause::NoRoom), &field.key);
+    let line = signed(&field.tombstone(&runs, 1, 2, Cause::NoRoom), &field.key);
     assert_eq!(reasons(&sink.upload_lines(&[line.clone()]).answers()), ["accepted"]);
     sink.stop();
     sink.open();

@@ -357,9 +357,8 @@ impl Golden {
             }
             "tombstone-over-another-run" => {
                 let stone = Tombstone { first_digest: Some(Digest::of(b"x")), ..self.tombstone(2, 4) };
-                parts.remove(&Kind::Tombstone(3, 4).path());
-                let mut set = |kind: Kind, content: Vec<u8>| drop(parts.insert(kind.path(), (kind, content)));
                 set(Kind::Tombstone(2, 4), stone.sign(&self.gateway)?.to_json().into_bytes());
+                parts.remove(&Kind::Tombstone(3, 4).path());
             }
             "tombstone-folds-other-runs" => {
                 let stone = Tombstone { digest: Some(Digest::of(b"x")), ..self.tombstone(2, 2) };

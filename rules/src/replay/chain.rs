@@ -7,7 +7,7 @@ use gatepost_evidence::bundle::Manifest;
 use gatepost_evidence::chain::{self, Piece};
 use gatepost_evidence::tombstone::Tombstone;
 
-use super::{Part, Replay, Runs};
+use super::{Part, Replay, Runs, counted};
 
 impl Replay<'_> {
     pub(super) fn chain(&mut self, manifest: &Manifest, runs: &Runs, tombstones: &[Tombstone]) {
