@@ -68,7 +68,7 @@ fn a_tombstone_is_taken_like_a_run() {
     let proof: LogProof = serde_json::from_slice(&proof.body).unwrap();
     assert_eq!(proof.verify(*named, &key).unwrap(), checkpoint);
 
-    let again = sink.upload_lines(&[line.clone()]).answers();
+    let again = sink.upload_lines(std::slice::from_ref(&line)).answers();
     let Answer::Duplicate { digest: same, receipt: same_receipt, .. } = &again[0] else { panic!("{again:?}") };
     assert_eq!((same, same_receipt), (named, receipt), "the same word again");
     let kept = sink.get(&field.path(&format!("/tombstones/{named}/envelope")));
@@ -203,7 +203,7 @@ fn tombstones_outlive_the_process() {
     let mut field = Field::enrolled(1, &sink);
     let runs = field.runs(&[State::Hardened; 3]);
     let line = signed(&field.tombstone(&runs, 1, 2, Cause::NoRoom), &field.key);
-    assert_eq!(reasons(&sink.upload_lines(&[line.clone()]).answers()), ["accepted"]);
+    assert_eq!(reasons(&sink.upload_lines(std::slice::from_ref(&line)).answers()), ["accepted"]);
     sink.stop();
     sink.open();
     assert_eq!(reasons(&sink.upload_lines(&[line]).answers()), ["duplicate"]);

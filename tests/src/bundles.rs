@@ -157,7 +157,14 @@ struct Golden {
 }
 
 fn maker(name: &str) -> Maker {
-    let by_sink = ["sink", "buried-and-there", "inclusion-wrong", "checkpoint-forged", "checkpoint-forked", "seal-of-another-key"];
+    let by_sink = [
+        "sink",
+        "buried-and-there",
+        "inclusion-wrong",
+        "checkpoint-forged",
+        "checkpoint-forked",
+        "seal-of-another-key",
+    ];
     if by_sink.contains(&name) { Maker::Sink } else { Maker::Agent }
 }
 

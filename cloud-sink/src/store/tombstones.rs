@@ -89,11 +89,7 @@ fn touching(connection: &Connection, gateway: GatewayId, place: u64) -> Result<V
 ///
 /// # Errors
 /// SQLite's.
-pub(super) fn covered_until(
-    connection: &Connection,
-    gateway: GatewayId,
-    from: u64,
-) -> Result<Option<u64>, StoreError> {
+pub(super) fn covered_until(connection: &Connection, gateway: GatewayId, from: u64) -> Result<Option<u64>, StoreError> {
     let sql = "SELECT max(to_seq) FROM tombstones WHERE gateway = ?1 AND to_seq >= ?2 AND from_seq <= ?2";
     let mut statement = connection.prepare_cached(sql)?;
     let mut until = None;
@@ -164,11 +160,7 @@ pub fn list(connection: &Connection, gateway: GatewayId) -> Result<Vec<Tombstone
 ///
 /// # Errors
 /// SQLite's.
-pub fn get(
-    connection: &Connection,
-    gateway: GatewayId,
-    digest: Digest,
-) -> Result<Option<StoredTombstone>, StoreError> {
+pub fn get(connection: &Connection, gateway: GatewayId, digest: Digest) -> Result<Option<StoredTombstone>, StoreError> {
     let sql = "SELECT * FROM tombstones WHERE gateway = ?1 AND digest = ?2";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([gateway.to_string(), digest.to_string()])?;

@@ -42,8 +42,8 @@ impl Replay<'_> {
             let both = |stone: &&Tombstone| runs.range(stone.from_seq..=stone.to_seq).next().is_some();
             for Tombstone { from_seq, to_seq, .. } in tombstones.iter().filter(both) {
                 let there = runs.range(from_seq..=to_seq).count();
-                let what = counted(there, "run");
-                self.holds(Part::Chain, format!("{what} of {from_seq} to {to_seq} here, buried or not: what is here counts"));
+                let runs = counted(there, "run");
+                self.holds(Part::Chain, format!("{runs} of {from_seq} to {to_seq} here all the same, and counted"));
             }
         }
         if *first_seq > 1 {
