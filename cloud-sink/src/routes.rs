@@ -66,6 +66,7 @@ pub fn table() -> Vec<Route> {
         read("/api/v1/gateways/{id}/runs/{seq}", Api, get(api::run)),
         read("/api/v1/gateways/{id}/runs/{seq}/envelope", Api, get(api::envelope)),
         read("/api/v1/gateways/{id}/runs/{seq}/receipt", Api, get(api::receipt)),
+        read("/api/v1/gateways/{id}/timeline", Api, get(api::timeline)),
         read("/api/v1/gateways/{id}/tombstones", Api, get(api::tombstones)),
         read("/api/v1/gateways/{id}/tombstones/{digest}/envelope", Api, get(api::tombstone_envelope)),
         change("/api/v1/gateways/{id}/baseline", Api, post(api::promote)),

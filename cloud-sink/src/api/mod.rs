@@ -9,6 +9,7 @@ use gatepost_evidence::id::Digest;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::account;
 use crate::app::{App, Shared, now};
 use crate::judge;
 use crate::problem::{Asked, Refusal};
@@ -17,7 +18,8 @@ use crate::store::gateways;
 use crate::store::quarantine::{self, Refusals};
 use crate::store::runs::{self, RunMeta};
 use crate::store::tombstones::{self, TombstoneMeta};
-use crate::view::{self, BacklogView, DeltaView, GatewayView, RunLine, RunView};
+use crate::timeline::{self, Timeline};
+use crate::view::{self, BacklogView, DeltaView, FleetLine, GatewayView, RunLine, RunView};
 
 /// Runs in one answer.
 const PAGE: usize = 100;
@@ -25,7 +27,7 @@ const PAGE: usize = 100;
 /// `GET /gateways`.
 #[derive(Debug, Serialize)]
 pub struct Fleet {
-    gateways: Vec<GatewayView>,
+    gateways: Vec<FleetLine>,
     /// How often each reason for refusing an envelope was given, ever.
     refusals: Refusals,
     /// The sink's clock.
@@ -35,8 +37,7 @@ pub struct Fleet {
 /// The fleet.
 pub async fn gateways(State(app): State<Shared>) -> Result<Json<Fleet>, Refusal> {
     app.read(|app, connection| {
-        let all = gateways::list(connection)?.into_iter();
-        let gateways = all.map(|gateway| view::gateway_view(app, connection, gateway)).collect::<Result<_, _>>()?;
+        let gateways = view::fleet(app, connection)?;
         Ok(Json(Fleet { gateways, refusals: quarantine::refusals(connection)?, time: now() }))
     })
     .await
@@ -47,6 +48,16 @@ pub async fn gateway(State(app): State<Shared>, Path(id): Path<String>) -> Resul
     app.read(move |app, connection| {
         let gateway = view::gateway(connection, &id)?;
         Ok(Json(view::gateway_view(app, connection, gateway)?))
+    })
+    .await
+}
+
+/// When the runs of the last days were made and arrived, and what that says.
+pub async fn timeline(State(app): State<Shared>, Path(id): Path<String>) -> Result<Json<Timeline>, Refusal> {
+    app.read(move |_, connection| {
+        let gateway = view::gateway(connection, &id)?;
+        let account = account::of_gateway(connection, gateway.id)?;
+        Ok(Json(timeline::of_gateway(connection, gateway.id, &account, now())?))
     })
     .await
 }

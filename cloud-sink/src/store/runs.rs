@@ -200,6 +200,44 @@ pub fn list(
     metas(connection, &sql, params![gateway.to_string(), below, limit])
 }
 
+/// When a run was made and when it arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// Its place in the chain.
+    pub seq: u64,
+    /// When it started, by the gateway's clock.
+    pub started_at: Timestamp,
+    /// When it was accepted, by the sink's clock.
+    pub received_at: Timestamp,
+}
+
+/// The times of a gateway's newest runs, in the order of the chain: at most `limit`, back to the first that arrived before
+/// `since`.
+///
+/// # Errors
+/// SQLite's.
+pub fn times(
+    connection: &Connection,
+    gateway: GatewayId,
+    since: Option<Timestamp>,
+    limit: usize,
+) -> Result<Vec<Times>, StoreError> {
+    let sql = "SELECT seq, started_at, received_at FROM runs WHERE gateway = ?1 ORDER BY seq DESC LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![gateway.to_string(), i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    let mut times = Vec::new();
+    while let Some(row) = rows.next()? {
+        let run =
+            Times { seq: seq(row)?, started_at: parsed(row, "started_at")?, received_at: parsed(row, "received_at")? };
+        times.push(run);
+        if since.is_some_and(|since| run.received_at < since) {
+            break;
+        }
+    }
+    times.reverse();
+    Ok(times)
+}
+
 /// The first run of a gateway, by its place in the chain.
 ///
 /// # Errors
