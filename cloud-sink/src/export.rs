@@ -17,7 +17,7 @@ use crate::store::assessments::{self, Judgement};
 use crate::store::gateways::Gateway;
 use crate::store::log::Log;
 use crate::store::tombstones::{self, TombstoneMeta};
-use crate::store::{StoreError, runs};
+use crate::store::{StoreError, rotations, runs};
 
 /// Collects the runs of `gateway` with a place in `places`, and the tombstones that reach into them. What the sink judged them to be under `pack` is claimed as it is
 /// stored; a run that was not judged yet is judged now.
@@ -62,6 +62,9 @@ pub(crate) fn collect(
         let stored = tombstones::get(connection, gateway.id, stone.digest)?;
         let stored = stored.ok_or_else(|| damaged(&"a tombstone is gone"))?;
         draft.add(Kind::Tombstone(stone.from, stone.to), stored.envelope);
+    }
+    for rotation in rotations::list(connection, gateway.id)? {
+        draft.add(Kind::Rotation(rotation.seq), rotation.envelope);
     }
     draft.key(Kind::GatewayKey, &gateway.public_key);
     draft.key(Kind::SinkKey, key.public());

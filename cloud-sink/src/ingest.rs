@@ -5,6 +5,7 @@
 //! the transparency log, and only after the commit a signed checkpoint and the answer. What is refused is kept in the
 //! quarantine with its reason in that same transaction.
 
+pub(crate) mod rotation;
 mod tombstone;
 
 use std::io::Read as _;
@@ -18,6 +19,7 @@ use gatepost_evidence::chain::Link;
 use gatepost_evidence::envelope::Envelope;
 use gatepost_evidence::id::{Digest, GatewayId};
 use gatepost_evidence::receipt::Receipt;
+use gatepost_evidence::rotation::Keyring;
 use gatepost_evidence::verify::{VerifiedRun, VerifyError};
 use gatepost_evidence::wire::{Answer, Answers, MAX_BATCH_BYTES, MAX_BATCH_ENVELOPES};
 use jiff::Timestamp;
@@ -28,6 +30,7 @@ use crate::app::{App, Shared, now};
 use crate::problem::Refusal;
 use crate::store::log::Log;
 use crate::store::quarantine::Refused;
+use crate::store::rotations::{self, Wrong};
 use crate::store::{StoreError, gateways, quarantine, runs};
 use crate::{enrol, log};
 
@@ -48,16 +51,36 @@ struct Line {
 /// What an enrolled gateway signed.
 #[derive(Debug)]
 enum Signed {
-    Run(Box<VerifiedRun>),
+    Rotation(Box<rotation::Signed>),
+    /// With the SHA-256 of the key that signed it.
+    Run(Box<VerifiedRun>, Digest),
     Tombstone(Box<tombstone::Verified>),
 }
 
 #[derive(Debug, Clone)]
-struct Rejection {
-    reason: &'static str,
-    detail: String,
+pub(crate) struct Rejection {
+    pub(crate) reason: &'static str,
+    pub(crate) detail: String,
     gateway: Option<GatewayId>,
     vouched: bool,
+}
+
+impl Rejection {
+    /// Puts what was refused into the quarantine.
+    pub(crate) fn keep(&self, connection: &Connection, bytes: &[u8], time: Timestamp) -> Result<(), StoreError> {
+        let Self { reason, detail, gateway, vouched } = self;
+        let refused = Refused { bytes, reason, detail, gateway: *gateway, vouched: *vouched };
+        quarantine::insert(connection, &refused, time)
+    }
+}
+
+/// What a key of a gateway signed for a place that is not its to sign: evidence, but nothing to believe.
+fn wrong_key(gateway: GatewayId, wrong: Wrong) -> Rejection {
+    let (reason, detail) = match wrong {
+        Wrong::Unknown => ("unknown_key", "the rotation to the key that signed this was refused".to_owned()),
+        Wrong::Place(wrong) => (wrong.reason(), wrong.to_string()),
+    };
+    Rejection { reason, detail, gateway: Some(gateway), vouched: true }
 }
 
 /// Takes an upload.
@@ -136,13 +159,20 @@ fn verify(app: &App, body: &[u8]) -> Result<Vec<Line>, Refusal> {
         let detail = format!("the batch has more than {MAX_BATCH_ENVELOPES} envelopes; send fewer at once");
         return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_many", detail));
     }
+    let mut rings = Vec::new();
     let verified = app.store.read(|connection| {
-        lines.iter().map(|line| Ok(Line { bytes: line.to_vec(), outcome: verify_line(connection, line)? })).collect()
+        lines.iter().map(|line| Ok(Line { bytes: line.to_vec(), outcome: verify_line(connection, &mut rings, line)? })).collect()
     });
     Ok(verified?)
 }
 
-fn verify_line(connection: &Connection, line: &[u8]) -> Result<Result<Signed, Rejection>, StoreError> {
+/// Verifies one line with the ring of its gateway. `rings` are those that were needed before in this batch, with the rotations
+/// in it.
+fn verify_line(
+    connection: &Connection,
+    rings: &mut Vec<Keyring>,
+    line: &[u8],
+) -> Result<Result<Signed, Rejection>, StoreError> {
     let rejected = |reason, detail, gateway, vouched| Ok(Err(Rejection { reason, detail, gateway, vouched }));
     let envelope = match Envelope::parse(line) {
         Ok(envelope) => envelope,
@@ -151,28 +181,50 @@ fn verify_line(connection: &Connection, line: &[u8]) -> Result<Result<Signed, Re
     let Some(signer) = envelope.claimed_signer() else {
         return rejected("unknown_key", "the keyid is not a SHA-256 of a public key".into(), None, false);
     };
-    let Some(key) = gateways::key(connection, signer)? else {
+    let Some(ring) = ring_of(connection, rings, signer.digest())? else {
         let detail = format!("no gateway {signer} is enrolled here; enrol it with `gatepost enroll`");
         return rejected("unknown_key", detail, Some(signer), false);
     };
-    if envelope.payload_type == tombstone::PAYLOAD_TYPE {
-        return Ok(tombstone::verify(&envelope, &key).map(|stone| Signed::Tombstone(Box::new(stone))));
+    let gateway = Some(ring.gateway());
+    if envelope.payload_type == rotation::PAYLOAD_TYPE {
+        return Ok(rotation::verify(envelope, ring).map(|signed| Signed::Rotation(Box::new(signed))));
     }
-    match VerifiedRun::open(&envelope, &key) {
+    if envelope.payload_type == tombstone::PAYLOAD_TYPE {
+        return Ok(tombstone::verify(&envelope, ring).map(|stone| Signed::Tombstone(Box::new(stone))));
+    }
+    match VerifiedRun::open(&envelope, &*ring) {
         Ok(run) if i64::try_from(run.run().seq).is_err() => {
-            rejected("not_a_run", format!("seq {} is beyond what is kept", run.run().seq), Some(signer), true)
+            rejected("not_a_run", format!("seq {} is beyond what is kept", run.run().seq), gateway, true)
         }
-        Ok(run) => Ok(Ok(Signed::Run(Box::new(run)))),
+        Ok(run) => Ok(Ok(Signed::Run(Box::new(run), signer.digest()))),
         Err(error) => {
             let vouched = !matches!(error, VerifyError::Envelope(_));
-            rejected(error.reason(), error.to_string(), Some(signer), vouched)
+            rejected(error.reason(), error.to_string(), gateway, vouched)
         }
     }
 }
 
-/// A run or a tombstone that is on disk.
+/// The ring that has the key with this digest, if one is known.
+fn ring_of<'a>(
+    connection: &Connection,
+    rings: &'a mut Vec<Keyring>,
+    key: Digest,
+) -> Result<Option<&'a mut Keyring>, StoreError> {
+    let found = match rings.iter().position(|ring| ring.key(key).is_some()) {
+        Some(found) => found,
+        None => {
+            let Some(owner) = rotations::owner(connection, key)? else { return Ok(None) };
+            let Some(ring) = rotations::ring(connection, owner)? else { return Ok(None) };
+            rings.push(ring);
+            rings.len() - 1
+        }
+    };
+    Ok(rings.get_mut(found))
+}
+
+/// A run, a tombstone or a rotation that is on disk.
 #[derive(Debug)]
-struct Kept {
+pub(crate) struct Kept {
     digest: Digest,
     receipt: Envelope,
     index: u64,
@@ -192,19 +244,13 @@ fn keep(app: &App, connection: &Connection, lines: &[Line]) -> Result<Batch, Sto
     let mut log = Log::open(connection)?;
     let outcomes = lines.iter().map(|line| {
         let outcome = match &line.outcome {
-            Ok(Signed::Run(run)) => keep_run(app, connection, &mut log, run, &line.bytes, time)?,
+            Ok(Signed::Rotation(rotation)) => rotation.keep(app, connection, &mut log, &line.bytes, time)?,
+            Ok(Signed::Run(run, signer)) => keep_run(app, connection, &mut log, (run, *signer), &line.bytes, time)?,
             Ok(Signed::Tombstone(stone)) => stone.keep(app, connection, &mut log, &line.bytes, time)?,
             Err(rejection) => Err(rejection.clone()),
         };
         if let Err(rejection) = &outcome {
-            let refused = Refused {
-                bytes: &line.bytes,
-                reason: rejection.reason,
-                detail: &rejection.detail,
-                gateway: rejection.gateway,
-                vouched: rejection.vouched,
-            };
-            quarantine::insert(connection, &refused, time)?;
+            rejection.keep(connection, &line.bytes, time)?;
         }
         Ok(outcome)
     });
@@ -215,12 +261,15 @@ fn keep_run(
     app: &App,
     connection: &Connection,
     log: &mut Log<'_>,
-    verified: &VerifiedRun,
+    (verified, signer): (&VerifiedRun, Digest),
     line: &[u8],
     time: Timestamp,
 ) -> Result<Result<Kept, Rejection>, StoreError> {
     let (run, digest) = (verified.run(), verified.digest());
     let damaged = |error: &dyn std::fmt::Display| StoreError::Damaged(error.to_string());
+    if let Some(wrong) = rotations::wrong_key(connection, run.gateway.id, signer, run.seq, true)? {
+        return Ok(Err(wrong_key(run.gateway.id, wrong)));
+    }
     let link = runs::link(connection, run, digest)?;
     match link {
         Link::Duplicate => {

@@ -19,21 +19,21 @@ use crate::app::App;
 use crate::problem::Refusal;
 use crate::store::assessments::{self, Judgement};
 use crate::store::runs::{self, RunMeta, StoredRun};
-use crate::store::{StoreError, gateways};
+use crate::store::{StoreError, rotations};
 
 /// Runs looked at in one step back through a gateway's history.
 const STEP: usize = 32;
 
-/// Opens a stored run with its gateway's key.
+/// Opens a stored run with its gateway's keys.
 ///
 /// # Errors
 /// The database's; or a damaged envelope.
 pub fn open(connection: &Connection, run: &StoredRun) -> Result<VerifiedRun, StoreError> {
     let damaged =
         |error: &dyn std::fmt::Display| StoreError::Damaged(format!("envelope of run {}: {error}", run.meta.digest));
-    let key = gateways::key(connection, run.meta.gateway)?.ok_or_else(|| damaged(&"its gateway is not enrolled"))?;
+    let ring = rotations::ring(connection, run.meta.gateway)?.ok_or_else(|| damaged(&"its gateway is not enrolled"))?;
     let envelope = Envelope::parse(run.envelope.as_bytes()).map_err(|error| damaged(&error))?;
-    let verified = VerifiedRun::open(&envelope, &key).map_err(|error| damaged(&error))?;
+    let verified = VerifiedRun::open(&envelope, &ring).map_err(|error| damaged(&error))?;
     if verified.digest() == run.meta.digest { Ok(verified) } else { Err(damaged(&"its digest is another")) }
 }
 

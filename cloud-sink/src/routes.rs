@@ -127,7 +127,8 @@ async fn take_in(request: Request, next: Next) -> Response {
     }
     let (head, body) = request.into_parts();
     let mut whole = Request::new(body);
-    DefaultBodyLimit::max(SMALL_BODY).apply(&mut whole);
+    let limit = if head.uri.path() == ENROL_PATH { enrol::MAX_BYTES } else { SMALL_BODY };
+    DefaultBodyLimit::max(limit).apply(&mut whole);
     match ingest::body(whole).await {
         Ok(bytes) => next.run(Request::from_parts(head, Body::from(bytes))).await,
         Err(refusal) => refusal.into_response(),

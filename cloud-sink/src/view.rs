@@ -24,7 +24,7 @@ use crate::store::assessments::{self, Summary};
 use crate::store::baselines::{self, Baseline};
 use crate::store::gateways::{self, Found, Gateway, Listed};
 use crate::store::runs::{self, ChainGap, RunMeta};
-use crate::store::{StoreError, quarantine};
+use crate::store::{StoreError, quarantine, rotations};
 use crate::timeline::{self, Silence};
 
 /// A run in a list.
@@ -66,6 +66,8 @@ pub struct GatewayView {
     pub labels: BTreeMap<String, String>,
     /// When it enrolled first.
     pub enrolled_at: Timestamp,
+    /// Its keys, in order; the last one signs.
+    pub keys: Vec<KeyView>,
     /// How many runs are kept.
     pub runs: u64,
     /// The newest run.
@@ -90,6 +92,43 @@ pub struct GatewayView {
     pub silence: Option<Silence>,
     /// What it signed and was refused all the same: forks, runs about others.
     pub quarantined: Vec<quarantine::Entry>,
+}
+
+/// A key of a gateway.
+#[derive(Debug, Clone, Serialize)]
+pub struct KeyView {
+    /// SHA-256 of its SubjectPublicKeyInfo.
+    pub digest: Digest,
+    /// The first run that it signs.
+    pub from_seq: u64,
+    /// The first run that it does not sign any more; null for the one that signs.
+    pub until_seq: Option<u64>,
+    /// When it was rotated in, by the gateway's clock; null for the first.
+    pub rotated_at: Option<Timestamp>,
+    /// When it was known here, by the sink's clock.
+    pub received_at: Timestamp,
+    /// The key itself, PEM.
+    pub public_key: String,
+}
+
+/// The keys of a gateway, in order.
+fn keys(connection: &Connection, gateway: &Gateway) -> Result<Vec<KeyView>, StoreError> {
+    let (ring, stored) = (rotations::ring(connection, gateway.id)?, rotations::list(connection, gateway.id)?);
+    let Some(ring) = ring else { return Ok(Vec::new()) };
+    let keys = ring.keys().map(|(from_seq, key)| {
+        let digest = key.digest();
+        let added = ring.rotations().iter().find(|added| added.rotation().new_key == *key);
+        let stored = added.and_then(|added| stored.iter().find(|stored| stored.digest == added.digest()));
+        KeyView {
+            digest,
+            from_seq,
+            until_seq: ring.retired_at(digest),
+            rotated_at: added.map(|added| added.rotation().at),
+            received_at: stored.map_or(gateway.enrolled_at, |stored| stored.received_at),
+            public_key: key.to_pem(),
+        }
+    });
+    Ok(keys.collect())
 }
 
 /// A gateway of the fleet, or why it cannot be shown.
@@ -305,6 +344,7 @@ pub fn gateway_view(app: &App, connection: &Connection, gateway: Gateway) -> Res
         _ => None,
     };
     Ok(GatewayView {
+        keys: keys(connection, &gateway)?,
         id: gateway.id,
         name: gateway.name,
         labels: gateway.labels,

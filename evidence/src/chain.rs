@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical::CanonicalError;
 use crate::id::Digest;
+use crate::rotation::Rotation;
 use crate::run::Run;
 use crate::tombstone::{self, Tombstone};
 
@@ -84,6 +85,12 @@ impl Piece {
     pub fn run(run: &Run, digest: Digest) -> Self {
         let Run { seq, prev, .. } = *run;
         Self { from: seq, to: seq, prev, first: Some(digest), last: Some(digest), own: None }
+    }
+
+    /// A key rotation: it stands for nothing, and says what stands before the first place of the new key.
+    #[must_use]
+    pub fn rotation(rotation: &Rotation) -> Self {
+        Self { from: rotation.seq, to: rotation.seq, prev: rotation.prev, first: None, last: None, own: None }
     }
 
     /// A tombstone.

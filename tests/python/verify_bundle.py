@@ -29,7 +29,7 @@ from securesystemslib.signer import SSlibKey
 # Python's isolated mode does not look beside the script.
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from verify_envelope import RECEIPT_TYPE, Rejected, number, once, open_payload, open_run_payload
+from verify_envelope import RECEIPT_TYPE, Rejected, Ring, number, once, open_payload, open_run_payload
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_FILES = 100_000
@@ -42,6 +42,7 @@ KINDS = {
     "key": re.compile(r"keys/(gateway|sink)\.pem"),
     "run": re.compile(rf"runs/({SEQ})\.json"),
     "tombstone": re.compile(rf"tombstones/({SEQ})-({SEQ})\.json"),
+    "rotation": re.compile(rf"rotations/({SEQ})\.json"),
     "receipt": re.compile(rf"receipts/({SEQ})\.json"),
     "pack": re.compile(rf"packs/({HEX})\.toml"),
     "claim": re.compile(rf"assessments/({SEQ})\.({HEX})\.json"),
@@ -267,6 +268,17 @@ def check_keys(files, manifest, gateway_id, sink_given):
     return gateway, sink
 
 
+def check_rotations(files, first):
+    """The ring of the gateway's keys, and what each rotation says stands before its place."""
+    ring, before = Ring(first), []
+    for (seq,), name, data in of_kind(files, "rotation"):
+        found, prev = ring.add(data)
+        if found != seq:
+            broken("other_seq", f"{name} is for place {found}")
+        before.append((found, prev))
+    return ring, before
+
+
 def check_seal(files, key):
     """That the maker sealed the manifest."""
     if "seal.json" not in files:
@@ -288,28 +300,31 @@ def check_seal(files, key):
         broken("other_manifest", f"it seals {seal['manifest']}")
 
 
-def check_runs(files, key):
+def check_runs(files, ring):
     """Each run's place, with what it names as the one before, and its digest."""
     runs = {}
     for (seq,), name, data in of_kind(files, "run"):
-        run, digest = open_run_payload(open_payload(data, "application/vnd.in-toto+json", key), key)
+        key = ring.named(data)
+        run, digest = open_run_payload(open_payload(data, "application/vnd.in-toto+json", key), ring.gateway)
+        ring.check(key, run["seq"])
         if run["seq"] != seq:
             broken("other_seq", f"{name} is run {run['seq']}")
         runs[seq] = (run["prev"], digest)
     return runs
 
 
-def check_tombstones(files, key):
+def check_tombstones(files, ring):
     """Each tombstone: its places, the runs it names before, first and last, itself if it knows no last one, and its fold."""
     places = []
     for place, name, data in of_kind(files, "tombstone"):
+        key = ring.named(data)
         payload = open_payload(data, TOMBSTONE_TYPE, key)
         stone = canonical(payload, "malformed")
         digests = ("prev", "digest", "first_digest", "last_digest")
         shape(
             stone,
             "malformed",
-            gateway=lambda gateway: gateway == key.keyid,
+            gateway=lambda gateway: gateway == ring.gateway,
             from_seq=is_count,
             to_seq=is_count,
             count=or_null(is_count),
@@ -323,6 +338,7 @@ def check_tombstones(files, key):
             broken("malformed", "it is not a range of places")
         if (stone["cause"] != "damaged" and None in known) or (first == 1 and prev is not None):
             broken("malformed", "it contradicts itself")
+        ring.check(key, last, only_one=False)
         if (first, last) != place:
             broken("other_range", f"{name} stands for {first} to {last}")
         own = sha256(payload) if stone["last_digest"] is None else None
@@ -330,7 +346,7 @@ def check_tombstones(files, key):
     return places
 
 
-def check_chain(manifest, runs, tombstones):
+def check_chain(manifest, rotations, runs, tombstones):
     """That every place from first to last has a run or a tombstone, and that nothing names another run than is there."""
     pieces = [(seq, seq, prev, digest, digest, None) for seq, (prev, digest) in runs.items()]
     pieces += [stone[:6] for stone in tombstones]
@@ -341,6 +357,7 @@ def check_chain(manifest, runs, tombstones):
         upcoming = max(upcoming, last + 1)
     if upcoming != manifest["last_seq"] + 1:
         broken("gap", f"it should end with {manifest['last_seq']}")
+    pieces += [(seq, seq, prev, None, None, None) for seq, prev in rotations]
     there, stands_in, named = {}, {}, {}
     for first, last, prev, first_run, last_run, own in pieces:
         for place, digest, said in ((first, first_run, there), (last, last_run, there), (last, own, stands_in),
@@ -482,10 +499,13 @@ def verify(files, arguments):
             sink_given = load_pem(file.read())
     manifest = check_manifest(files)
     gateway, sink = check_keys(files, manifest, gateway_id, sink_given)
-    check_seal(files, (sink if manifest["maker"] == "sink" else gateway)[1])
-    runs = check_runs(files, gateway[1])
-    tombstones = check_tombstones(files, gateway[1])
-    check_chain(manifest, runs, tombstones)
+    ring, rotations = check_rotations(files, gateway[1])
+    check_seal(files, sink[1] if manifest["maker"] == "sink" else ring.current())
+    runs = check_runs(files, ring)
+    tombstones = check_tombstones(files, ring)
+    check_chain(manifest, rotations, runs, tombstones)
+    if rotations:
+        print(f"holds: {len(rotations)} rotations, to key {ring.current().keyid}")
     print(f"holds: {len(runs)} runs and {len(tombstones)} tombstones of gateway {gateway[1].keyid}")
     if sink:
         proofs = check_receipts(files, runs, gateway[1].keyid, sink[1])

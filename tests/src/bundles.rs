@@ -17,16 +17,17 @@ use gatepost_evidence::id::{Digest, GatewayId};
 use gatepost_evidence::key::SigningKey;
 use gatepost_evidence::log::{self, LogError, LogHash, NodeId};
 use gatepost_evidence::receipt::{Acknowledgement, Receipt};
+use gatepost_evidence::rotation::{self, Keyring, Rotation};
 use gatepost_evidence::run::{Run, SignedRun};
 use gatepost_evidence::tombstone::{Cause, Tombstone, fold};
 use gatepost_rules::assess::assess;
 use gatepost_rules::pack::Pack;
 use jiff::Timestamp;
 
-use crate::golden::{self, GATEWAY_SEED, OTHER_SEED, SINK_SEED};
+use crate::golden::{self, GATEWAY_SEED, NEXT_SEED, OTHER_SEED, SINK_SEED};
 
 /// The good ones.
-pub const GOOD: &[&str] = &["agent", "sink", "buried-and-there"];
+pub const GOOD: &[&str] = &["agent", "sink", "buried-and-there", "rotated"];
 /// The bad ones: name, exit code of a verifier, first reason.
 pub const BAD: &[(&str, i32, &str)] = &[
     ("run-swapped", 1, "other_seq"),
@@ -46,6 +47,14 @@ pub const BAD: &[(&str, i32, &str)] = &[
     ("tombstone-of-another-chain", 1, "fork"),
     ("tombstone-over-another-run", 1, "fork"),
     ("tombstone-folds-other-runs", 1, "fork"),
+    ("rotation-of-a-stranger", 1, "unknown_key"),
+    ("rotation-missing", 1, "unknown_key"),
+    ("rotation-twice", 1, "fork"),
+    ("rotation-without-possession", 1, "no_possession"),
+    ("rotation-of-another-chain", 1, "fork"),
+    ("run-by-the-retired-key", 1, "retired_key"),
+    ("run-by-the-key-to-come", 1, "early_key"),
+    ("tombstone-by-the-retired-key", 1, "retired_key"),
     ("manifest-lying", 1, "wrong_digest"),
     ("manifest-changed", 1, "other_manifest"),
     ("seal-of-another-key", 1, "unknown_key"),
@@ -113,7 +122,11 @@ pub fn bundles() -> Result<BTreeMap<String, Vec<u8>>> {
 /// When it cannot be made.
 pub fn good(name: &str) -> Result<Files> {
     let golden = Golden::new()?;
-    golden.sealed(&golden.parts(name)?, maker(name))
+    let mut parts = golden.parts(name)?;
+    if is_rotated(name) {
+        golden.rotate(&mut parts)?;
+    }
+    golden.sealed(&parts, maker(name))
 }
 
 type Parts = BTreeMap<String, (Kind, Vec<u8>)>;
@@ -148,12 +161,19 @@ impl Log {
 
 struct Golden {
     gateway: SigningKey,
+    /// What the gateway's key is rotated to at place 5, where it is.
+    next: SigningKey,
     sink: SigningKey,
     other: SigningKey,
     id: GatewayId,
     runs: Vec<(Run, SignedRun)>,
     pack: Pack,
     at: Timestamp,
+}
+
+/// Whether this is one with a rotation.
+fn is_rotated(name: &str) -> bool {
+    name == "rotated" || name.starts_with("rotation-") || name.contains("-by-the-")
 }
 
 fn maker(name: &str) -> Maker {
@@ -178,8 +198,9 @@ impl Golden {
             runs.push((run.clone(), run.sign(&gateway)?));
         }
         let (sink, other) = (golden::key(SINK_SEED)?, golden::key(OTHER_SEED)?);
+        let next = golden::key(NEXT_SEED)?;
         let at = "2026-03-02T08:00:00Z".parse()?;
-        Ok(Self { gateway, sink, other, id, runs, pack: Pack::parse(PACK)?, at })
+        Ok(Self { gateway, next, sink, other, id, runs, pack: Pack::parse(PACK)?, at })
     }
 
     fn digest(&self, seq: u64) -> Digest {
@@ -251,15 +272,38 @@ impl Golden {
         Ok(parts)
     }
 
+    /// The rotation to `next` at `seq`, as `old` signs it.
+    fn rotation(&self, (old, next): (&SigningKey, &SigningKey), seq: u64) -> Result<Envelope> {
+        let ring = Keyring::new(old.public().clone());
+        Ok(Rotation::sign(&ring, old, next, (seq, Some(self.digest(seq - 1))), self.at)?)
+    }
+
+    /// What a rotation at place 5 makes of a bundle: run 5 is signed by the new key, and so is the tombstone before it.
+    fn rotate(&self, parts: &mut Parts) -> Result<()> {
+        let mut set = |kind: Kind, content: String| drop(parts.insert(kind.path(), (kind, content.into_bytes())));
+        set(Kind::Rotation(5), self.rotation((&self.gateway, &self.next), 5)?.to_json());
+        set(Kind::Run(5), self.runs[4].0.sign(&self.next)?.envelope);
+        set(Kind::Tombstone(3, 4), self.tombstone(3, 4).sign(&self.next)?.to_json());
+        Ok(())
+    }
+
     fn sealed(&self, parts: &Parts, maker: Maker) -> Result<Files> {
         let mut draft = Draft::new();
         parts.values().for_each(|(kind, content)| draft.add(*kind, content.clone()));
-        let key = if maker == Maker::Sink { &self.sink } else { &self.gateway };
+        let rotated = parts.contains_key(&Kind::Rotation(5).path());
+        let key = match (maker, rotated) {
+            (Maker::Sink, _) => &self.sink,
+            (Maker::Agent, true) => &self.next,
+            (Maker::Agent, false) => &self.gateway,
+        };
         Ok(draft.seal(self.id, maker, self.at, key)?)
     }
 
     fn bundle(&self, name: &str) -> Result<Vec<u8>> {
         let mut parts = self.parts(name)?;
+        if is_rotated(name) {
+            self.rotate(&mut parts)?;
+        }
         self.change_parts(name, &mut parts)?;
         let mut files = self.sealed(&parts, maker(name))?;
         self.change_files(name, &mut files)?;
@@ -348,6 +392,43 @@ impl Golden {
                 let leaves = [Digest::of(b"x"), self.digest(2), Digest::of(b"y"), Digest::of(b"z")];
                 let proof = Log::of(&leaves)?.proof(1, &self.sink)?;
                 set(Kind::Receipt(2), self.receipt(2, proof, &self.sink)?);
+            }
+            "rotation-of-a-stranger" => {
+                set(Kind::Rotation(5), self.rotation((&self.other, &self.next), 5)?.to_json().into_bytes());
+            }
+            "rotation-missing" => drop(parts.remove(&Kind::Rotation(5).path())),
+            "rotation-twice" => {
+                let ring = Keyring::new(self.gateway.public().clone());
+                let place = (6, Some(self.digest(5)));
+                let second = Rotation::sign(&ring, &self.gateway, &self.other, place, self.at)?;
+                set(Kind::Rotation(6), second.to_json().into_bytes());
+            }
+            "rotation-without-possession" | "rotation-of-another-chain" => {
+                let envelope = self.rotation((&self.gateway, &self.next), 5)?;
+                let payload = envelope.open(rotation::PAYLOAD_TYPE, self.gateway.public())?;
+                let mut changed: Rotation = serde_json::from_slice(&payload)?;
+                let envelope = if name == "rotation-without-possession" {
+                    changed.at += jiff::SignedDuration::from_secs(1);
+                    let payload = canonical::to_vec(&changed)?;
+                    Envelope::sign(rotation::PAYLOAD_TYPE, &payload, &self.gateway)
+                } else {
+                    let ring = Keyring::new(self.gateway.public().clone());
+                    let prev = Some(Digest::of(b"another run"));
+                    Rotation::sign(&ring, &self.gateway, &self.next, (5, prev), self.at)?
+                };
+                set(Kind::Rotation(5), envelope.to_json().into_bytes());
+            }
+            "run-by-the-retired-key" => set(Kind::Run(5), self.runs[4].1.envelope.clone().into_bytes()),
+            "run-by-the-key-to-come" => {
+                set(Kind::Run(2), self.runs[1].0.sign(&self.next)?.envelope.into_bytes());
+            }
+            "tombstone-by-the-retired-key" => {
+                let pack = self.pack.reference().digest;
+                for kind in [Kind::Run(5), Kind::Claim(5, pack), Kind::Tombstone(3, 4)] {
+                    parts.remove(&kind.path());
+                }
+                let stone = self.tombstone(3, 5).sign(&self.gateway)?.to_json().into_bytes();
+                parts.insert(Kind::Tombstone(3, 5).path(), (Kind::Tombstone(3, 5), stone));
             }
             "tombstone-missing" => drop(parts.remove(&Kind::Tombstone(3, 4).path())),
             "tombstone-forged" => {

@@ -29,6 +29,8 @@ pub const GATEWAY_SEED: &[u8; 32] = b"gatepost golden gateway test key";
 pub const SINK_SEED: &[u8; 32] = b"gatepost golden sinkkey test key";
 /// The seed of a key that nobody knows. For tests only, and public.
 pub const OTHER_SEED: &[u8; 32] = b"gatepost golden another test key";
+/// The key that the gateway's is rotated to, in those vectors that have a rotation.
+pub const NEXT_SEED: &[u8; 32] = b"gatepost golden nextkey test key";
 
 /// The good runs that stand alone or begin a chain.
 pub const RUNS: &[&str] = &["run.json", "text-and-numbers.json"];

@@ -74,7 +74,7 @@ impl Field {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let gateway = SigningKey::from_seed(&[1; 32]).unwrap();
-        let keeping = Keeping { key: Arc::new(SigningKey::from_seed(&[1; 32]).unwrap()), bounds: Bounds::default() };
+        let keeping = Keeping { identity: Arc::new(SigningKey::from_seed(&[1; 32]).unwrap().into()), bounds: Bounds::default() };
         let spool = Spool::open_keeping(folder.path(), keeping).unwrap();
         let sink = SigningKey::from_seed(&[2; 32]).unwrap();
         let mut field = Self { folder, spool, sink, gateway, tree: Tree::of(&["one", "two"]) };
@@ -123,8 +123,8 @@ impl Field {
         let batch = self.spool.pending(10, 1 << 20).unwrap();
         let known = log::known(&self.spool, &enrolment).unwrap();
         let mut sent = Sent::default();
-        let gateway = self.gateway.public().id();
-        take(&mut self.spool, &enrolment, gateway, known.as_ref(), &batch, answers, &mut sent).map(|()| sent)
+        let ring = Keyring::new(self.gateway.public().clone());
+        take(&mut self.spool, &enrolment, &ring, known.as_ref(), (Of::Runs, &batch), answers, &mut sent).map(|()| sent)
     }
 
     fn answer(&mut self, answers: Vec<Answer>) -> Result<Sent, UploadError> {
@@ -300,7 +300,7 @@ fn a_run_that_cannot_be_read_back_is_set_aside_and_holds_nothing_back() {
     let sink_key = field.sink.public().clone();
     field.spool.set_enrolment(&Enrolment { url: sink.url.clone(), sink_key }).unwrap();
     field.damage();
-    let sent = drain(&mut field.spool, &sink, field.gateway.public().id()).unwrap();
+    let sent = drain(&mut field.spool, &sink, &Keyring::new(field.gateway.public().clone())).unwrap();
     assert_eq!((sent.quarantined, field.spool.counts().unwrap()), (2, counts(0, 0, 2)));
 }
 
@@ -318,7 +318,7 @@ fn a_run_of_the_gateway_that_this_one_was_before_is_acknowledged() {
 fn a_gateway_that_is_not_enrolled_sends_nothing() {
     let mut field = Field::new();
     let sink = Sink { url: "https://127.0.0.1:1".into(), ca_file: None };
-    let error = drain(&mut field.spool, &sink, field.gateway.public().id()).unwrap_err();
+    let error = drain(&mut field.spool, &sink, &Keyring::new(field.gateway.public().clone())).unwrap_err();
     assert!(matches!(error, UploadError::NotEnrolled(_)) && error.to_string().contains("gatepost enroll"));
     assert!(!error.is_temporary());
 }

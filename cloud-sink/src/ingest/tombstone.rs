@@ -4,9 +4,10 @@
 
 use gatepost_evidence::envelope::{Envelope, EnvelopeError};
 use gatepost_evidence::id::Digest;
-use gatepost_evidence::key::PublicKey;
 use gatepost_evidence::receipt::Receipt;
+use gatepost_evidence::rotation::{Keyring, Signers as _};
 use gatepost_evidence::tombstone::Tombstone;
+use gatepost_evidence::verify::VerifyError;
 use jiff::Timestamp;
 use rusqlite::Connection;
 
@@ -15,27 +16,30 @@ pub(super) use gatepost_evidence::tombstone::PAYLOAD_TYPE;
 use super::{Kept, Rejection};
 use crate::app::App;
 use crate::store::log::Log;
-use crate::store::{StoreError, tombstones};
+use crate::store::{StoreError, rotations, tombstones};
 
 /// A tombstone that its enrolled gateway signed.
 #[derive(Debug)]
 pub(super) struct Verified {
     stone: Tombstone,
     digest: Digest,
+    signer: Digest,
 }
 
 /// Opens a tombstone with the key of the gateway that its envelope names.
-pub(super) fn verify(envelope: &Envelope, key: &PublicKey) -> Result<Verified, Rejection> {
-    let rejected = |reason, detail, vouched| Rejection { reason, detail, gateway: Some(key.id()), vouched };
+pub(super) fn verify(envelope: &Envelope, ring: &Keyring) -> Result<Verified, Rejection> {
+    let rejected = |reason, detail, vouched| Rejection { reason, detail, gateway: Some(ring.gateway()), vouched };
     let unsigned = |error: EnvelopeError| rejected(error.reason(), error.to_string(), false);
-    let digest = Digest::of(&envelope.open(PAYLOAD_TYPE, key).map_err(unsigned)?);
-    let wrong = |error: EnvelopeError| rejected(error.reason(), error.to_string(), true);
-    let stone = Tombstone::open(envelope, key).map_err(wrong)?;
+    let signer = ring.signer(envelope);
+    let digest = Digest::of(&envelope.open(PAYLOAD_TYPE, signer).map_err(unsigned)?);
+    let wrong = |error: VerifyError| rejected(error.reason(), error.to_string(), true);
+    let stone = Tombstone::open(envelope, ring).map_err(wrong)?;
+    let signer = signer.digest();
     if i64::try_from(stone.to_seq).is_err() {
         let detail = format!("place {} is beyond what is kept", stone.to_seq);
         return Err(rejected("malformed", detail, true));
     }
-    Ok(Verified { stone, digest })
+    Ok(Verified { stone, digest, signer })
 }
 
 impl Verified {
@@ -49,10 +53,13 @@ impl Verified {
         time: Timestamp,
     ) -> Result<Result<Kept, Rejection>, StoreError> {
         let damaged = |error: &dyn std::fmt::Display| StoreError::Damaged(error.to_string());
-        let Self { stone, digest } = self;
+        let Self { stone, digest, signer } = self;
         if let Some((receipt, index)) = tombstones::receipt(connection, *digest)? {
             let receipt = serde_json::from_str(&receipt).map_err(|error| damaged(&error))?;
             return Ok(Ok(Kept { digest: *digest, receipt, index, again: true }));
+        }
+        if let Some(wrong) = rotations::wrong_key(connection, stone.gateway, *signer, stone.to_seq, false)? {
+            return Ok(Err(super::wrong_key(stone.gateway, wrong)));
         }
         if tombstones::contradicts(connection, stone)? {
             let detail = format!(

@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::{StoreError, log};
 
 /// Entry `n` brings a database from version `n` to `n + 1`.
-const MIGRATIONS: &[&str] = &[FIRST, LOG, TOMBSTONES];
+const MIGRATIONS: &[&str] = &[FIRST, LOG, TOMBSTONES, ROTATIONS];
 
 const FIRST: &str = "
     -- Enrolled gateways. The key is the only thing runs are verified with.
@@ -132,6 +132,22 @@ const TOMBSTONES: &str = "
         log_index    INTEGER NOT NULL UNIQUE
     ) STRICT;
     CREATE INDEX tombstones_gateway ON tombstones(gateway, to_seq);
+";
+
+const ROTATIONS: &str = "
+    -- Gateways' key rotations, exactly as they came, with the receipt and the leaf: `new_key` signs from place `seq` on.
+    CREATE TABLE rotations (
+        digest      TEXT PRIMARY KEY,
+        gateway     TEXT NOT NULL REFERENCES gateways(id),
+        seq         INTEGER NOT NULL CHECK (seq > 0),
+        prev        TEXT,
+        new_key     TEXT NOT NULL UNIQUE,
+        received_at TEXT NOT NULL,
+        envelope    TEXT NOT NULL,
+        receipt     TEXT NOT NULL,
+        log_index   INTEGER NOT NULL UNIQUE,
+        UNIQUE (gateway, seq)
+    ) STRICT;
 ";
 
 /// Brings `connection` to the latest version.

@@ -12,6 +12,7 @@ pub mod gateways;
 pub mod log;
 mod migrate;
 pub mod quarantine;
+pub mod rotations;
 pub mod runs;
 pub mod tokens;
 pub mod tombstones;

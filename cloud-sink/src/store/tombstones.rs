@@ -11,7 +11,7 @@ use gatepost_evidence::tombstone::{Cause, Tombstone};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::{StoreError, json, parsed, parsed_optional, runs, stored_seq, to_json};
+use super::{StoreError, json, parsed, parsed_optional, rotations, runs, stored_seq, to_json};
 
 /// A tombstone without its envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -67,11 +67,12 @@ pub fn contradicts(connection: &Connection, stone: &Tombstone) -> Result<bool, S
 ///
 /// # Errors
 /// SQLite's.
-pub(super) fn clashes(connection: &Connection, gateway: GatewayId, newcomer: Piece) -> Result<bool, StoreError> {
+pub fn clashes(connection: &Connection, gateway: GatewayId, newcomer: Piece) -> Result<bool, StoreError> {
     let mut pieces = vec![newcomer];
     let before = newcomer.from.saturating_sub(1);
     for place in BTreeSet::from([before, newcomer.from, newcomer.to, newcomer.to.saturating_add(1)]) {
         pieces.extend(runs::piece(connection, gateway, place)?);
+        pieces.extend(rotations::piece(connection, gateway, place)?);
         pieces.extend(touching(connection, gateway, place)?.into_iter().map(|stone| stone.piece));
     }
     let near = [before, newcomer.from, newcomer.to];

@@ -218,6 +218,7 @@ impl Field {
         Enrolment {
             token: token.into(),
             public_key: self.key.public().clone(),
+            rotations: Vec::new(),
             name: self.name.clone(),
             labels: self.labels.clone(),
         }

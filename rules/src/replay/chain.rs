@@ -5,12 +5,13 @@
 
 use gatepost_evidence::bundle::Manifest;
 use gatepost_evidence::chain::{self, Piece};
+use gatepost_evidence::rotation::Keyring;
 use gatepost_evidence::tombstone::Tombstone;
 
 use super::{Part, Replay, Runs, counted};
 
 impl Replay<'_> {
-    pub(super) fn chain(&mut self, manifest: &Manifest, runs: &Runs, tombstones: &[Tombstone]) {
+    pub(super) fn chain(&mut self, manifest: &Manifest, ring: &Keyring, runs: &Runs, tombstones: &[Tombstone]) {
         let mut pieces: Vec<_> = runs.values().map(|run| Piece::run(run.run(), run.digest())).collect();
         // The canonical form of each was checked when it was opened.
         pieces.extend(tombstones.iter().filter_map(|stone| Piece::tombstone(stone).ok()));
@@ -27,6 +28,8 @@ impl Replay<'_> {
             let why = format!("the bundle says it ends with {}, and {next} should come next", manifest.last_seq);
             self.broken(Part::Chain, "the end", ("gap", why));
         }
+        // A rotation stands for no place, and says what stands before that of its key.
+        pieces.extend(ring.rotations().iter().map(|added| Piece::rotation(added.rotation())));
         for place in chain::contradictions(&pieces) {
             let why = "what stands there, what begins or ends there and what comes after name different runs";
             self.broken(Part::Chain, format!("place {place}"), ("fork", why.to_owned()));

@@ -227,7 +227,7 @@ impl Replay<'_> {
         self.seal(&manifest, ring.current(), sink.as_ref());
         let runs = self.runs(&ring);
         let tombstones = self.tombstones(&ring);
-        self.chain(&manifest, &runs, &tombstones);
+        self.chain(&manifest, &ring, &runs, &tombstones);
         match &sink {
             Some(sink) => {
                 let acknowledgements = self.receipts(&runs, sink);

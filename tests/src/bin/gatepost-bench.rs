@@ -187,7 +187,8 @@ fn enrol(client: &Client, url: &str, key: &SigningKey, token: String) -> Result<
     let enrolment = Enrolment {
         token,
         public_key: key.public().clone(),
-        name: "bench".into(),
+        rotations: Vec::new(),
+            name: "bench".into(),
         labels: std::collections::BTreeMap::new(),
     };
     let body = Envelope::sign(ENROLMENT_TYPE, &canonical::to_vec(&enrolment)?, key).to_json();

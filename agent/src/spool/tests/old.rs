@@ -49,8 +49,9 @@ fn a_spool_of_version_1_with_a_run_that_cannot_be_read_is_mended() {
     connection.execute("UPDATE runs SET envelope = x'00' WHERE seq = 2", []).unwrap();
     connection.close().unwrap();
     assert!(matches!(Spool::open(folder.path()), Err(SpoolError::Damaged { .. })));
-    let gateway = Arc::new(SigningKey::from_seed(b"gatepost golden gateway test key").unwrap());
-    let keeping = Keeping { key: Arc::clone(&gateway), bounds: Bounds::default() };
+    let seed = || SigningKey::from_seed(b"gatepost golden gateway test key").unwrap();
+    let (gateway, identity) = (seed(), Arc::new(seed().into()));
+    let keeping = Keeping { identity, bounds: Bounds::default() };
     let spool = Spool::open_keeping(folder.path(), keeping).unwrap();
     let mended = spool.mended().unwrap();
     assert_eq!((mended.saved, mended.lost), (2, Some(1)), "{mended}");
