@@ -173,18 +173,33 @@ pub fn timeline(runs: &[Times], account: &Account, interval: Option<SignedDurati
     Timeline { from, to: now, interval_seconds: interval.map(|interval| interval.as_secs()), events, runs }
 }
 
-/// Takes off what the gateway's clock is always behind by, as far as promptly delivered runs show it.
+/// Takes off what the gateway's clock is always behind by.
 fn on_the_sinks_clock(runs: &[Times]) -> Vec<Times> {
     let believed: Vec<_> = runs.iter().filter(|run| run.started_at >= EPOCH).copied().collect();
-    let delay = |run: &Times| run.received_at.duration_since(run.started_at);
-    let least = believed.iter().map(delay).filter(|delay| !delay.is_negative()).min().unwrap_or_default();
-    // Looking and handing over take a moment too; only what is more than that is the clock's.
-    let usual = least.checked_sub(MOMENT).unwrap_or_default().max(SignedDuration::ZERO);
+    let behind = behind(&believed);
     let shifted = believed.into_iter().map(|run| Times {
-        started_at: run.started_at.checked_add(usual).unwrap_or(run.started_at).min(run.received_at),
+        started_at: run.started_at.checked_add(behind).unwrap_or(run.started_at).min(run.received_at),
         ..run
     });
     shifted.collect()
+}
+
+/// How far the gateway's clock is behind the sink's: the least that any run was late by, if runs that came at different
+/// times were late by as much. A single old one may have waited.
+fn behind(runs: &[Times]) -> SignedDuration {
+    let delay = |run: &&Times| run.received_at.duration_since(run.started_at);
+    let Some(least) = runs.iter().map(|run| delay(&run)).filter(|delay| !delay.is_negative()).min() else {
+        return SignedDuration::ZERO;
+    };
+    let alike = runs.iter().filter(|run| (least..least + PROMPT).contains(&delay(run)));
+    let (first, last) = alike.fold((Timestamp::MAX, Timestamp::MIN), |(first, last), run| {
+        (first.min(run.received_at), last.max(run.received_at))
+    });
+    if first >= last || last.duration_since(first) <= PROMPT {
+        return SignedDuration::ZERO;
+    }
+    // Looking and handing over take a moment too; only what is more than that is the clock's.
+    least.checked_sub(MOMENT).unwrap_or_default().max(SignedDuration::ZERO)
 }
 
 /// Runs that arrived together though they were made one after another.

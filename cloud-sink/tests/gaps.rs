@@ -67,6 +67,7 @@ fn a_missing_stretch_is_signed_away_or_nobody_accounts_for_it() {
     let envelope = field.path(&format!("/tombstones/{}/envelope", buried[0]["tombstone"].as_str().unwrap()));
     assert_eq!(sink.get(&envelope).status, 200);
 
+    sink.judged(&field.path("/runs/9"));
     let cookie = sink.sign_in();
     let page = plain(&sink.page(&format!("/gateways/{}", field.id()), &cookie).text());
     for said in [

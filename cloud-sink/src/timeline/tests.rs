@@ -61,6 +61,17 @@ fn an_outage_of_the_uplink_is_told_by_runs_that_arrive_together() {
 }
 
 #[test]
+fn what_arrives_old_after_an_outage_is_not_taken_for_a_slow_clock() {
+    // The first contact after a day, three hours after the last look.
+    let runs: Vec<_> = (1..=24).map(|seq| run(seq, seq as i64, 27)).collect();
+    let told = texts(&runs, &Account::default(), at(27, 60));
+    assert_eq!(
+        told,
+        ["Offline from 1 Mar 2026, 13:00 UTC to 2 Mar 2026, 15:00 UTC: 24 runs arrived at once after 1 d 2 h."]
+    );
+}
+
+#[test]
 fn one_late_run_is_an_outage_when_it_is_late_enough() {
     let mut runs = hourly(1..=6);
     runs.push(Times { received_at: at(7, 1800), ..run(7, 7, 7) });

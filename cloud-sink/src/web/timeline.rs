@@ -118,9 +118,10 @@ fn shape(event: &Event, timeline: &Timeline, scale: &Scale) -> Option<Shape> {
             let made = timeline.runs.iter().filter(|run| (first..=last).contains(&run.seq)).map(|run| run.started_at);
             let (begin, until) = (made.clone().min()?, made.max()?);
             let (begin, until) = (scale.at(begin), scale.at(until).max(scale.at(begin) + 3));
-            let (top, bottom) = (MADE.1, ARRIVED.0);
-            let upper = MADE.0;
-            ("offline", format!("M{begin} {upper}H{until}V{top}L{} {bottom}h-3L{begin} {top}z", right + 1))
+            let ((upper, top), (bottom, floor)) = (MADE, ARRIVED);
+            let (right, left) = (right + 2, right - 2);
+            let arrival = format!("L{right} {bottom}V{floor}H{left}V{bottom}");
+            ("offline", format!("M{begin} {upper}H{until}V{top}{arrival}L{begin} {top}z"))
         }
         What::Silent => ("silent", bar(0, HEIGHT)),
         What::Evicted { .. } => ("evicted", bar(MADE.0, MADE.1)),
@@ -163,7 +164,7 @@ mod tests {
         assert_eq!(drawing.midnights, [250, 500, 750]);
         assert_eq!(drawing.shapes.len(), 1);
         assert_eq!(drawing.shapes[0].class, "offline");
-        assert_eq!(drawing.shapes[0].path, "M73 8H813V40L814 80h-3L73 40z");
+        assert_eq!(drawing.shapes[0].path, "M73 8H813V40L815 80V112H811V80L73 40z");
         assert_eq!(drawing.legend.len(), 1);
         assert_eq!(drawing.words, "The last 4 days: 78 runs, and what is listed below.");
         // 78 marks above, 6 and one below.
