@@ -105,7 +105,10 @@ pub fn settle(spool: &mut Spool, found: &Identity) -> Result<Option<Identity>, R
                     return Err(lost());
                 }
                 identity::replace(folder)?;
-                tracing::warn!("a key rotation that was cut short was finished; the new key signs from run {} on", ahead.seq);
+                tracing::warn!(
+                    "a key rotation that was cut short was finished; the new key signs from run {} on",
+                    ahead.seq
+                );
                 next
             }
         };

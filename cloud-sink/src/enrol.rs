@@ -55,7 +55,8 @@ pub async fn enrol(State(app): State<Shared>, request: Request) -> Result<Json<E
             return forbidden(refusal.reason(), refusal.to_string());
         }
         if rotations::owner(connection, id.digest())?.is_some_and(|owner| owner != id) {
-            let detail = "this is a later key of another gateway; a gateway enrols with its first key and all rotations";
+            let detail =
+                "this is a later key of another gateway; a gateway enrols with its first key and all rotations";
             return forbidden("key_in_use", detail.to_owned());
         }
         connection.execute_batch("SAVEPOINT enrolment")?;

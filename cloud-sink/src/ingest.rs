@@ -161,7 +161,10 @@ fn verify(app: &App, body: &[u8]) -> Result<Vec<Line>, Refusal> {
     }
     let mut rings = Vec::new();
     let verified = app.store.read(|connection| {
-        lines.iter().map(|line| Ok(Line { bytes: line.to_vec(), outcome: verify_line(connection, &mut rings, line)? })).collect()
+        lines
+            .iter()
+            .map(|line| Ok(Line { bytes: line.to_vec(), outcome: verify_line(connection, &mut rings, line)? }))
+            .collect()
     });
     Ok(verified?)
 }

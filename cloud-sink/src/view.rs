@@ -90,8 +90,28 @@ pub struct GatewayView {
     pub buried: Vec<Buried>,
     /// That nothing was heard for longer than three of the gateway's own intervals.
     pub silence: Option<Silence>,
+    /// Whether another branch of its chain was seen.
+    pub branch: Option<Branch>,
     /// What it signed and was refused all the same: forks, runs about others.
     pub quarantined: Vec<quarantine::Entry>,
+}
+
+/// What another branch of a gateway's chain looks like from here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Branch {
+    /// The known chain went on after the other branch was seen: two machines sign, as after a cloned SD card.
+    Fork,
+    /// Only the other branch was heard since: an older state came back, as after a restored SD card.
+    Rollback,
+}
+
+/// Whether what was refused is another branch of the chain, and which sort. Both look the same until the known chain goes on.
+fn branch(newest: Option<&RunMeta>, refused: &[quarantine::Entry]) -> Option<Branch> {
+    let other =
+        refused.iter().filter(|entry| entry.vouched && ["fork", "retired_key"].contains(&entry.reason.as_str()));
+    let seen = other.map(|entry| entry.first_at).min()?;
+    Some(if newest.is_some_and(|run| run.received_at > seen) { Branch::Fork } else { Branch::Rollback })
 }
 
 /// A key of a gateway.
@@ -334,6 +354,7 @@ pub fn gateway_view(app: &App, connection: &Connection, gateway: Gateway) -> Res
     let newest = runs::list(connection, gateway.id, None, 1)?.pop();
     let baseline = baselines::current(connection, gateway.id)?;
     let account = account::of_gateway(connection, gateway.id)?;
+    let quarantined = quarantine::of_gateway(connection, gateway.id)?;
     let last_run = newest.as_ref().map(|run| run_line(app, connection, run)).transpose()?;
     let judged = last_run.as_ref().is_some_and(|run| run.posture.is_some());
     let regressions = match (&baseline, &newest) {
@@ -360,7 +381,8 @@ pub fn gateway_view(app: &App, connection: &Connection, gateway: Gateway) -> Res
         chain_gaps: account.unaccounted,
         buried: account.buried,
         silence: timeline::silence(connection, gateway.id, now())?,
-        quarantined: quarantine::of_gateway(connection, gateway.id)?,
+        branch: branch(newest.as_ref(), &quarantined),
+        quarantined,
     })
 }
 

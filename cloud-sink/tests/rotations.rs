@@ -36,17 +36,16 @@ fn run(field: &mut Field, key: &SigningKey) -> String {
 
 /// What each line was answered with: `accepted`, `duplicate` or the reason.
 fn upload(sink: &Sink, lines: &[String]) -> Vec<String> {
-    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     let word = |answer: Answer| match answer {
         Answer::Accepted { .. } => "accepted".to_owned(),
         Answer::Duplicate { .. } => "duplicate".to_owned(),
         Answer::Rejected { reason, .. } => reason,
     };
-    sink.upload_lines(&lines).answers().into_iter().map(word).collect()
+    sink.upload_lines(lines).answers().into_iter().map(word).collect()
 }
 
 fn view(sink: &Sink, field: &Field) -> Value {
-    sink.get_api(&field.path("")).json()
+    sink.get(&field.path("")).json()
 }
 
 #[test]
@@ -62,16 +61,16 @@ fn a_rotation_opens_the_way_for_the_runs_behind_it() {
     assert_eq!(upload(&sink, &batch), ["duplicate"; 3]);
     let mut late = Field { seq: 2, prev: field.prev, ..Field::new(1) };
     assert_eq!(upload(&sink, &[run(&mut late, &key(1))]), ["retired_key"]);
-    let answers = sink.upload_lines(&[&turn.to_json()]).answers();
+    let answers = sink.upload_lines(&[turn.to_json()]).answers();
     let Answer::Duplicate { digest, receipt, .. } = &answers[0] else { panic!("{answers:?}") };
     let receipt = Receipt::open(receipt, sink.running().app().key.public()).unwrap();
     assert_eq!((receipt.gateway, receipt.seq, receipt.digest), (field.id(), 2, *digest));
     let payload = turn.open(PAYLOAD_TYPE, field.key.public()).unwrap();
     assert_eq!(Digest::of(&payload), *digest);
     assert_eq!(sink.get_with(&format!("/v1/log/inclusion?digest={digest}"), &[]).status, 200);
-    let view = view(&sink, &field);
-    assert_eq!(view["keys"][1]["from_seq"], 2);
-    assert_eq!(view["quarantined"][0]["reason"], "retired_key");
+    let seen = view(&sink, &field);
+    assert_eq!(seen["keys"][1]["from_seq"], 2);
+    assert_eq!(seen["quarantined"][0]["reason"], "retired_key");
 }
 
 #[test]
@@ -90,10 +89,13 @@ fn what_contradicts_the_chain_or_takes_a_foreign_key_is_refused() {
     let (good, bad) = (rotation(&field, &key(2)).to_json(), at(&field, &key(3), (9, Some(Digest::of(b"8")))).to_json());
     let mut forked = Field { seq: field.seq, prev: field.prev, ..Field::new(1) };
     let by_second = run(&mut forked, &key(3));
-    assert_eq!(upload(&sink, &[good, bad, by_second, run(&mut field, &key(2))]), ["accepted", "fork", "unknown_key", "accepted"]);
-    let view = view(&sink, &field);
-    let reasons: Vec<_> = view["quarantined"].as_array().unwrap().iter().map(|entry| &entry["reason"]).collect();
-    assert_eq!(reasons, ["fork", "key_in_use", "fork", "fork"], "{view:#}");
+    assert_eq!(
+        upload(&sink, &[good, bad, by_second, run(&mut field, &key(2))]),
+        ["accepted", "fork", "unknown_key", "accepted"]
+    );
+    let seen = view(&sink, &field);
+    let reasons: Vec<_> = seen["quarantined"].as_array().unwrap().iter().map(|entry| &entry["reason"]).collect();
+    assert_eq!(reasons, ["fork", "key_in_use", "fork", "fork"], "{seen:#}");
     // A run that is not the one which the rotation says stands before its place.
     let mut gap = Field::enrolled(4, &sink);
     let real = run(&mut gap, &key(4));
@@ -112,9 +114,9 @@ fn a_rotated_gateway_enrols_with_its_ring_and_an_old_copy_does_not() {
     run(&mut field, &key(1));
     let turn = rotation(&field, &key(2));
     let enrol = |public: u8, rotations: Vec<Envelope>, signer: u8| {
-        let enrolment = Enrolment { public_key: key(public).public().clone(), rotations, ..field.enrolment(&sink.token()) };
-        let reply =
-            sink.enrol(&Envelope::sign(ENROLMENT_TYPE, &canonical::to_vec(&enrolment).unwrap(), &key(signer)));
+        let enrolment =
+            Enrolment { public_key: key(public).public().clone(), rotations, ..field.enrolment(&sink.token()) };
+        let reply = sink.enrol(&Envelope::sign(ENROLMENT_TYPE, &canonical::to_vec(&enrolment).unwrap(), &key(signer)));
         if reply.status == 200 { "enrolled".to_owned() } else { reply.reason() }
     };
     assert_eq!(enrol(1, vec![turn.clone()], 1), "unknown_key", "not signed by the current key");
@@ -123,7 +125,7 @@ fn a_rotated_gateway_enrols_with_its_ring_and_an_old_copy_does_not() {
     assert_eq!(enrol(1, vec![], 1), "retired_key");
     assert_eq!(enrol(2, vec![], 2), "key_in_use");
     assert_eq!(enrol(1, vec![at(&field, &key(3), (5, field.prev))], 3), "fork");
-    let view = view(&sink, &field);
-    assert_eq!((&view["keys"][1]["from_seq"], &view["quarantined"][0]["reason"]), (&2.into(), &"fork".into()));
+    let seen = view(&sink, &field);
+    assert_eq!((&seen["keys"][1]["from_seq"], &seen["quarantined"][0]["reason"]), (&2.into(), &"fork".into()));
     assert_eq!(upload(&sink, &[turn.to_json(), run(&mut field, &key(2))]), ["duplicate", "accepted"]);
 }

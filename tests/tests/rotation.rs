@@ -13,6 +13,7 @@ use gatepost_tests::lab::Lab;
 use gatepost_tests::process::{built, command};
 use gatepost_tests::python::Verifier;
 use gatepost_tests::sink::{Api, Sink};
+use gatepost_tests::spool::OpenSpool;
 use serde_json::{Value, json};
 
 /// A lab with a sink.
@@ -206,6 +207,60 @@ fn a_clone_with_the_old_key_is_refused_and_kept_as_evidence() -> Result<()> {
 }
 
 #[test]
+fn a_cloned_card_is_a_fork_and_a_restored_one_a_rollback() -> Result<()> {
+    let field = Field::start()?;
+    let page = |id: &str| -> Result<String> { Ok(field.view(id)?["branch"].as_str().unwrap_or("none").to_owned()) };
+    let gateway = field.enrolled("restored")?;
+    let id = gateway.id()?;
+    gateway.audit(1)?;
+    let backup = field.copy(&gateway, "backup")?;
+    gateway.audit(2)?;
+    gateway.upload(3, 0)?;
+    assert_eq!(page(&id)?, "none");
+    fs::remove_dir_all(&gateway.state)?;
+    copy(&backup.state, &gateway.state)?;
+    gateway.audit(3)?;
+    gateway.upload(1, 3)?;
+    assert_eq!(gateway.quarantined()?.iter().map(|(_, word)| word.as_str()).collect::<Vec<_>>(), ["fork"; 3]);
+    assert_eq!(page(&id)?, "rollback");
+    assert_eq!(field.seqs(&id)?, [1, 2, 3]);
+
+    let gateway = field.enrolled("cloned")?;
+    let id = gateway.id()?;
+    gateway.audit(1)?;
+    let clone = field.copy(&gateway, "clone")?;
+    gateway.audit(1)?;
+    gateway.upload(2, 0)?;
+    clone.audit(1)?;
+    clone.upload(1, 1)?;
+    gateway.audit(1)?;
+    gateway.upload(1, 0)?;
+    assert_eq!(page(&id)?, "fork");
+    Ok(())
+}
+
+#[test]
+fn a_card_restored_where_the_sink_has_a_gap_is_a_fork_by_its_successor() -> Result<()> {
+    let field = Field::start()?;
+    let gateway = field.enrolled("agent")?;
+    let id = gateway.id()?;
+    gateway.audit(1)?;
+    let clone = field.copy(&gateway, "clone")?;
+    gateway.audit(2)?;
+    // Run 2 does not arrive; run 3 names it.
+    let spool = OpenSpool::open(&gateway.state)?;
+    spool.replace_stored(2, b"worn out")?;
+    drop(spool);
+    gateway.agent.run(&["upload"])?;
+    assert_eq!(field.seqs(&id)?, [1, 3]);
+    clone.audit(1)?;
+    clone.upload(1, 1)?;
+    assert_eq!(clone.quarantined()?, [(2, "fork".to_owned())]);
+    assert_eq!(field.seqs(&id)?, [1, 3]);
+    Ok(())
+}
+
+#[test]
 fn the_service_goes_on_with_the_new_key() -> Result<()> {
     let field = Field::start()?;
     let gateway = field.enrolled("agent")?;
@@ -213,7 +268,8 @@ fn the_service_goes_on_with_the_new_key() -> Result<()> {
     let text = field.lab.daemon_config(&gateway.state, Some(field.sink.info()), "certificate-hygiene");
     let service = Agent::configured(&field.lab.folder().join("service.toml"), &text)?;
     let mut running = service.start(&["run"])?;
-    running.wait_until("it uploaded", Duration::from_secs(60), |_| field.seqs(&id).is_ok_and(|seqs| !seqs.is_empty()))?;
+    running
+        .wait_until("it uploaded", Duration::from_secs(60), |_| field.seqs(&id).is_ok_and(|seqs| !seqs.is_empty()))?;
     gateway.rotate()?;
     let from = gateway.agent.status()?["keys"][1]["from_seq"].as_u64().context("no place")?;
     running.wait_until("a run of the new key arrived", Duration::from_secs(60), |_| {

@@ -21,8 +21,8 @@ use anyhow::Context as _;
 
 use crate::cli::{Cli, Command, ConfigCommand, RulesCommand};
 use crate::config::{Config, read};
-use crate::spool::{self, Bounds, Keeping, Spool, Spooled};
 use crate::identity::{self, Identity};
+use crate::spool::{self, Bounds, Keeping, Spool, Spooled};
 use crate::{daemon, rotate};
 
 /// What a command came to, as documented in the help.
@@ -101,9 +101,8 @@ impl Place {
 pub(crate) fn open_spool(config: &Config, found: Identity) -> Result<(Arc<Identity>, Spool), rotate::RotateError> {
     let folder = &config.state.directory;
     let bounds = Bounds { max_age: config.state.max_age, max_bytes: config.state.max_bytes };
-    let open = |identity: &Arc<Identity>| {
-        Spool::open_keeping(folder, Keeping { identity: Arc::clone(identity), bounds })
-    };
+    let open =
+        |identity: &Arc<Identity>| Spool::open_keeping(folder, Keeping { identity: Arc::clone(identity), bounds });
     let mut identity = Arc::new(found);
     let mut spool = open(&identity)?;
     if let Some(settled) = rotate::settle(&mut spool, &identity)? {

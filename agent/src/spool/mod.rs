@@ -60,11 +60,7 @@ pub struct Keeping {
 
 impl Keeping {
     /// Whether the key is the one that signs what is stored next.
-    fn may_sign(
-        &self,
-        connection: &Connection,
-        at: impl Fn(rusqlite::Error) -> SpoolError,
-    ) -> Result<(), SpoolError> {
+    fn may_sign(&self, connection: &Connection, at: impl Fn(rusqlite::Error) -> SpoolError) -> Result<(), SpoolError> {
         if rotations::signs(connection, &self.identity).map_err(at)? { Ok(()) } else { Err(SpoolError::KeyRotated) }
     }
 }

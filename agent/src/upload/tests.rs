@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::spool::{Bounds, Counts, Keeping, Refused as Quarantined};
 use gatepost_evidence::id::Digest;
+use gatepost_evidence::key::SigningKey;
 use gatepost_evidence::log::{ConsistencyProof, InclusionProof, LogError, LogHash, NodeId};
 use gatepost_evidence::receipt::Receipt;
 use gatepost_evidence::run::SignedRun;
@@ -74,7 +75,8 @@ impl Field {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let gateway = SigningKey::from_seed(&[1; 32]).unwrap();
-        let keeping = Keeping { identity: Arc::new(SigningKey::from_seed(&[1; 32]).unwrap().into()), bounds: Bounds::default() };
+        let keeping =
+            Keeping { identity: Arc::new(SigningKey::from_seed(&[1; 32]).unwrap().into()), bounds: Bounds::default() };
         let spool = Spool::open_keeping(folder.path(), keeping).unwrap();
         let sink = SigningKey::from_seed(&[2; 32]).unwrap();
         let mut field = Self { folder, spool, sink, gateway, tree: Tree::of(&["one", "two"]) };

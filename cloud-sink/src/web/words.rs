@@ -6,6 +6,8 @@ use gatepost_rules::assess::{Outcome, Row};
 use gatepost_rules::compare::Cause;
 use gatepost_rules::decision::{Decision, Posture, PostureState};
 use gatepost_rules::pack::Severity;
+
+use crate::view::Branch;
 use jiff::SignedDuration;
 
 use crate::account::Buried;
@@ -129,6 +131,33 @@ impl Words for Link {
             Self::Continues | Self::Duplicate => "quiet",
             Self::Fork => "high",
             Self::Gap | Self::Late => "medium",
+        }
+    }
+}
+
+impl Words for Branch {
+    fn words(&self) -> &'static str {
+        match self {
+            Self::Fork => "Fork",
+            Self::Rollback => "Rollback",
+        }
+    }
+
+    fn class(&self) -> &'static str {
+        "high"
+    }
+}
+
+/// What another branch means, in a sentence.
+#[must_use]
+pub fn branch_sentence(branch: &Branch) -> &'static str {
+    match branch {
+        Branch::Fork => {
+            "Two machines sign for this gateway, each with a chain of its own: its SD card or key was copied."
+        }
+        Branch::Rollback => {
+            "Since another branch of its chain was seen, only that one was heard: an older state of this gateway came back, \
+             as from a restored SD card, or its copy is all that still runs."
         }
     }
 }

@@ -188,7 +188,7 @@ fn enrol(client: &Client, url: &str, key: &SigningKey, token: String) -> Result<
         token,
         public_key: key.public().clone(),
         rotations: Vec::new(),
-            name: "bench".into(),
+        name: "bench".into(),
         labels: std::collections::BTreeMap::new(),
     };
     let body = Envelope::sign(ENROLMENT_TYPE, &canonical::to_vec(&enrolment)?, key).to_json();
