@@ -15,7 +15,7 @@ use gatepost_evidence::bundle::{MANIFEST, Manifest};
 use gatepost_evidence::id::Digest;
 use gatepost_rules::replay::{Trust, replay};
 use gatepost_tests::agent::{Agent, Finished, run};
-use gatepost_tests::bundles::{self, BAD, GOOD, NEEDS_JUDGEMENT};
+use gatepost_tests::bundles::{self, BAD, GOOD, HISTORY, NEEDS_JUDGEMENT};
 use gatepost_tests::golden;
 use gatepost_tests::lab::Lab;
 use gatepost_tests::process::{built, command};
@@ -75,6 +75,13 @@ fn two_verifiers_agree_on_every_golden_bundle() -> Result<()> {
         assert_eq!((&report["holds"], &report["reason"]), (&true.into(), &serde_json::Value::Null), "{report:#}");
         let other = python(&[], &file(name))?.expect_code(0)?;
         assert!(other.stdout.contains("does not judge"), "{other:?}");
+    }
+    for (name, words) in HISTORY {
+        for text in [verify(&[], &file(name))?.stdout, python(&[], &file(name))?.stdout] {
+            let said: Vec<_> = text.lines().filter(|line| line.contains("one history")).collect();
+            let expected = if words.is_empty() { 0 } else { 1 };
+            assert!(said.len() == expected && said.iter().all(|said| said.contains(words)), "{name}: {said:?}");
+        }
     }
     for (name, code, reason) in BAD {
         let report = verify(&["--format", "json"], &file(name))?.expect_code(*code).context(*name)?.json()?;

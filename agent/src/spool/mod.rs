@@ -38,6 +38,7 @@ use rows::Found;
 
 pub use bounds::Bounds;
 pub use error::SpoolError;
+pub use log::Seen;
 pub use mend::Mended;
 pub use model::{Counts, Enrolment, Head, Refused, Spooled, State};
 pub use tombstones::Buried;

@@ -179,7 +179,7 @@ fn take(
     answers: Answers,
     sent: &mut Sent,
 ) -> Result<(), UploadError> {
-    let time = answers.time;
+    let (time, consistency) = (answers.time, answers.consistency.clone());
     let (checkpoint, verdicts) = match log::judge(enrolment, gateway, known, batch, answers) {
         Ok(judged) => judged,
         Err(Doubt::Worthless(detail)) => return Err(UploadError::NotBelieved(detail)),
@@ -190,6 +190,7 @@ fn take(
     let taken = spool.at_once(|spool| {
         let mut taken = Sent::default();
         spool.set_checkpoint(checkpoint.note())?;
+        spool.keep_proof(known, &checkpoint, &consistency)?;
         // Only now: a clock that is not the sink's would cast doubt on every later run's own.
         spool.heard_from_sink(time)?;
         for (run, verdict) in batch.iter().zip(verdicts) {
