@@ -27,6 +27,8 @@ use crate::golden::{self, GATEWAY_SEED, OTHER_SEED, SINK_SEED};
 
 /// The good ones.
 pub const GOOD: &[&str] = &["agent", "sink", "agent-started-over"];
+/// Those in which every byte is flipped: no other has files of another sort.
+pub const FLIPPED: &[&str] = &["agent", "sink"];
 /// What both verifiers say of the history of the sink's log in each of the good ones.
 pub const HISTORY: &[(&str, &str)] = &[
     ("agent", "3 checkpoints are one history"),

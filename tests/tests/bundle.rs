@@ -15,7 +15,7 @@ use gatepost_evidence::bundle::{MANIFEST, Manifest};
 use gatepost_evidence::id::Digest;
 use gatepost_rules::replay::{Trust, replay};
 use gatepost_tests::agent::{Agent, Finished, run};
-use gatepost_tests::bundles::{self, BAD, GOOD, HISTORY, NEEDS_JUDGEMENT};
+use gatepost_tests::bundles::{self, BAD, FLIPPED, GOOD, HISTORY, NEEDS_JUDGEMENT};
 use gatepost_tests::golden;
 use gatepost_tests::lab::Lab;
 use gatepost_tests::process::{built, command};
@@ -118,7 +118,7 @@ fn keys_that_the_auditor_knows_come_before_those_inside() -> Result<()> {
 /// the manifest does not have, which is looked at for every byte.
 #[test]
 fn every_flipped_byte_of_the_archive_is_caught() {
-    for name in GOOD {
+    for name in FLIPPED {
         let good = bundles::good(name).unwrap();
         let tar = archive::pack(&good).unwrap();
         assert!(replay(&archive::unpack(&tar).unwrap(), &Trust::default()).holds);
@@ -142,7 +142,7 @@ fn every_flipped_byte_of_the_archive_is_caught() {
 /// Compression is not signed, and need not be: a flip there is refused, or the archive inside is the same to the last byte.
 #[test]
 fn every_flipped_bit_of_the_compressed_bundle_is_caught_or_has_no_effect() {
-    for name in GOOD {
+    for name in FLIPPED {
         let good = fs::read(file(name)).unwrap();
         let tar = archive::decompress(&good).unwrap();
         let mut without_effect = Vec::new();
@@ -198,11 +198,21 @@ fn what_the_agent_and_the_sink_export_holds() -> Result<()> {
         }
         python(&["--gateway", &gateway], bundle)?.expect_code(0)?;
     }
+    let text = verify(&[], &by_agent)?.expect_code(0)?.stdout;
+    assert!(text.contains("2 checkpoints are one history"), "{text}");
     // A file that is there is not replaced; part of a chain says that it is one.
     agent.run(&["export", "--output", by_agent.to_str().unwrap()])?.expect_code(2)?;
     let part = lab.folder().join("part.tar.zst");
     agent.run(&["export", "--from", "2", "--to", "2", "--output", part.to_str().unwrap()])?.expect_code(0)?;
     let text = verify(&[], &part)?.expect_code(0)?.stdout;
     assert!(text.contains("not checked  chain: what came before 2"), "{text}");
+    // Enrolled again, the gateway believes the next checkpoint without a past: an auditor is told.
+    agent.enroll(&sink.enrolment_token()?)?.expect_code(0)?;
+    agent.run(&["upload"])?.expect_code(0)?;
+    let over = lab.folder().join("over.tar.zst");
+    agent.run(&["export", "--output", over.to_str().unwrap()])?.expect_code(0)?;
+    let text = verify(&["--gateway", &gateway], &over)?.expect_code(0)?.stdout;
+    assert!(text.contains("not checked  log: whether 3 checkpoints are one history: they are 2"), "{text}");
+    python(&["--gateway", &gateway], &over)?.expect_code(0)?;
     Ok(())
 }
