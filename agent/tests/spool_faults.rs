@@ -125,7 +125,7 @@ fn hand_over(spool: &mut Spool, salt: u64) {
     let consistency = log::prove_consistency(before.size(), next.size(), node).unwrap();
     let taken = spool.at_once(|spool| {
         spool.set_checkpoint(next.note())?;
-        spool.keep_proof(Some(&before), &next, &consistency)?;
+        spool.keep_proof(Some(before.note()), next.note(), &consistency)?;
         spool.heard_from_sink(at)?;
         spool.acknowledge(head.digest, &word)
     });

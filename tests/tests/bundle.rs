@@ -20,6 +20,7 @@ use gatepost_tests::golden;
 use gatepost_tests::lab::Lab;
 use gatepost_tests::process::{built, command};
 use gatepost_tests::python::Verifier;
+use gatepost_tests::spool::OpenSpool;
 
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = bundles::folder();
@@ -206,13 +207,12 @@ fn what_the_agent_and_the_sink_export_holds() -> Result<()> {
     agent.run(&["export", "--from", "2", "--to", "2", "--output", part.to_str().unwrap()])?.expect_code(0)?;
     let text = verify(&[], &part)?.expect_code(0)?.stdout;
     assert!(text.contains("not checked  chain: what came before 2"), "{text}");
-    // Enrolled again, the gateway believes the next checkpoint without a past: an auditor is told.
-    agent.enroll(&sink.enrolment_token()?)?.expect_code(0)?;
-    agent.run(&["upload"])?.expect_code(0)?;
-    let over = lab.folder().join("over.tar.zst");
-    agent.run(&["export", "--output", over.to_str().unwrap()])?.expect_code(0)?;
-    let text = verify(&["--gateway", &gateway], &over)?.expect_code(0)?.stdout;
-    assert!(text.contains("not checked  log: whether 3 checkpoints are one history: they are 2"), "{text}");
-    python(&["--gateway", &gateway], &over)?.expect_code(0)?;
+    // The proofs that its checkpoints are one history got lost: an auditor is told.
+    OpenSpool::open(&state)?.forget_proofs()?;
+    let unlinked = lab.folder().join("unlinked.tar.zst");
+    agent.run(&["export", "--output", unlinked.to_str().unwrap()])?.expect_code(0)?;
+    let text = verify(&["--gateway", &gateway], &unlinked)?.expect_code(0)?.stdout;
+    assert!(text.contains("not checked  log: whether 2 checkpoints are one history: they are 2"), "{text}");
+    python(&["--gateway", &gateway], &unlinked)?.expect_code(0)?;
     Ok(())
 }

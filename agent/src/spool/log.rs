@@ -7,7 +7,6 @@
 
 use std::path::Path;
 
-use gatepost_evidence::checkpoint::Checkpoint;
 use gatepost_evidence::log::ConsistencyProof;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::{Deserialize, Serialize};
@@ -46,25 +45,20 @@ impl Spool {
         self.set(KEY, note)
     }
 
-    /// Keeps how `checkpoint` was proved to continue `before`, the one that was known, if it moved the log on.
+    /// Keeps how the checkpoint `note` was proved to continue `before`, the one that was known, if it moved the log on. Both
+    /// are signed notes that were verified.
     ///
     /// # Errors
     /// When the database cannot be written.
     pub fn keep_proof(
         &mut self,
-        before: Option<&Checkpoint>,
-        checkpoint: &Checkpoint,
+        before: Option<&str>,
+        note: &str,
         consistency: &ConsistencyProof,
     ) -> Result<(), SpoolError> {
-        if before.is_some_and(|before| before.root() == checkpoint.root()) {
-            return Ok(());
-        }
-        let seen = Seen {
-            continues: before.map_or(0, Checkpoint::size),
-            size: checkpoint.size(),
-            note: checkpoint.note().to_owned(),
-            consistency: consistency.clone(),
-        };
+        let (continues, size) = (before.and_then(size_of).unwrap_or(0), size_of(note));
+        let Some(size) = size.filter(|size| *size != continues) else { return Ok(()) };
+        let seen = Seen { continues, size, note: note.to_owned(), consistency: consistency.clone() };
         insert(&self.connection, &seen).map_err(self.at())
     }
 
@@ -99,6 +93,11 @@ impl Spool {
     }
 }
 
+/// The second line of a checkpoint's note. Whoever uses the note later checks all of it.
+fn size_of(note: &str) -> Option<u64> {
+    note.split('\n').nth(1)?.parse().ok()
+}
+
 fn insert(connection: &Connection, seen: &Seen) -> rusqlite::Result<()> {
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| rusqlite::Error::ToSqlConversionFailure(error);
     let content = Content { note: seen.note.clone(), consistency: seen.consistency.clone() };
@@ -129,9 +128,7 @@ fn seen(row: &Row<'_>) -> rusqlite::Result<Option<Seen>> {
 pub(super) fn begin(connection: &Connection) -> rusqlite::Result<()> {
     let known = "SELECT value FROM settings WHERE key = ?1 AND NOT EXISTS (SELECT 1 FROM checkpoints)";
     let note: Option<String> = connection.query_row(known, [KEY], |row| row.get(0)).optional()?;
-    // The second line is the size; whoever uses the note checks all of it.
-    let size = |note: &String| note.split('\n').nth(1)?.parse().ok();
-    let Some((note, size)) = note.and_then(|note| size(&note).map(|size| (note, size))) else { return Ok(()) };
+    let Some((note, size)) = note.and_then(|note| size_of(&note).map(|size| (note, size))) else { return Ok(()) };
     insert(connection, &Seen { continues: 0, size, note, consistency: ConsistencyProof::default() })
 }
 

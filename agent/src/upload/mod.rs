@@ -190,7 +190,7 @@ fn take(
     let taken = spool.at_once(|spool| {
         let mut taken = Sent::default();
         spool.set_checkpoint(checkpoint.note())?;
-        spool.keep_proof(known, &checkpoint, &consistency)?;
+        spool.keep_proof(known.map(Checkpoint::note), checkpoint.note(), &consistency)?;
         // Only now: a clock that is not the sink's would cast doubt on every later run's own.
         spool.heard_from_sink(time)?;
         for (run, verdict) in batch.iter().zip(verdicts) {

@@ -18,7 +18,7 @@ fn proof(hashes: u8) -> ConsistencyProof {
 
 fn take(spool: &mut Spool, before: Option<&Checkpoint>, next: &Checkpoint, consistency: &ConsistencyProof) {
     spool.set_checkpoint(next.note()).unwrap();
-    spool.keep_proof(before, next, consistency).unwrap();
+    spool.keep_proof(before.map(Checkpoint::note), next.note(), consistency).unwrap();
 }
 
 fn sizes(spool: &Spool) -> Vec<(u64, u64)> {
