@@ -26,13 +26,14 @@ use jiff::Timestamp;
 use crate::golden::{self, GATEWAY_SEED, OTHER_SEED, SINK_SEED};
 
 /// The good ones.
-pub const GOOD: &[&str] = &["agent", "sink", "agent-started-over"];
+pub const GOOD: &[&str] = &["agent", "sink", "agent-started-over", "buried-and-there"];
 /// Those in which every byte is flipped: no other has files of another sort.
 pub const FLIPPED: &[&str] = &["agent", "sink"];
 /// What both verifiers say of the history of the sink's log in each of the good ones.
 pub const HISTORY: &[(&str, &str)] = &[
     ("agent", "3 checkpoints are one history"),
     ("sink", ""),
+    ("buried-and-there", ""),
     ("agent-started-over", "whether 2 checkpoints are one history: they are 2"),
 ];
 /// The bad ones: name, exit code of a verifier, first reason.
@@ -58,6 +59,8 @@ pub const BAD: &[(&str, i32, &str)] = &[
     ("tombstone-forged", 1, "unknown_key"),
     ("tombstone-too-narrow", 1, "gap"),
     ("tombstone-of-another-chain", 1, "fork"),
+    ("tombstone-over-another-run", 1, "fork"),
+    ("tombstone-folds-other-runs", 1, "fork"),
     ("manifest-lying", 1, "wrong_digest"),
     ("manifest-changed", 1, "other_manifest"),
     ("seal-of-another-key", 1, "unknown_key"),
@@ -178,7 +181,14 @@ struct Golden {
 }
 
 fn maker(name: &str) -> Maker {
-    let by_sink = ["sink", "inclusion-wrong", "checkpoint-forged", "checkpoint-forked", "seal-of-another-key"];
+    let by_sink = [
+        "sink",
+        "buried-and-there",
+        "inclusion-wrong",
+        "checkpoint-forged",
+        "checkpoint-forked",
+        "seal-of-another-key",
+    ];
     if by_sink.contains(&name) { Maker::Sink } else { Maker::Agent }
 }
 
@@ -261,6 +271,20 @@ impl Golden {
         if by_agent {
             let stone = self.tombstone(3, 4).sign(&self.gateway)?;
             add(Kind::Tombstone(3, 4), stone.to_json().into_bytes());
+        }
+        if name == "buried-and-there" {
+            // Run 3 had reached the sink; the tombstone of 2 and 3 grew to 4; then damage took what nobody knows.
+            let unknown = Tombstone {
+                digest: None,
+                first_digest: None,
+                last_digest: None,
+                cause: Cause::Damaged,
+                ..self.tombstone(5, 5)
+            };
+            for stone in [self.tombstone(2, 3), self.tombstone(2, 4), unknown] {
+                let kind = Kind::Tombstone(stone.from_seq, stone.to_seq);
+                add(kind, stone.sign(&self.gateway)?.to_json().into_bytes());
+            }
         }
         Ok(parts)
     }
@@ -412,6 +436,15 @@ impl Golden {
             "tombstone-of-another-chain" => {
                 let stone = Tombstone { last_digest: Some(Digest::of(b"x")), ..self.tombstone(3, 4) };
                 set(parts, Kind::Tombstone(3, 4), stone.sign(&self.gateway)?.to_json().into_bytes());
+            }
+            "tombstone-over-another-run" => {
+                let stone = Tombstone { first_digest: Some(Digest::of(b"x")), ..self.tombstone(2, 4) };
+                set(parts, Kind::Tombstone(2, 4), stone.sign(&self.gateway)?.to_json().into_bytes());
+                parts.remove(&Kind::Tombstone(3, 4).path());
+            }
+            "tombstone-folds-other-runs" => {
+                let stone = Tombstone { digest: Some(Digest::of(b"x")), ..self.tombstone(2, 2) };
+                set(parts, Kind::Tombstone(2, 2), stone.sign(&self.gateway)?.to_json().into_bytes());
             }
             "gateway-exchanged" => set(parts, Kind::GatewayKey, self.other.public().to_pem().into_bytes()),
             "pack-changed" => {
