@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
+use gatepost_evidence::batch::{self, Encoded};
 use gatepost_evidence::canonical;
 use gatepost_evidence::envelope::{Envelope, pre_authentication_encoding};
 use gatepost_evidence::key::SigningKey;
@@ -154,8 +155,8 @@ fn sink(lab: &Lab, sample: &Run, count: usize) -> Result<()> {
             lines.push(signed.envelope);
         }
         payload = canonical::to_vec(&sample)?;
-        let bodies = lines.chunks(BATCH).map(|chunk| zstd(&(chunk.join("\n") + "\n")));
-        batches.push(bodies.collect::<Result<Vec<_>>>()?);
+        let bodies = lines.chunks(BATCH).map(|chunk| batch::encode(chunk.iter().map(String::as_str), None));
+        batches.push(bodies.collect::<Result<Vec<_>, _>>()?);
     }
     let total: usize = (count / usize::from(GATEWAYS)) * usize::from(GATEWAYS);
 
@@ -179,10 +180,6 @@ fn sink(lab: &Lab, sample: &Run, count: usize) -> Result<()> {
     Ok(())
 }
 
-fn zstd(text: &str) -> Result<Vec<u8>> {
-    Ok(zstd::bulk::compress(text.as_bytes(), 3)?)
-}
-
 fn enrol(client: &Client, url: &str, key: &SigningKey, token: String) -> Result<()> {
     let enrolment = Enrolment {
         token,
@@ -196,7 +193,7 @@ fn enrol(client: &Client, url: &str, key: &SigningKey, token: String) -> Result<
     Ok(())
 }
 
-fn upload(client: &Client, url: &str, bodies: &[Vec<u8>]) -> Result<()> {
+fn upload(client: &Client, url: &str, bodies: &[Encoded]) -> Result<()> {
     for body in bodies {
         let answer = client.upload(&format!("{url}{RUNS_PATH}"), body)?;
         ensure!(answer.status == 200, "an upload was answered with {}: {}", answer.status, answer.body);
