@@ -250,7 +250,10 @@ fn the_words_of_a_run_are_not_told_to_whoever_only_knows_its_digest() {
     let mut field = Field::enrolled(1, &sink);
     let run = field.run(State::Hardened);
     sink.accept(std::slice::from_ref(&run));
-    let detail = |lines: &[String], dictionary: Option<&[u8]>| match &sink.upload_lines_against(lines, dictionary).answers()[0] {
+    let detail = |lines: &[String], dictionary: Option<&[u8]>| match &sink
+        .upload_lines_against(lines, dictionary)
+        .answers()[0]
+    {
         Answer::Rejected { reason, detail } => (reason.clone(), detail.clone()),
         other => panic!("{other:?}"),
     };
