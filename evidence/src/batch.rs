@@ -25,8 +25,8 @@ pub const DCZ: &str = "dcz";
 const DCZ_MAGIC: [u8; 8] = [0x5e, 0x2a, 0x4d, 0x18, 0x20, 0, 0, 0];
 /// zstd windows above 16 MiB are refused: nothing that fits a batch needs one.
 const WINDOW_LOG_MAX: u32 = 24;
-/// An upload is small and a link slow: more effort than zstd's default is well spent.
-const LEVEL: i32 = 9;
+/// Where runs stop getting smaller; beyond it a full batch costs the gateway tens of megabytes for nothing.
+const LEVEL: i32 = 6;
 
 /// The form of an envelope: its text as it is. Four bytes of length, text.
 const WHOLE: u8 = 0;

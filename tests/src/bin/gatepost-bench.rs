@@ -1,6 +1,7 @@
 //! Measurements, always as ratios to something measured in the same run, because machines differ and drift.
 //!
-//! Three questions: what an audit costs beside bare TLS handshakes with the same broker; how many runs the sink accepts
+//! Four questions: what an audit costs beside bare TLS handshakes with the same broker; what a run in which nothing changed
+//! costs on the link beside the first one; how many runs the sink accepts
 //! beside what the disk and the signatures alone would allow; how fast runs are judged beside merely parsing them.
 //! Commands under comparison take turns, and medians are printed. Nothing here is asserted.
 
@@ -24,6 +25,8 @@ use gatepost_rules::pack::Pack;
 use gatepost_tests::agent::Agent;
 use gatepost_tests::http::Client;
 use gatepost_tests::lab::Lab;
+use gatepost_tests::relay::{Relay, Sent};
+use gatepost_tests::sink::SinkInfo;
 use nix::sys::resource::{UsageWho, getrusage};
 
 /// Measures agent, sink and rules on the lab.
@@ -52,6 +55,7 @@ fn main() -> Result<()> {
     println!("medians of {} interleaved runs, whole processes", options.runs);
     audit(&lab, &agent, options.runs)?;
     let run = sample(&agent)?;
+    link(&lab, options.runs)?;
     sink(&lab, &run, options.accepted)?;
     rules(&run)
 }
@@ -122,6 +126,32 @@ fn audit(lab: &Lab, agent: &Agent, runs: usize) -> Result<()> {
     row("wall", "ms", |took| took.wall * 1e3);
     row("cpu", "ms", |took| took.cpu * 1e3);
     row("peak memory", "MiB", |took| took.mebibytes);
+    Ok(())
+}
+
+/// Bytes of HTTP that hand over a run in which nothing changed, beside those for the first one.
+fn link(lab: &Lab, runs: usize) -> Result<()> {
+    println!("\nbytes of HTTP to hand over one run, TLS not counted");
+    for bundle in ["audit-baseline", "field-self-audit"] {
+        let sink = lab.start_plaintext_sink(&format!("link-{bundle}"))?;
+        let relay = Relay::start(sink.address())?;
+        let info = SinkInfo { url: format!("http://{}", relay.address()), ca_file: sink.info().ca_file.clone() };
+        let configuration = lab.agent_config(&lab.folder().join(bundle), Some(&info));
+        let agent = Agent::configured(&lab.folder().join(format!("{bundle}.toml")), &configuration)?;
+        agent.enroll(&sink.enrolment_token()?)?.expect_code(0)?;
+        relay.next()?;
+        let mut sent = Vec::new();
+        for _ in 0..=runs {
+            agent.run(&["audit", "--bundle", bundle])?;
+            agent.run(&["upload"])?.expect_code(0)?;
+            sent.push(relay.next()?);
+        }
+        let first = sent.remove(0);
+        let of = |bytes: fn(&Sent) -> usize| median(sent.iter().map(|sent| bytes(sent) as f64).collect());
+        let (head, body) = (of(|sent| sent.head.len()), of(|sent| sent.body.len()));
+        let ratio = of(Sent::bytes) / first.bytes() as f64;
+        println!("  {bundle:<17} first {:>6}   unchanged {head:.0} + {body:.0}   ratio {ratio:.2}", first.bytes());
+    }
     Ok(())
 }
 
