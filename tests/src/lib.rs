@@ -23,6 +23,7 @@ pub mod peer;
 pub mod pki;
 pub mod port;
 pub mod process;
+pub mod proxy;
 pub mod python;
 pub mod relay;
 pub mod service;

@@ -47,6 +47,14 @@ impl Sink {
         Self::start_as(folder, pki, Some(pki.sink.clone()))
     }
 
+    /// As [`Self::start`], with another certificate than the lab's CA gave it. Its [`Api`] trusts that CA only.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(folder: &Path, pki: &Pki, identity: &Identity) -> Result<Self> {
+        Self::start_as(folder, pki, Some(identity.clone()))
+    }
+
     /// As [`Self::start`], but it serves in plaintext, for those who count the bytes.
     ///
     /// # Errors

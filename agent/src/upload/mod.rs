@@ -25,7 +25,8 @@ use gatepost_evidence::{canonical, envelope::Envelope, wire};
 use serde::de::DeserializeOwned;
 
 use crate::config::{Config, Sink};
-use crate::http;
+use crate::http::pin::{self, Pin};
+use crate::http::{self, SinkClient};
 use crate::secret::Secret;
 use crate::spool::{Enrolment, Spool, SpoolError, Spooled};
 use crate::upload::log::{Doubt, Verdict};
@@ -91,11 +92,16 @@ pub struct Sent {
     pub quarantined: u64,
 }
 
-/// Makes this gateway known to the sink, with a one-time token.
+/// Makes this gateway known to the sink, with a one-time token; says also which key the sink's certificate has.
 ///
 /// # Errors
 /// When the sink cannot be reached or refuses.
-pub fn enroll(config: &Config, sink: &Sink, key: &SigningKey, token: &Secret) -> Result<Enrolled, UploadError> {
+pub fn enroll(
+    config: &Config,
+    sink: &Sink,
+    key: &SigningKey,
+    token: &Secret,
+) -> Result<(Enrolled, Option<Pin>), UploadError> {
     let enrolment = wire::Enrolment {
         token: token.expose().to_owned(),
         public_key: key.public().clone(),
@@ -105,11 +111,13 @@ pub fn enroll(config: &Config, sink: &Sink, key: &SigningKey, token: &Secret) ->
     let payload = canonical::to_vec(&enrolment).map_err(|error| UploadError::Refused(error.to_string()))?;
     let body = Envelope::sign(ENROLMENT_TYPE, &payload, key).to_json();
     let headers = [("content-type", "application/json")];
-    let enrolled: Enrolled = post(sink, ENROL_PATH, &headers, body.as_bytes())?.map_err(|why| why.refused())?;
+    let client = SinkClient::new(sink, LIMIT)?;
+    let answer = post_by(&client, sink, ENROL_PATH, &headers, body.as_bytes())?;
+    let enrolled: Enrolled = answer.map_err(|why| why.refused())?;
     if enrolled.gateway != key.public().id() {
         return Err(UploadError::NotBelieved(format!("it enrolled gateway {}", enrolled.gateway)));
     }
-    Ok(enrolled)
+    Ok((enrolled, client.seen()))
 }
 
 /// Hands every pending run to the sink.
@@ -162,7 +170,7 @@ fn send(spool: &Spool, sink: &Sink, runs: &[Spooled], seen: u64) -> Result<Resul
 /// The sink's own word on its log, to be kept beside a dispute; none if it does not say.
 fn newest_checkpoint(sink: &Sink) -> Option<String> {
     let url = format!("{}{LOG_CHECKPOINT_PATH}", sink.url);
-    let mut response = http::client(sink.ca_file.as_deref(), LIMIT).ok()?.get(&url).call().ok()?;
+    let mut response = SinkClient::new(sink, LIMIT).ok()?.agent().get(&url).call().ok()?;
     let text = response.body_mut().with_config().limit(MAX_NOTE_BYTES as u64).read_to_string().ok()?;
     (response.status().as_u16() == 200).then_some(text)
 }
@@ -220,17 +228,23 @@ fn post<T: DeserializeOwned>(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Result<Result<T, Refused>, UploadError> {
+    post_by(&SinkClient::new(sink, LIMIT)?, sink, path, headers, body)
+}
+
+fn post_by<T: DeserializeOwned>(
+    client: &SinkClient,
+    sink: &Sink,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Result<T, Refused>, UploadError> {
     let later = |detail: String| UploadError::Later { detail, after: None };
-    let url = format!("{}{path}", sink.url);
-    let client = http::client(sink.ca_file.as_deref(), LIMIT)?;
-    let mut request = client.post(&url);
+    let mut request = client.agent().post(format!("{}{path}", sink.url));
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let mut response = request.send(body).map_err(|error| {
-        let advice = if distrusted(&error) { ADVICE } else { "" };
-        later(format!("{}: {}{advice}", sink.url, http::failure(&error)))
-    })?;
+    let mut response =
+        request.send(body).map_err(|error| later(format!("{}: {}", sink.url, unreachable(sink, &error))))?;
     let status = response.status().as_u16();
     let after = response
         .headers()
@@ -273,16 +287,19 @@ impl std::fmt::Display for Refused {
     }
 }
 
-/// Whether the other side's certificate is what kept us from talking to it.
-fn distrusted(error: &ureq::Error) -> bool {
-    use rustls::Error::InvalidCertificate;
-    match error {
-        ureq::Error::Rustls(InvalidCertificate(_)) => true,
-        ureq::Error::Io(error) => {
-            let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-            matches!(inner, Some(InvalidCertificate(_)))
+/// Why the sink was not talked to, and what to do about it.
+fn unreachable(sink: &Sink, error: &ureq::Error) -> String {
+    let failure = http::failure(error);
+    match (http::tls_error(error), error) {
+        (Some(tls), _) if let Some(not_pinned) = pin::not_pinned(tls) => format!("{not_pinned}; nothing was sent"),
+        (Some(rustls::Error::InvalidCertificate(_)), _) => format!("{failure}{ADVICE}"),
+        (_, ureq::Error::ConnectProxyFailed(_)) => {
+            format!(
+                "{failure}; `sink.proxy` must let this gateway through to the sink, with `sink.proxy_credentials_file` if it asks who it is"
+            )
         }
-        _ => false,
+        _ if sink.proxy.is_some() => format!("{failure}, through `sink.proxy`"),
+        _ => failure.to_string(),
     }
 }
 
