@@ -1,7 +1,9 @@
 //! A relay in plaintext that keeps what went through it: what an agent really sends, to the byte.
 //!
-//! One connection after the other; what came is there to be read as soon as the connection has ended.
+//! One connection after the other; the requests of one are there to be read as soon as it has ended.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -39,6 +41,8 @@ impl Sent {
 pub struct Relay {
     port: Port,
     sent: Receiver<Vec<u8>>,
+    /// Requests of a connection that were not asked for yet.
+    further: RefCell<VecDeque<Sent>>,
 }
 
 impl Relay {
@@ -52,7 +56,7 @@ impl Relay {
         listener.set_nonblocking(false).context("the listener cannot be made blocking")?;
         let (sender, sent) = channel();
         std::thread::spawn(move || accept(&listener, server, &sender));
-        Ok(Self { port, sent })
+        Ok(Self { port, sent, further: RefCell::default() })
     }
 
     /// Where it listens.
@@ -61,29 +65,39 @@ impl Relay {
         self.port.address()
     }
 
-    /// The next request that went through, one to a connection.
+    /// The next request that went through.
     ///
     /// # Errors
     /// When none comes in time, or what came is no request.
     pub fn next(&self) -> Result<Sent> {
-        let bytes = self.sent.recv_timeout(LIMIT).context("nothing went through the relay")?;
-        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").context("no end of the head")? + 4;
-        let head = String::from_utf8(bytes[..end].to_vec())?;
-        let sent = Sent { head, body: bytes[end..].to_vec() };
-        let length: usize = sent.header("content-length").unwrap_or("0").parse()?;
-        ensure!(
-            length == sent.body.len(),
-            "{length} bytes announced, {} came: more than one request?",
-            sent.body.len()
-        );
-        Ok(sent)
+        let mut further = self.further.borrow_mut();
+        if further.is_empty() {
+            let bytes = self.sent.recv_timeout(LIMIT).context("nothing went through the relay")?;
+            further.extend(requests(&bytes)?);
+        }
+        further.pop_front().context("a connection without a request")
     }
 
     /// Whether nothing went through that was not asked for.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.sent.try_recv().is_err()
+        self.further.borrow().is_empty() && self.sent.try_recv().is_err()
     }
+}
+
+/// The requests of one connection.
+fn requests(mut bytes: &[u8]) -> Result<Vec<Sent>> {
+    let mut requests = Vec::new();
+    while !bytes.is_empty() {
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").context("no end of the head")? + 4;
+        let mut sent = Sent { head: String::from_utf8(bytes[..end].to_vec())?, body: Vec::new() };
+        let length: usize = sent.header("content-length").unwrap_or("0").parse()?;
+        ensure!(bytes.len() - end >= length, "{length} bytes announced, {} came", bytes.len() - end);
+        sent.body.extend(&bytes[end..end + length]);
+        bytes = &bytes[end + length..];
+        requests.push(sent);
+    }
+    Ok(requests)
 }
 
 fn accept(listener: &TcpListener, server: SocketAddr, sender: &Sender<Vec<u8>>) {

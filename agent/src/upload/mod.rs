@@ -5,13 +5,13 @@
 //! anything else is tried again later. Blocking: call it off the async threads.
 
 pub mod backoff;
-mod batch;
+mod dictionary;
 pub mod dispute;
 mod log;
 
 use std::time::Duration;
 
-use gatepost_evidence::batch::CONTENT_TYPE;
+use gatepost_evidence::batch::{CONTENT_TYPE, encode};
 use gatepost_evidence::checkpoint::Checkpoint;
 use gatepost_evidence::id::GatewayId;
 use gatepost_evidence::key::SigningKey;
@@ -153,10 +153,12 @@ pub fn drain(spool: &mut Spool, sink: &Sink, gateway: GatewayId) -> Result<Sent,
 
 /// Sends a batch, compressed against a run that the sink should have; at once without, if it does not have it.
 fn send(spool: &Spool, sink: &Sink, runs: &[Spooled], seen: u64) -> Result<Result<Answers, Refused>, UploadError> {
-    let dictionary = batch::dictionary(spool, runs);
+    let envelopes: Vec<_> = runs.iter().map(|run| run.envelope.as_str()).collect();
+    let dictionary = dictionary::choose(spool, &envelopes);
     let seen = seen.to_string();
     let post = |dictionary: Option<&[u8]>| {
-        let encoded = batch::encode(runs, dictionary).map_err(|error| UploadError::Refused(error.to_string()))?;
+        let encoded =
+            encode(envelopes.iter().copied(), dictionary).map_err(|error| UploadError::Refused(error.to_string()))?;
         let headers =
             [("content-type", CONTENT_TYPE), ("content-encoding", encoded.encoding), (LOG_SIZE_HEADER, seen.as_str())];
         post(sink, RUNS_PATH, &headers, &encoded.body)
