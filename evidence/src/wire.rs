@@ -39,6 +39,9 @@ pub const LOG_INCLUSION_PATH: &str = "/v1/log/inclusion";
 pub const LOG_SIZE_HEADER: &str = "gatepost-log-size";
 /// Reason of the [`Problem`] of a sink whose log is smaller than one the asker saw.
 pub const LOG_REWOUND: &str = "log_rewound";
+/// Reason of a [`Rejected`](Answer::Rejected) envelope whose key is not enrolled. Given to a gateway's own key it means that
+/// the gateway has to enrol (again), and nothing about the envelope.
+pub const UNKNOWN_KEY: &str = "unknown_key";
 /// The most envelopes in one upload.
 pub const MAX_BATCH_ENVELOPES: usize = 256;
 /// The most bytes in one upload after decompression.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{Outcome, Place, print, print_json};
 use crate::cli::Format;
 use crate::report;
-use crate::spool::{self, Mended};
+use crate::spool::{self, Mended, StartedOver};
 use crate::upload::dispute::{self, Dispute};
 
 #[derive(Serialize)]
@@ -35,6 +35,8 @@ struct Status {
     /// Leaves in the newest checkpoint of the sink's log that was verified.
     log_size: Option<u64>,
     log_disputes: Vec<Disputed>,
+    /// When and why everything was last made ready to be handed over again.
+    started_over: Option<StartedOver>,
 }
 
 #[derive(Serialize)]
@@ -95,6 +97,7 @@ fn status(place: &Place) -> anyhow::Result<Status> {
         sink,
         log_size: checkpoint.map(|checkpoint| checkpoint.size()),
         log_disputes: disputes.map(disputed).collect(),
+        started_over: place.spool.started_over()?,
         sink_time: place.spool.sink_time()?.map(|time| time.to_string()),
     })
 }
@@ -159,6 +162,9 @@ fn text(status: &Status) -> String {
     }
     for Disputed { file, reason, detail } in &status.log_disputes {
         text.push_str(&format!("  {reason}: {detail}\n    {file}\n"));
+    }
+    if let Some(over) = &status.started_over {
+        text.push_str(&format!("started over  {over}\n"));
     }
     text
 }

@@ -43,6 +43,8 @@ pub(super) fn bury(
 ) -> Result<(), Enforce> {
     gone.sort_by_key(|run| run.seq);
     let mut open: Option<Tombstone> = None;
+    // Whether the sink has yet to be told of what `open` grew from.
+    let mut tell = false;
     for run in gone {
         if covered(connection, run.seq)? {
             // It could not be read back, and was buried when that was found out.
@@ -56,9 +58,11 @@ pub(super) fn bury(
             continue;
         }
         if let Some(tombstone) = open.take() {
-            write(connection, key, &tombstone)?;
+            write_owed(connection, key, &tombstone, tell)?;
         }
-        open = Some(match neighbour(connection, key, &run)? {
+        let (grown, owed) = neighbour(connection, key, &run)?.unzip();
+        tell = owed.unwrap_or(false);
+        open = Some(match grown {
             Some(mut tombstone) => {
                 extend(&mut tombstone, &run, now);
                 tombstone
@@ -78,7 +82,7 @@ pub(super) fn bury(
         });
     }
     if let Some(tombstone) = open {
-        write(connection, key, &tombstone)?;
+        write_owed(connection, key, &tombstone, tell)?;
     }
     Ok(())
 }
@@ -91,14 +95,16 @@ fn extend(tombstone: &mut Tombstone, run: &Gone, now: Timestamp) {
     tombstone.at = now;
 }
 
-/// The tombstone just before `run` that can stand for it, too. It is taken out, to be written again as a longer one.
-fn neighbour(connection: &Connection, key: &SigningKey, run: &Gone) -> rusqlite::Result<Option<Tombstone>> {
-    let sql = "SELECT envelope FROM tombstones WHERE to_seq = ?1";
-    let text: Option<String> = connection.query_row(sql, [run.seq - 1], |row| row.get(0)).optional()?;
-    let tombstone = text
-        .and_then(|text| Envelope::parse(text.as_bytes()).ok())
-        .and_then(|envelope| Tombstone::open(&envelope, key.public()).ok())
-        .filter(|tombstone| tombstone.cause == run.cause && tombstone.count.is_some() && tombstone.digest.is_some());
+/// The tombstone just before `run` that can stand for it, too, and whether the sink has yet to be told of it. It is taken
+/// out, to be written again as a longer one.
+fn neighbour(connection: &Connection, key: &SigningKey, run: &Gone) -> rusqlite::Result<Option<(Tombstone, bool)>> {
+    let sql = "SELECT envelope, state FROM tombstones WHERE to_seq = ?1";
+    let found: Option<(String, u8)> =
+        connection.query_row(sql, [run.seq - 1], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let opened = |text: &str| Tombstone::open(&Envelope::parse(text.as_bytes())?, key.public());
+    let tombstone = found.and_then(|(text, state)| Some((opened(&text).ok()?, state == 0))).filter(|(tombstone, _)| {
+        tombstone.cause == run.cause && tombstone.count.is_some() && tombstone.digest.is_some()
+    });
     if tombstone.is_some() {
         connection.execute("DELETE FROM tombstones WHERE to_seq = ?1", [run.seq - 1])?;
     }
@@ -119,6 +125,11 @@ fn digest_at(connection: &Connection, seq: u64) -> rusqlite::Result<Option<Diges
 
 /// Signs and writes a tombstone; the sink is told of it unless it has all that went.
 pub(super) fn write(connection: &Connection, key: &SigningKey, tombstone: &Tombstone) -> Result<(), Enforce> {
+    write_owed(connection, key, tombstone, false)
+}
+
+/// As [`write`]; the sink is told in any case if it has yet to be told of what the tombstone grew from.
+fn write_owed(connection: &Connection, key: &SigningKey, tombstone: &Tombstone, owed: bool) -> Result<(), Enforce> {
     let unsigned = |error: gatepost_evidence::canonical::CanonicalError| Enforce::Unsigned(error.to_string());
     let envelope = tombstone.sign(key).map_err(unsigned)?.to_json();
     let payload = gatepost_evidence::canonical::to_vec(tombstone).map_err(unsigned)?;
@@ -127,7 +138,7 @@ pub(super) fn write(connection: &Connection, key: &SigningKey, tombstone: &Tombs
         to_seq: tombstone.to_seq,
         digest: Digest::of(&payload),
         link: tombstone.link().map_err(unsigned)?,
-        pending: !tombstone.cause.is_harmless(),
+        pending: owed || !tombstone.cause.is_harmless(),
         envelope,
     };
     Ok(insert(connection, &buried)?)
@@ -176,4 +187,9 @@ fn buried(row: &Row<'_>) -> rusqlite::Result<Buried> {
 /// Notes that the sink knows of the tombstone whose payload has this digest. One that has grown since is another one.
 pub(super) fn acknowledge(connection: &Connection, digest: Digest) -> rusqlite::Result<()> {
     connection.execute("UPDATE tombstones SET state = 1 WHERE digest = ?1", [digest.as_bytes()]).map(|_| ())
+}
+
+/// Makes every tombstone one that the sink has to be told of, those of what it acknowledged as well: it may have lost that.
+pub(super) fn unacknowledge(connection: &Connection) -> rusqlite::Result<usize> {
+    connection.execute("UPDATE tombstones SET state = 0 WHERE state != 0", [])
 }

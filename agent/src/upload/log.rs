@@ -8,7 +8,7 @@ use gatepost_evidence::envelope::Envelope;
 use gatepost_evidence::id::GatewayId;
 use gatepost_evidence::log::{ConsistencyProof, LogRoot};
 use gatepost_evidence::receipt::{Acknowledgement, Receipt};
-use gatepost_evidence::wire::{Answer, Answers};
+use gatepost_evidence::wire::{Answer, Answers, LOG_REWOUND, UNKNOWN_KEY};
 use jiff::Timestamp;
 
 use super::dispute::{Dispute, DisputedRun};
@@ -29,6 +29,9 @@ pub(super) fn known(spool: &Spool, enrolment: &Enrolment) -> Result<Option<Check
     spool.checkpoint()?.map(|note| Checkpoint::open(&note, &enrolment.sink_key).map_err(unreadable)).transpose()
 }
 
+/// Reasons of disputes that say: this log is not the one that was verified before.
+const STARTS_OVER: [&str; 3] = [LOG_REWOUND, "log_shrunk", "not_consistent"];
+
 /// What is to be done with a run.
 #[derive(Debug)]
 pub(super) enum Verdict {
@@ -36,6 +39,8 @@ pub(super) enum Verdict {
     Acknowledge(Box<Acknowledgement>),
     /// The sink refused it for good, and why.
     Quarantine(String),
+    /// The sink does not know this gateway; that says nothing about the run.
+    Keep,
 }
 
 /// Why an answer is not believed.
@@ -71,7 +76,12 @@ pub(super) fn judge(
         return Err(dispute(error.reason(), error.to_string(), None));
     }
     let verdicts = batch.iter().zip(answers).map(|(run, answer)| {
+        // A spool that outlived its key holds runs of the gateway this one was before.
+        let signer = Envelope::parse(run.envelope.as_bytes()).ok().and_then(|run| run.claimed_signer());
         let (receipt, index, inclusion) = match answer {
+            Answer::Rejected { reason, .. } if reason == UNKNOWN_KEY && signer == Some(gateway) => {
+                return Ok(Verdict::Keep);
+            }
             Answer::Rejected { reason, detail } => {
                 return Ok(Verdict::Quarantine(words(&format!("{reason}: {detail}"))));
             }
@@ -80,8 +90,6 @@ pub(super) fn judge(
         };
         let worthless = |detail: String| Doubt::Worthless(format!("receipt for run {}: {detail}", run.seq));
         let named = Receipt::open(&receipt, &enrolment.sink_key).map_err(|error| worthless(error.to_string()))?;
-        // A spool that outlived its key holds runs of the gateway this one was before.
-        let signer = Envelope::parse(run.envelope.as_bytes()).ok().and_then(|run| run.claimed_signer());
         if (named.gateway, named.seq, named.digest) != (signer.unwrap_or(gateway), run.seq, run.digest) {
             let detail = format!("it names run {} of gateway {}", named.seq, named.gateway.short());
             return Err(worthless(detail));
@@ -120,13 +128,23 @@ pub(super) fn disputed(
     }
 }
 
-/// Keeps the evidence, says so in the log, and makes the error of it.
-pub(super) fn report(spool: &Spool, dispute: &Dispute) -> UploadError {
+/// Keeps the evidence, says so in the log, and makes the error of it. With a log that does not continue the known one the
+/// gateway starts over, so that a sink that lost its past gets it back.
+pub(super) fn report(spool: &mut Spool, dispute: &Dispute) -> UploadError {
     let kept = match dispute.keep(spool.folder()) {
-        Ok(Some(path)) => format!("the evidence is in {}", path.display()),
-        Ok(None) => "earlier evidence is kept and this is not: there is enough of it".to_owned(),
-        Err(error) => format!("the evidence could not be kept: {error}"),
+        Ok(Some(path)) => Ok(format!("the evidence is in {}", path.display())),
+        Ok(None) => Ok("earlier evidence is kept and this is not: there is enough of it".to_owned()),
+        Err(error) => Err(format!("the evidence could not be kept: {error}")),
     };
-    tracing::error!(reason = dispute.reason, "the sink broke its log: {}; {kept}", dispute.detail);
-    UploadError::NotBelieved(format!("{}; {kept}", dispute.detail))
+    let (Ok(said) | Err(said)) = &kept;
+    tracing::error!(reason = dispute.reason, "the sink broke its log: {}; {said}", dispute.detail);
+    let detail = format!("{}; {said}", dispute.detail);
+    // Without the evidence the checkpoint that it rests on is not let go.
+    if kept.is_err() || !STARTS_OVER.contains(&dispute.reason.as_str()) {
+        return UploadError::NotBelieved(detail);
+    }
+    match spool.hand_over_again(&dispute.reason) {
+        Ok(_) => UploadError::StartedOver(detail),
+        Err(error) => error.into(),
+    }
 }

@@ -58,6 +58,18 @@ pub enum UploadError {
     /// This gateway is not enrolled.
     #[error("this gateway is not enrolled with {0}; run `gatepost enroll --token-file FILE`")]
     NotEnrolled(String),
+    /// The sink does not know this gateway, though it enrolled.
+    #[error(
+        "{0} does not know this gateway (any more); run `gatepost enroll --token-file FILE`. Until then every run stays \
+         in the spool"
+    )]
+    Forgotten(String),
+    /// The sink's log does not continue the one that was verified before. The evidence is kept, and everything that is still
+    /// in the spool is pending again.
+    #[error(
+        "the sink's answer cannot be believed: {0}; everything that is in the spool is handed over again at the next try"
+    )]
+    StartedOver(String),
     /// The answer cannot be believed.
     #[error("the sink's answer cannot be believed: {0}")]
     NotBelieved(String),
@@ -70,7 +82,7 @@ impl UploadError {
     /// Whether trying again without anybody doing anything can help.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Later { .. })
+        matches!(self, Self::Later { .. } | Self::StartedOver(_))
     }
 }
 
@@ -187,8 +199,13 @@ fn take(
     };
     // What the sink committed itself to and what it said of the runs belong together; cut short before all of it is on disk,
     // the runs are sent again and are duplicates.
-    let taken = spool.at_once(|spool| {
-        let mut taken = Sent::default();
+    let (taken, forgotten) = spool.at_once(|spool| {
+        let (mut taken, mut forgotten) = (Sent::default(), false);
+        if spool.checkpoint()?.as_deref() != known.map(Checkpoint::note) {
+            // These answers were held to a past that is no longer this one's.
+            let detail = "another upload of this gateway was at work; this one's answers are not used".to_owned();
+            return Err(UploadError::Later { detail, after: None });
+        }
         spool.set_checkpoint(checkpoint.note())?;
         // Only now: a clock that is not the sink's would cast doubt on every later run's own.
         spool.heard_from_sink(time)?;
@@ -202,13 +219,14 @@ fn take(
                     spool.quarantine(run.digest, &reason)?;
                     taken.quarantined += 1;
                 }
+                Verdict::Keep => forgotten = true,
             }
         }
-        Ok::<_, SpoolError>(taken)
+        Ok((taken, forgotten))
     })?;
     sent.acknowledged += taken.acknowledged;
     sent.quarantined += taken.quarantined;
-    Ok(())
+    if forgotten { Err(UploadError::Forgotten(enrolment.url.clone())) } else { Ok(()) }
 }
 
 /// What the sink said, short and without control characters: it is printed on terminals and written to logs.

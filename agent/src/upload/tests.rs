@@ -219,29 +219,92 @@ fn a_log_that_drops_rewrites_forks_or_rewinds_is_caught_with_evidence_and_nothin
         let mut field = later();
         let known = field.spool.checkpoint().unwrap();
         field.tree = tree;
-        // The best proof the sink can make, and none at all.
-        let mut answers = field.honest(vec![field.accepted(3, three)], field.tree.size().min(2));
-        for _ in 0..2 {
-            let error = field.take(answers.clone()).unwrap_err();
-            assert!(matches!(error, UploadError::NotBelieved(_)), "{error}");
-            assert!(error.to_string().contains("log-dispute-"), "{error}");
-            answers.consistency = ConsistencyProof::default();
-        }
-        assert_eq!(field.spool.counts().unwrap(), counts(1, 2, 0));
-        assert_eq!(field.spool.checkpoint().unwrap(), known, "what was verified stays what counts");
+        // The best proof the sink can make.
+        let answers = field.honest(vec![field.accepted(3, three)], field.tree.size().min(2));
+        let error = field.take(answers).unwrap_err();
+        assert!(matches!(error, UploadError::StartedOver(_)) && error.is_temporary(), "{error}");
+        assert!(error.to_string().contains("log-dispute-"), "{error}");
+        assert_eq!(field.spool.counts().unwrap(), counts(3, 0, 0), "what it may have lost is handed over again");
+        assert_eq!(field.spool.checkpoint().unwrap(), None);
+        assert_eq!(field.spool.started_over().unwrap().unwrap().why, reason);
         let dispute = field.disputes().remove(0);
         assert_eq!((dispute.reason.as_str(), &dispute.known), (reason, &known));
         // Whoever has the file can check it without believing this agent.
         let open = |note: Option<String>| Checkpoint::open(&note.unwrap(), &dispute.sink_key).unwrap().root();
         let (known, claimed) = (open(dispute.known.clone()), open(dispute.claimed.clone()));
         assert!(dispute.consistency.clone().unwrap().verify(&known, &claimed).is_err());
-        // A sink that comes to its senses is believed again; the evidence stays.
-        field.tree = Tree::of(&["one", "two", "three"]);
-        let answers = field.honest(vec![field.accepted(3, three)], 2);
-        field.take(answers).unwrap();
+        // It gets everything; the evidence stays.
+        let held: Vec<_> = ["one", "two", "three"].iter().map(|text| Digest::of(text.as_bytes())).collect();
+        for digest in &held {
+            if !field.tree.leaves.contains(digest) {
+                field.tree.append(*digest);
+            }
+        }
+        let answers = held.iter().zip(1..).map(|(digest, seq)| field.accepted(seq, *digest)).collect();
+        field.answer(answers).unwrap();
         assert_eq!(field.spool.counts().unwrap(), counts(0, 3, 0));
-        assert!(!field.disputes().is_empty());
+        assert_eq!(field.disputes().len(), 1);
     }
+}
+
+#[test]
+fn without_a_proof_that_a_log_goes_on_it_does_not() {
+    let mut field = later();
+    field.tree.append(Digest::of(b"three"));
+    let mut answers = field.honest(vec![field.accepted(3, Digest::of(b"three"))], 2);
+    answers.consistency = ConsistencyProof::default();
+    assert!(matches!(field.take(answers), Err(UploadError::StartedOver(_))));
+    assert_eq!(field.disputes()[0].reason, "not_consistent");
+}
+
+#[test]
+fn a_past_is_not_let_go_while_the_evidence_cannot_be_kept() {
+    let mut field = later();
+    let known = field.spool.checkpoint().unwrap();
+    field.tree = Tree::of(&["three"]);
+    let answers = field.honest(vec![field.accepted(3, Digest::of(b"three"))], 1);
+    // Where the draft of the evidence would be.
+    std::fs::create_dir(field.folder.path().join(format!(".log-dispute-{}", std::process::id()))).unwrap();
+    let error = field.take(answers).unwrap_err();
+    assert!(matches!(error, UploadError::NotBelieved(_)), "{error}");
+    assert!(error.to_string().contains("could not be kept"), "{error}");
+    assert_eq!((field.spool.checkpoint().unwrap(), field.spool.counts().unwrap()), (known, counts(1, 2, 0)));
+}
+
+#[test]
+fn answers_that_were_held_to_another_past_are_not_used() {
+    let mut field = later();
+    field.tree.append(Digest::of(b"three"));
+    let answers = field.honest(vec![field.accepted(3, Digest::of(b"three"))], 2);
+    let known = log::known(&field.spool, &field.enrolment()).unwrap();
+    let batch = field.spool.pending(10, 1 << 20).unwrap();
+    // Another upload of this gateway finds out meanwhile that the sink lost its log.
+    Spool::open(field.folder.path()).unwrap().hand_over_again("log_rewound").unwrap();
+    let (enrolment, gateway) = (field.enrolment(), field.gateway.public().id());
+    let taken = take(&mut field.spool, &enrolment, gateway, known.as_ref(), &batch, answers, &mut Sent::default());
+    assert!(matches!(taken, Err(UploadError::Later { .. })), "{taken:?}");
+    assert_eq!((field.spool.counts().unwrap(), field.spool.checkpoint().unwrap()), (counts(3, 0, 0), None));
+}
+
+#[test]
+fn a_gateway_that_the_sink_does_not_know_keeps_its_runs_and_says_what_to_do() {
+    let mut field = Field::new();
+    let unknown = || Answer::Rejected { reason: "unknown_key".into(), detail: "no such gateway".into() };
+    let error = field.answer(vec![unknown(), unknown()]).unwrap_err();
+    assert!(matches!(error, UploadError::Forgotten(_)) && error.to_string().contains("gatepost enroll"), "{error}");
+    assert!(!error.is_temporary());
+    assert_eq!(field.spool.counts().unwrap(), counts(2, 0, 0));
+    // What else is in the answer counts.
+    let known = field.spool.checkpoint().unwrap();
+    assert!(known.is_some());
+    let answers = field.honest(vec![field.accepted(1, Digest::of(b"one")), unknown()], 2);
+    assert!(matches!(field.take(answers), Err(UploadError::Forgotten(_))));
+    assert_eq!(field.spool.counts().unwrap(), counts(1, 1, 0));
+    // A run that another key signed is refused for good: this gateway's enrolment does not change that.
+    field.gateway = SigningKey::from_seed(&[7; 32]).unwrap();
+    let answers = field.honest(vec![unknown()], 2);
+    field.take(answers).unwrap();
+    assert_eq!(field.spool.counts().unwrap(), counts(0, 1, 1));
 }
 
 #[test]
