@@ -60,6 +60,8 @@ struct Gone {
     count: Option<u64>,
     cause: Cause,
     at: Timestamp,
+    /// Whether the sink refused to be told.
+    refused: bool,
 }
 
 pub(super) fn run(place: &Place, format: Format) -> anyhow::Result<Outcome> {
@@ -116,7 +118,7 @@ fn gone(place: &Place) -> anyhow::Result<Vec<Gone>> {
         let Tombstone { from_seq, to_seq, count, cause, at, .. } =
             spool::open_tombstone(&buried, place.key.public())
                 .with_context(|| format!("the tombstone of runs {} to {}", buried.from_seq, buried.to_seq))?;
-        Ok(Gone { from_seq, to_seq, count, cause, at })
+        Ok(Gone { from_seq, to_seq, count, cause, at, refused: buried.refused })
     });
     gone.collect()
 }
@@ -148,8 +150,12 @@ fn text(status: &Status) -> String {
     for gone in &status.gone {
         let runs = gone.count.map_or_else(|| "unknown number".to_owned(), |count| count.to_string());
         text.push_str(&format!(
-            "no longer kept  {} to {} ({runs}): {}, {}\n",
-            gone.from_seq, gone.to_seq, gone.cause, gone.at
+            "no longer kept  {} to {} ({runs}): {}, {}{}\n",
+            gone.from_seq,
+            gone.to_seq,
+            gone.cause,
+            gone.at,
+            if gone.refused { " (the sink refuses to be told)" } else { "" }
         ));
     }
     if let Some(damage) = &status.damage {

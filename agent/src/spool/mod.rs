@@ -464,6 +464,14 @@ impl Spool {
         tombstones::acknowledge(&self.connection, digest).map_err(self.at())
     }
 
+    /// Notes that the sink refuses the tombstone with this digest of its payload for good. It stays here.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn refuse_tombstone(&mut self, digest: Digest) -> Result<(), SpoolError> {
+        tombstones::refuse(&self.connection, digest).map_err(self.at())
+    }
+
     /// Remembers the sink this gateway is enrolled with.
     ///
     /// # Errors

@@ -64,7 +64,7 @@ fn half_a_start_over_is_none() {
 fn the_sink_is_told_again_of_what_was_let_go_also_when_that_grows() {
     let folder = tempfile::tempdir().unwrap();
     let bounds = Bounds { max_bytes: 256 * 1024, ..Bounds::default() };
-    let (mut spool, mut known) = spool(folder.path(), bounds, 60, 4_000);
+    let (mut spool, mut known) = spool(folder.path(), bounds, 20, 4_000);
     for digest in known.values() {
         spool.acknowledge(*digest, &word()).unwrap();
     }
@@ -75,7 +75,7 @@ fn the_sink_is_told_again_of_what_was_let_go_also_when_that_grows() {
             spool.acknowledge(head.digest, &word()).unwrap();
         }
     };
-    grow(&mut spool, &mut known, 61..121);
+    grow(&mut spool, &mut known, 21..81);
     let gone = spool.tombstones().unwrap();
     assert_eq!((gone.len(), spool.pending_tombstones().unwrap().len()), (1, 0), "the sink has them: {gone:?}");
     spool.hand_over_again("log_rewound").unwrap();
@@ -84,7 +84,7 @@ fn the_sink_is_told_again_of_what_was_let_go_also_when_that_grows() {
     assert_eq!(first.seq, gone[0].to_seq + 1);
     // It grows before the sink was told.
     spool.acknowledge(first.digest, &word()).unwrap();
-    grow(&mut spool, &mut known, 121..161);
+    grow(&mut spool, &mut known, 81..121);
     let grown = spool.pending_tombstones().unwrap();
     assert!(grown[0].from_seq == 1 && grown[0].to_seq > gone[0].to_seq, "{grown:?}");
     assert_eq!(open_tombstone(&grown[0], key().public()).unwrap().cause, Cause::AcknowledgedExpired);
