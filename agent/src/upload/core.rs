@@ -52,6 +52,8 @@ pub struct Ask {
     pub bytes: usize,
     /// Whether tombstones go, before the runs.
     pub tombstones: bool,
+    /// Whether it may be compressed against something that the sink should have.
+    pub dictionary: bool,
 }
 
 /// What came of a batch that was asked for.
@@ -84,6 +86,8 @@ pub struct Refused<'a> {
     pub after: Option<Duration>,
     /// How many lines were sent.
     pub lines: usize,
+    /// Whether they were compressed against something that the sink should have.
+    pub dictionary: bool,
     /// Whether a checkpoint is known that the sink's log had to continue.
     pub known: bool,
 }
@@ -141,7 +145,7 @@ pub fn refused(kind: Kind, own: bool, reason: &str) -> Fate {
 /// What the uploader of one gateway knows between batches. Nothing of it has to survive a restart.
 #[derive(Debug, Clone, Default)]
 pub struct Core {
-    /// Cut away from the size of a batch: 0 is a full one.
+    /// How far batches are cut down.
     cut: Cut,
     /// The connection that is open: since when, and how many batches it has sent.
     open: Option<(Duration, u32)>,
@@ -157,9 +161,11 @@ pub struct Core {
     unknown: bool,
     /// Since when the sink is not sent tombstones.
     without_tombstones: Option<Duration>,
+    /// The next batch goes without a dictionary.
+    without_dictionary: bool,
 }
 
-/// How far batches are cut down.
+/// The most that goes in one batch, after it was cut down and grew again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Cut {
     lines: usize,
@@ -207,7 +213,8 @@ impl Core {
             self.without_tombstones = None;
         }
         let lines = if self.unknown { 1 } else { self.cut.lines };
-        Next::Send(Ask { lines, bytes: self.cut.bytes, tombstones: self.without_tombstones.is_none() })
+        let tombstones = self.without_tombstones.is_none();
+        Next::Send(Ask { lines, bytes: self.cut.bytes, tombstones, dictionary: !self.without_dictionary })
     }
 
     /// There is something new to send. It goes when it is time.
@@ -240,6 +247,11 @@ impl Core {
     fn refused(&mut self, now: Duration, random: u64, refused: Refused<'_>) -> Then {
         match (refused.status, refused.reason) {
             (409, Some(LOG_REWOUND)) if refused.known => return self.broke(now, random),
+            (415, _) if refused.dictionary => {
+                // The same without one can be read by any sink, at once.
+                self.without_dictionary = true;
+                self.went(now, random);
+            }
             (413, _) if refused.lines > 1 => {
                 // Fewer are no burden to the sink, and go at once.
                 self.cut = self.cut.smaller(refused.lines);
@@ -264,6 +276,7 @@ impl Core {
             return self.failed(now, random, None);
         }
         self.failures = 0;
+        self.without_dictionary = false;
         self.cut = self.cut.larger();
         self.went(now, random);
     }

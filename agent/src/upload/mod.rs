@@ -175,11 +175,11 @@ impl Uploader {
         let mut connection = None;
         let mut sent = Sent::default();
         while let Next::Send(ask) = self.due() {
-            let mut upload = Upload { spool: &mut *spool, sink, gateway, lines: Vec::new() };
+            let mut upload = Upload { spool: &mut *spool, sink, gateway, lines: Vec::new(), dictionary: false };
             let unreadable = upload.spool.unreadable();
             let came = upload.exchange(ask, &mut connection).unwrap_or_else(Came::Failed);
             sent.quarantined += upload.spool.unreadable() - unreadable;
-            let then = self.heard(came.heard(upload.lines.len()));
+            let then = self.heard(came.heard(upload.lines.len(), upload.dictionary));
             match upload.settle(came, then, connection.as_ref()) {
                 Ok(settled) => sent += settled,
                 Err(error) => {
@@ -206,6 +206,8 @@ struct Upload<'s, 'a> {
     sink: &'a Sink,
     gateway: GatewayId,
     lines: Vec<Line>,
+    /// Whether they were compressed against a dictionary.
+    dictionary: bool,
 }
 
 /// What came of it.
@@ -224,7 +226,7 @@ struct Known {
 }
 
 impl Came {
-    fn heard(&self, lines: usize) -> Heard<'_> {
+    fn heard(&self, lines: usize, dictionary: bool) -> Heard<'_> {
         match self {
             Self::NothingWaits => Heard::NothingWaits,
             Self::Failed(_) => Heard::Failed,
@@ -233,7 +235,7 @@ impl Came {
             Self::Unanswered(Unanswered::Refused(Refusal { status, problem, after }), known) => {
                 let reason = problem.as_ref().map(|problem| problem.reason.as_str());
                 let known = known.checkpoint.is_some();
-                Heard::Refused(Refused { status: *status, reason, after: *after, lines, known })
+                Heard::Refused(Refused { status: *status, reason, after: *after, lines, dictionary, known })
             }
             Self::Doubted(doubt) => Heard::Doubted(doubt.reason()),
             Self::Answered(_, tally) => Heard::Answered(*tally),

@@ -65,6 +65,7 @@ struct Seen {
     cut_down: u64,
     asked_to_wait: u64,
     tombstones_unread: u64,
+    dictionary_unknown: u64,
 }
 
 impl std::ops::AddAssign for Seen {
@@ -77,6 +78,7 @@ impl std::ops::AddAssign for Seen {
         self.cut_down += more.cut_down;
         self.asked_to_wait += more.asked_to_wait;
         self.tombstones_unread += more.tombstones_unread;
+        self.dictionary_unknown += more.dictionary_unknown;
     }
 }
 
@@ -261,20 +263,29 @@ impl World {
                 let misfortune = !self.well && self.random.in_100(45);
                 let luck = if misfortune { MISFORTUNES[self.random.below(15) as usize] } else { Luck::Well };
                 self.say(|_| format!("{luck:?}: {:?}", batch.iter().map(|item| item.leaf).collect::<Vec<_>>()));
-                self.exchange(&batch, luck)?;
+                let dictionary = self.spool.dictionary().filter(|_| ask.dictionary);
+                self.exchange(&batch, dictionary, luck)?;
             }
         }
         Ok(true)
     }
 
-    fn exchange(&mut self, batch: &[Item], luck: Luck) -> Result<(), String> {
+    fn exchange(&mut self, batch: &[Item], dictionary: Option<u64>, luck: Luck) -> Result<(), String> {
         let seen = self.spool.checkpoint;
         let lines = batch.len();
         self.on_connection += 1;
         ensure!(self.on_connection <= BATCHES_PER_CONNECTION, "{} batches on one connection", self.on_connection);
         self.now += Duration::from_millis(self.random.below(90_000));
-        let refused =
-            |status, reason, after| Heard::Refused(Refused { status, reason, after, lines, known: seen.is_some() });
+        let refused = |status, reason, after| {
+            Heard::Refused(Refused {
+                status,
+                reason,
+                after,
+                lines,
+                dictionary: dictionary.is_some(),
+                known: seen.is_some(),
+            })
+        };
         let reply = match luck {
             Luck::AgentDiesBefore => {
                 self.reborn();
@@ -297,6 +308,11 @@ impl World {
             Luck::Elsewhere => {
                 let status = [302, 403, 404, 415, 511][self.random.below(5) as usize];
                 return self.heard(batch, refused(status, None, None));
+            }
+            // Before it looks at anything else: it cannot read it.
+            _ if dictionary.is_some_and(|leaf| !self.sink.log.contains(&leaf)) => {
+                self.seen.dictionary_unknown += 1;
+                return self.heard(batch, refused(415, Some("unknown_dictionary"), None));
             }
             Luck::ReplyStale => {
                 let reply = self.arrive(batch, seen);
@@ -535,9 +551,9 @@ fn whatever_happens_everything_arrives_once_in_the_end() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     // A model in which nothing goes wrong proves nothing.
     let Seen { started_over, quarantined, too_large_alone, unknown, full_connections, .. } = seen;
-    let Seen { cut_down, asked_to_wait, tombstones_unread, .. } = seen;
+    let Seen { cut_down, asked_to_wait, tombstones_unread, dictionary_unknown, .. } = seen;
     let often = [started_over, quarantined, too_large_alone, unknown, cut_down, asked_to_wait];
-    let seldom = [full_connections, tombstones_unread];
+    let seldom = [full_connections, tombstones_unread, dictionary_unknown];
     let enough =
         often.iter().all(|times| times * 10 >= schedules) && seldom.iter().all(|times| times * 100 >= schedules);
     assert!(enough || schedules < SCHEDULES, "{seen:?}");

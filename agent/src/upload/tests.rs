@@ -119,7 +119,7 @@ impl Field {
     }
 
     fn lines(&self) -> Vec<Line> {
-        lines::waiting(&self.spool, Ask { lines: 10, bytes: 1 << 20, tombstones: true }).unwrap()
+        lines::waiting(&self.spool, Ask { lines: 10, bytes: 1 << 20, tombstones: true, dictionary: false }).unwrap()
     }
 
     /// What the uploader makes of `answers` to what waits.
@@ -131,9 +131,9 @@ impl Field {
     fn take_knowing(&mut self, known: Option<Checkpoint>, answers: Answers) -> Result<Sent, UploadError> {
         let (enrolment, gateway, lines) = (self.enrolment(), self.gateway.public().id(), self.lines());
         let sink = Sink { url: enrolment.url.clone(), ca_file: None };
-        let mut upload = Upload { spool: &mut self.spool, sink: &sink, gateway, lines };
+        let mut upload = Upload { spool: &mut self.spool, sink: &sink, gateway, lines, dictionary: false };
         let came = upload.take(&enrolment, known.as_ref(), answers).unwrap_or_else(Came::Failed);
-        let then = Core::default().heard(std::time::Duration::ZERO, 0, came.heard(upload.lines.len()));
+        let then = Core::default().heard(std::time::Duration::ZERO, 0, came.heard(upload.lines.len(), false));
         upload.settle(came, then, None)
     }
 

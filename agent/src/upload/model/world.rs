@@ -110,6 +110,11 @@ impl Spool {
         fit.map(|(_, item)| *item).collect()
     }
 
+    /// The latest run that the sink has, as far as is known here: what a batch is compressed against.
+    pub(super) fn dictionary(&self) -> Option<u64> {
+        self.runs.iter().rev().find(|run| run.state == State::Acknowledged).map(|run| run.leaf)
+    }
+
     pub(super) fn set(&mut self, leaf: u64, state: State) {
         let mut all = self.runs.iter_mut().chain(&mut self.tombstones);
         // One that has grown since, or was let go, is another one.
