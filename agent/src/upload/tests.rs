@@ -1,5 +1,7 @@
 //! Answers are believed only with receipts that fit and a log that goes on; everything else leaves the runs where they were.
 
+mod driver;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
