@@ -43,6 +43,9 @@ pub const LOG_REWOUND: &str = "log_rewound";
 /// Reason of the [`Problem`] of a sink that does not have the run which an upload is compressed against; the same without a
 /// dictionary can be read by any sink.
 pub const UNKNOWN_DICTIONARY: &str = "unknown_dictionary";
+/// Reason of a [`Rejected`](Answer::Rejected) envelope whose key is not enrolled. Given to a gateway's own key it means that
+/// the gateway has to enrol (again), and nothing about the envelope.
+pub const UNKNOWN_KEY: &str = "unknown_key";
 /// The most envelopes in one upload.
 pub const MAX_BATCH_ENVELOPES: usize = 256;
 /// The most bytes in one upload after decompression.

@@ -2,9 +2,11 @@
 //!
 //! Guarantees: a run is on disk (`synchronous=FULL`) before [`Spool::append`] returns; its `seq` and `prev` are given out in
 //! the transaction that stores it, so two agents cannot fork the chain; states only move from `pending` to `acknowledged`
-//! or `quarantined`. Envelopes come back as the very bytes that were signed. What is let go to stay within bounds, and what
+//! or `quarantined`, and back only when everything starts over with a sink (`again.rs`). Envelopes come back as the very
+//! bytes that were signed. What is let go to stay within bounds, and what
 //! damage took, leaves a signed tombstone; a damaged database is moved aside and never written to.
 
+mod again;
 mod bounds;
 mod connect;
 mod error;
@@ -36,6 +38,7 @@ use connect::{CHECK_EVERY, Check, check, connect, forget, mend_now};
 use place::Place;
 use rows::Found;
 
+pub use again::StartedOver;
 pub use bounds::Bounds;
 pub use error::SpoolError;
 pub use mend::Mended;
@@ -63,8 +66,10 @@ pub struct Spool {
     mended: Option<Mended>,
     /// Whether `connection` leads nowhere, because a damaged database could not be replaced yet.
     stranded: bool,
-    /// No run below this place is pending. States never go back, so this only grows.
+    /// No run below this place is pending, unless the spool started over since.
     settled: Cell<u64>,
+    /// How often the spool had started over when `settled` was found out.
+    times_over: Cell<u64>,
     /// How many runs could not be read back and were quarantined for it.
     unreadable: Cell<u64>,
     /// When the database was last found sound.
@@ -113,6 +118,7 @@ impl Spool {
             mended,
             stranded: false,
             settled: Cell::new(0),
+            times_over: Cell::new(0),
             unreadable: Cell::new(0),
             checked,
             suspected: Cell::new(false),
@@ -239,6 +245,7 @@ impl Spool {
     /// # Errors
     /// When the database cannot be read; also when a run cannot, if the spool was opened without a key for tombstones.
     pub fn pending(&self, count: usize, bytes: usize) -> Result<Vec<Spooled>, SpoolError> {
+        self.note_start_over()?;
         let clause = "WHERE r.seq >= ?1 AND a.seq IS NULL ORDER BY r.seq LIMIT ?2";
         let found = self.select(clause, params![self.settled.get(), count as u64])?;
         if let Some(first) = found.first() {
@@ -463,6 +470,14 @@ impl Spool {
     /// When the database cannot be written.
     pub fn acknowledge_tombstone(&mut self, digest: Digest) -> Result<(), SpoolError> {
         tombstones::acknowledge(&self.connection, digest).map_err(self.at())
+    }
+
+    /// Notes that the sink refuses the tombstone with this digest of its payload for good. It stays here.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn refuse_tombstone(&mut self, digest: Digest) -> Result<(), SpoolError> {
+        tombstones::refuse(&self.connection, digest).map_err(self.at())
     }
 
     /// Remembers the sink this gateway is enrolled with.

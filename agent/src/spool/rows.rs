@@ -130,6 +130,16 @@ pub(super) fn answer(
     connection.execute(sql, params![seq, state, reason, receipt]).map(|_| ())
 }
 
+/// Makes every acknowledged run pending again; gives their number.
+pub(super) fn unacknowledge(connection: &Connection) -> rusqlite::Result<u64> {
+    connection.execute("DELETE FROM answers WHERE state = ?1", [ACKNOWLEDGED]).map(|runs| runs as u64)
+}
+
+/// Makes the run at `seq` pending again.
+pub(super) fn unanswer(connection: &Connection, seq: u64) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM answers WHERE seq = ?1", [seq]).map(|_| ())
+}
+
 /// Joins the answers to the runs.
 const WITH_ANSWERS: &str = "LEFT JOIN answers a ON a.seq = r.seq";
 /// Joins nothing, for when the answers cannot be read.
