@@ -3,7 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -235,6 +236,34 @@ fn every_run_arrives_once_though_the_sink_is_killed_while_it_takes_them() -> Res
         field.sink.start_again()?;
     }
     wait_for_more(&mut daemon, "audited seq=", 1, LIMIT)?;
+    terminate(&mut daemon)?;
+    field.everything_arrived_once_and_in_order()?;
+    Ok(())
+}
+
+#[test]
+fn a_sink_restored_from_an_older_backup_gets_back_what_it_lost_and_nobody_does_anything() -> Result<()> {
+    let mut field = Field::start()?;
+    let copy = |from: &Path, to: &Path| -> Result<()> {
+        fs::create_dir(to)?;
+        for file in fs::read_dir(from)? {
+            let file = file?;
+            fs::copy(file.path(), to.join(file.file_name()))?;
+        }
+        Ok(())
+    };
+    let backup = field.lab.folder().join("backup");
+    field.sink.stop()?;
+    copy(&field.sink.data(), &backup)?;
+    field.sink.start_again()?;
+    let mut daemon = field.agent.start(&["run"])?;
+    wait_for_more(&mut daemon, "uploaded acknowledged=", 3, LIMIT)?;
+    field.sink.kill()?;
+    fs::rename(field.sink.data(), field.lab.folder().join("lost"))?;
+    copy(&backup, &field.sink.data())?;
+    field.sink.start_again()?;
+    wait_for_more(&mut daemon, "the sink broke its log", 1, PATIENCE)?;
+    wait_for_more(&mut daemon, "uploaded acknowledged=", 1, PATIENCE)?;
     terminate(&mut daemon)?;
     field.everything_arrived_once_and_in_order()?;
     Ok(())

@@ -2,9 +2,11 @@
 //!
 //! Guarantees: a run is on disk (`synchronous=FULL`) before [`Spool::append`] returns; its `seq` and `prev` are given out in
 //! the transaction that stores it, so two agents cannot fork the chain; states only move from `pending` to `acknowledged`
-//! or `quarantined`. Envelopes come back as the very bytes that were signed. What is let go to stay within bounds, and what
+//! or `quarantined`, and back only when everything starts over with a sink (`again.rs`). Envelopes come back as the very
+//! bytes that were signed. What is let go to stay within bounds, and what
 //! damage took, leaves a signed tombstone; a damaged database is moved aside and never written to.
 
+mod again;
 mod bounds;
 mod connect;
 mod error;
@@ -36,6 +38,7 @@ use connect::{CHECK_EVERY, Check, check, connect, forget, mend_now};
 use place::Place;
 use rows::Found;
 
+pub use again::StartedOver;
 pub use bounds::Bounds;
 pub use error::SpoolError;
 pub use log::Seen;
@@ -64,8 +67,10 @@ pub struct Spool {
     mended: Option<Mended>,
     /// Whether `connection` leads nowhere, because a damaged database could not be replaced yet.
     stranded: bool,
-    /// No run below this place is pending. States never go back, so this only grows.
+    /// No run below this place is pending, unless the spool started over since.
     settled: Cell<u64>,
+    /// How often the spool had started over when `settled` was found out.
+    times_over: Cell<u64>,
     /// How many runs could not be read back and were quarantined for it.
     unreadable: Cell<u64>,
     /// When the database was last found sound.
@@ -114,6 +119,7 @@ impl Spool {
             mended,
             stranded: false,
             settled: Cell::new(0),
+            times_over: Cell::new(0),
             unreadable: Cell::new(0),
             checked,
             suspected: Cell::new(false),
@@ -240,6 +246,7 @@ impl Spool {
     /// # Errors
     /// When the database cannot be read; also when a run cannot, if the spool was opened without a key for tombstones.
     pub fn pending(&self, count: usize, bytes: usize) -> Result<Vec<Spooled>, SpoolError> {
+        self.note_start_over()?;
         let clause = "WHERE r.seq >= ?1 AND a.seq IS NULL ORDER BY r.seq LIMIT ?2";
         let found = self.select(clause, params![self.settled.get(), count as u64])?;
         if let Some(first) = found.first() {
@@ -280,6 +287,14 @@ impl Spool {
     pub fn latest(&self, count: u32) -> Result<Vec<Spooled>, SpoolError> {
         let found = self.select("ORDER BY r.seq DESC LIMIT ?1", params![count])?;
         found.into_iter().map(|found| self.readable(found)).collect()
+    }
+
+    /// The places of the latest runs that the sink has, newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn acknowledged(&self, count: u32) -> Result<Vec<u64>, SpoolError> {
+        rows::acknowledged(&self.connection, count).map_err(self.at())
     }
 
     /// How many runs [`Spool::pending`] found unreadable, and quarantined, since the spool was opened.
@@ -456,6 +471,14 @@ impl Spool {
     /// When the database cannot be written.
     pub fn acknowledge_tombstone(&mut self, digest: Digest) -> Result<(), SpoolError> {
         tombstones::acknowledge(&self.connection, digest).map_err(self.at())
+    }
+
+    /// Notes that the sink refuses the tombstone with this digest of its payload for good. It stays here.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn refuse_tombstone(&mut self, digest: Digest) -> Result<(), SpoolError> {
+        tombstones::refuse(&self.connection, digest).map_err(self.at())
     }
 
     /// Remembers the sink this gateway is enrolled with.

@@ -37,7 +37,7 @@ const VERSION_2: &str = "
     CREATE TABLE tombstones (
         to_seq    INTEGER PRIMARY KEY,
         from_seq  INTEGER NOT NULL,
-        state     INTEGER NOT NULL,  -- 0 pending, 1 acknowledged
+        state     INTEGER NOT NULL,  -- 0 pending, 1 acknowledged, 2 refused
         digest    BLOB NOT NULL,     -- SHA-256 of the tombstone's payload
         link      BLOB NOT NULL,     -- what the run after it has as its prev
         envelope  TEXT NOT NULL
