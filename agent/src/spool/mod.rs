@@ -180,6 +180,15 @@ impl Spool {
         Ok((next, signed))
     }
 
+    /// Looks for damage if something could not be read, or a day has passed, and mends it. [`Spool::append`] does so, too;
+    /// this is for whoever cannot come as far as that.
+    ///
+    /// # Errors
+    /// When it is damaged and cannot be mended now, as while somebody else has it open.
+    pub fn look_after(&mut self) -> Result<(), SpoolError> {
+        self.look_through(clock::now())
+    }
+
     /// Looks for damage once a day, and tries again to mend what could not be mended.
     fn look_through(&mut self, now: Timestamp) -> Result<(), SpoolError> {
         if self.stranded {
@@ -313,15 +322,18 @@ impl Spool {
     }
 
     fn select(&self, clause: &str, values: impl rusqlite::Params) -> Result<Vec<Found>, SpoolError> {
-        let found = rows::select(&self.connection, clause, values).map_err(self.at());
-        if found.as_ref().is_err_and(|error| error.damage().is_some()) {
-            // Whoever opens the spool next, or appends to it, looks through it and mends it.
+        self.suspecting(rows::select(&self.connection, clause, values).map_err(self.at()))
+    }
+
+    /// `read`; if it failed for damage, whoever opens the spool next, or appends to it, looks through it and mends it.
+    fn suspecting<T>(&self, read: Result<T, SpoolError>) -> Result<T, SpoolError> {
+        if read.as_ref().is_err_and(|error| error.damage().is_some()) {
             self.suspected.set(true);
             if let Err(error) = self.connection.execute("DELETE FROM settings WHERE key = 'checked'", []) {
                 tracing::debug!("the suspicion is not noted: {error}");
             }
         }
-        found
+        read
     }
 
     fn readable(&self, found: Found) -> Result<Spooled, SpoolError> {
@@ -520,10 +532,8 @@ impl Spool {
     }
 
     fn setting(&self, key: &str) -> Result<Option<String>, SpoolError> {
-        self.connection
-            .query_row("SELECT value FROM settings WHERE key = ?1", [key], |row| row.get(0))
-            .optional()
-            .map_err(self.at())
+        let sql = "SELECT value FROM settings WHERE key = ?1";
+        self.suspecting(self.connection.query_row(sql, [key], |row| row.get(0)).optional().map_err(self.at()))
     }
 }
 

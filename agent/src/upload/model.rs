@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::backoff;
 use super::core::{BATCHES_PER_CONNECTION, Core, Heard, MOST_BYTES, MOST_LINES, Next, Refused, Then};
-use world::{Checkpoint, Item, Random, Reply, Sink, Spool, State, Worth, judge};
+use world::{Checkpoint, Item, Luck, MISFORTUNES, Random, Reply, Seen, Sink, Spool, State, Worth, judge};
 
 /// How many schedules a normal test run tries.
 const SCHEDULES: u64 = 100_000;
@@ -53,73 +53,6 @@ struct World {
     seen: Seen,
     trace: Option<Vec<String>>,
 }
-
-/// How often what the model is there for has happened.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Seen {
-    started_over: u64,
-    quarantined: u64,
-    too_large_alone: u64,
-    unknown: u64,
-    full_connections: u64,
-    cut_down: u64,
-    asked_to_wait: u64,
-    tombstones_unread: u64,
-    dictionary_unknown: u64,
-}
-
-impl std::ops::AddAssign for Seen {
-    fn add_assign(&mut self, more: Self) {
-        self.started_over += more.started_over;
-        self.quarantined += more.quarantined;
-        self.too_large_alone += more.too_large_alone;
-        self.unknown += more.unknown;
-        self.full_connections += more.full_connections;
-        self.cut_down += more.cut_down;
-        self.asked_to_wait += more.asked_to_wait;
-        self.tombstones_unread += more.tombstones_unread;
-        self.dictionary_unknown += more.dictionary_unknown;
-    }
-}
-
-/// How one exchange goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Luck {
-    Well,
-    NoWay,
-    RequestLost,
-    ReplyLost,
-    ReplyCutShort,
-    RequestLate,
-    RequestTwice,
-    ReplyStale,
-    Busy,
-    Proxy413,
-    Elsewhere,
-    SinkDiesBefore,
-    SinkDiesAfter,
-    AgentDiesBefore,
-    AgentDiesAfter,
-    DiskFull,
-}
-
-const MISFORTUNES: [Luck; 15] = [
-    Luck::NoWay,
-    Luck::RequestLost,
-    Luck::ReplyLost,
-    Luck::ReplyCutShort,
-    Luck::RequestLate,
-    Luck::RequestTwice,
-    Luck::ReplyStale,
-    Luck::Busy,
-    Luck::Proxy413,
-    Luck::Elsewhere,
-    Luck::SinkDiesBefore,
-    Luck::SinkDiesAfter,
-    Luck::AgentDiesBefore,
-    Luck::AgentDiesAfter,
-    Luck::DiskFull,
-];
 
 impl World {
     fn new(seed: u64, traced: bool) -> Self {

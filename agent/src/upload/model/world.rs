@@ -245,3 +245,70 @@ pub(super) fn judge(
     }
     Ok((writes, tally))
 }
+
+/// How one exchange goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Luck {
+    Well,
+    NoWay,
+    RequestLost,
+    ReplyLost,
+    ReplyCutShort,
+    RequestLate,
+    RequestTwice,
+    ReplyStale,
+    Busy,
+    Proxy413,
+    Elsewhere,
+    SinkDiesBefore,
+    SinkDiesAfter,
+    AgentDiesBefore,
+    AgentDiesAfter,
+    DiskFull,
+}
+
+pub(super) const MISFORTUNES: [Luck; 15] = [
+    Luck::NoWay,
+    Luck::RequestLost,
+    Luck::ReplyLost,
+    Luck::ReplyCutShort,
+    Luck::RequestLate,
+    Luck::RequestTwice,
+    Luck::ReplyStale,
+    Luck::Busy,
+    Luck::Proxy413,
+    Luck::Elsewhere,
+    Luck::SinkDiesBefore,
+    Luck::SinkDiesAfter,
+    Luck::AgentDiesBefore,
+    Luck::AgentDiesAfter,
+    Luck::DiskFull,
+];
+
+/// How often what the model is there for has happened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) started_over: u64,
+    pub(super) quarantined: u64,
+    pub(super) too_large_alone: u64,
+    pub(super) unknown: u64,
+    pub(super) full_connections: u64,
+    pub(super) cut_down: u64,
+    pub(super) asked_to_wait: u64,
+    pub(super) tombstones_unread: u64,
+    pub(super) dictionary_unknown: u64,
+}
+
+impl std::ops::AddAssign for Seen {
+    fn add_assign(&mut self, more: Self) {
+        self.started_over += more.started_over;
+        self.quarantined += more.quarantined;
+        self.too_large_alone += more.too_large_alone;
+        self.unknown += more.unknown;
+        self.full_connections += more.full_connections;
+        self.cut_down += more.cut_down;
+        self.asked_to_wait += more.asked_to_wait;
+        self.tombstones_unread += more.tombstones_unread;
+        self.dictionary_unknown += more.dictionary_unknown;
+    }
+}
