@@ -273,8 +273,7 @@ fn a_sink_that_drops_a_run_is_caught() -> Result<()> {
     database.execute_batch(
         "DELETE FROM assessments WHERE run IN (SELECT digest FROM runs WHERE seq = 2);
          DELETE FROM runs WHERE seq = 2;
-         DROP INDEX runs_log_index; ALTER TABLE runs DROP COLUMN log_index; DROP TABLE log_nodes;
-         DROP TABLE tombstones;
+         DROP INDEX runs_log_index; ALTER TABLE runs DROP COLUMN log_index; DROP TABLE log_nodes; DROP TABLE tombstones;
          PRAGMA user_version = 1;",
     )?;
     drop(database);

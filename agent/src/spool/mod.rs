@@ -41,6 +41,7 @@ use rows::Found;
 pub use again::StartedOver;
 pub use bounds::Bounds;
 pub use error::SpoolError;
+pub use log::Seen;
 pub use mend::Mended;
 pub use model::{Counts, Enrolment, Head, Refused, Spooled, State};
 pub use tombstones::Buried;
@@ -295,6 +296,14 @@ impl Spool {
     pub fn latest(&self, count: u32) -> Result<Vec<Spooled>, SpoolError> {
         let found = self.select("ORDER BY r.seq DESC LIMIT ?1", params![count])?;
         found.into_iter().map(|found| self.readable(found)).collect()
+    }
+
+    /// The places of the latest runs that the sink has, newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn acknowledged(&self, count: u32) -> Result<Vec<u64>, SpoolError> {
+        rows::acknowledged(&self.connection, count).map_err(self.at())
     }
 
     /// How many runs [`Spool::pending`] found unreadable, and quarantined, since the spool was opened.

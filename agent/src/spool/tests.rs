@@ -5,6 +5,7 @@ mod bounds;
 #[path = "../../tests/common/chain.rs"]
 #[allow(clippy::unwrap_used, dead_code, reason = "helpers of tests, not all used here")]
 mod chain;
+mod log;
 mod mend;
 mod old;
 

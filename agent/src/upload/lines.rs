@@ -2,6 +2,7 @@
 
 use gatepost_evidence::envelope::Envelope;
 use gatepost_evidence::id::{Digest, GatewayId};
+use gatepost_evidence::log::ConsistencyProof;
 use jiff::Timestamp;
 
 use super::core::{Ask, Fate, Kind, Tally};
@@ -51,25 +52,13 @@ pub(super) fn waiting(spool: &Spool, ask: Ask) -> Result<Vec<Line>, SpoolError> 
     Ok(lines)
 }
 
-/// The body of an upload, before it is compressed.
-pub(super) fn text(lines: &[Line]) -> String {
-    lines.iter().flat_map(|line| [one_line(&line.envelope), "\n".to_owned()]).collect()
-}
-
-/// One line, never an empty one, so that every run gets its own answer whatever became of it in the spool. A line break in
-/// JSON can only stand between values, where a space means the same.
-fn one_line(envelope: &str) -> String {
-    let line = envelope.replace(['\n', '\r'], " ");
-    if line.is_empty() { " ".to_owned() } else { line }
-}
-
 /// Writes what the sink said of each line, with the checkpoint it committed itself to, in one transaction: cut short before
 /// all of it is on disk, the lines are sent again and are duplicates. The answers must have been held to `known`.
 pub(super) fn take(
     spool: &mut Spool,
     known: Option<&str>,
     lines: &[Line],
-    (checkpoint, time, verdicts): (&str, Timestamp, Vec<Verdict>),
+    (checkpoint, consistency, time, verdicts): (&str, &ConsistencyProof, Timestamp, Vec<Verdict>),
 ) -> Result<(Sent, Tally), UploadError> {
     spool.at_once(|spool| {
         if spool.checkpoint()?.as_deref() != known {
@@ -78,6 +67,7 @@ pub(super) fn take(
             return Err(UploadError::Later(detail.to_owned()));
         }
         spool.set_checkpoint(checkpoint)?;
+        spool.keep_proof(known, checkpoint, consistency)?;
         // Only now: a clock that is not the sink's would cast doubt on every later run's own.
         spool.heard_from_sink(time)?;
         let (mut sent, mut tally) = (Sent::default(), Tally::default());
@@ -111,16 +101,5 @@ pub(super) fn quarantine(spool: &mut Spool, line: &Line, reason: &str) -> Result
             tracing::error!(to_seq = line.seq, "the sink refuses a tombstone, which stays here: {reason}");
             spool.refuse_tombstone(line.digest)
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_run_is_one_line_whatever_is_in_it() {
-        assert_eq!(one_line("{\"a\":\r\n 1}"), "{\"a\":   1}");
-        assert_eq!((one_line("").as_str(), one_line("\n").as_str()), (" ", " "));
     }
 }

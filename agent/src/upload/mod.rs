@@ -1,4 +1,4 @@
-//! Handing over to the sink: oldest first, in zstd batches, each line answered on its own.
+//! Handing over to the sink: oldest first, in compressed batches, each line answered on its own.
 //!
 //! A run counts as handed over only when the sink's signed receipt names it, and the sink proves that it is in its log and
 //! that this log continues the one seen before ([`log`]). A run the sink refuses for good is quarantined with the reason;
@@ -7,6 +7,7 @@
 
 pub mod backoff;
 pub mod core;
+mod dictionary;
 pub mod dispute;
 mod lines;
 mod log;
@@ -16,15 +17,19 @@ mod post;
 
 use std::time::Instant;
 
+use gatepost_evidence::batch::{CONTENT_TYPE, Encoded, encode};
 use gatepost_evidence::checkpoint::Checkpoint;
 use gatepost_evidence::id::GatewayId;
 use gatepost_evidence::key::SigningKey;
 use gatepost_evidence::look::Failure;
-use gatepost_evidence::wire::{Answers, ENROL_PATH, ENROLMENT_TYPE, Enrolled, LOG_REWOUND, LOG_SIZE_HEADER, RUNS_PATH};
+use gatepost_evidence::wire::{
+    Answers, ENROL_PATH, ENROLMENT_TYPE, Enrolled, LOG_REWOUND, LOG_SIZE_HEADER, RUNS_PATH, UNKNOWN_DICTIONARY,
+};
 use gatepost_evidence::{canonical, envelope::Envelope, wire};
 
 use self::core::{Ask, Core, Heard, Next, Refused, Tally, Then};
 use crate::config::{Config, Sink};
+use crate::http::pin::Pin;
 use crate::secret::Secret;
 use crate::spool::{Enrolment, Spool, SpoolError};
 use lines::Line;
@@ -96,11 +101,16 @@ impl std::ops::AddAssign for Sent {
     }
 }
 
-/// Makes this gateway known to the sink, with a one-time token.
+/// Makes this gateway known to the sink, with a one-time token; says also which key the sink's certificate has.
 ///
 /// # Errors
 /// When the sink cannot be reached or refuses.
-pub fn enroll(config: &Config, sink: &Sink, key: &SigningKey, token: &Secret) -> Result<Enrolled, UploadError> {
+pub fn enroll(
+    config: &Config,
+    sink: &Sink,
+    key: &SigningKey,
+    token: &Secret,
+) -> Result<(Enrolled, Option<Pin>), UploadError> {
     let enrolment = wire::Enrolment {
         token: token.expose().to_owned(),
         public_key: key.public().clone(),
@@ -110,12 +120,13 @@ pub fn enroll(config: &Config, sink: &Sink, key: &SigningKey, token: &Secret) ->
     let payload = canonical::to_vec(&enrolment).map_err(|error| UploadError::Refused(error.to_string()))?;
     let body = Envelope::sign(ENROLMENT_TYPE, &payload, key).to_json();
     let headers = [("content-type", "application/json")];
-    let answer = Connection::new(sink)?.post(ENROL_PATH, &headers, body.as_bytes());
+    let connection = Connection::new(sink)?;
+    let answer = connection.post(ENROL_PATH, &headers, body.as_bytes());
     let enrolled: Enrolled = answer.map_err(|unanswered| unanswered.error(sink))?;
     if enrolled.gateway != key.public().id() {
         return Err(UploadError::NotBelieved(format!("it enrolled gateway {}", enrolled.gateway)));
     }
-    Ok(enrolled)
+    Ok((enrolled, connection.seen()))
 }
 
 /// Hands over everything that waits, with the pauses between connections that the sink is owed.
@@ -258,7 +269,7 @@ impl<'a> Upload<'_, 'a> {
             none => none.insert(Connection::new(self.sink)?),
         };
         let seen = checkpoint.as_ref().map_or(0, Checkpoint::size);
-        let answers = match send(connection, &self.lines, seen)? {
+        let answers = match send(self.spool, connection, &self.lines, seen)? {
             Ok(answers) => answers,
             Err(unanswered) => {
                 return Ok(Came::Unanswered(unanswered, Box::new(Known { enrolment, checkpoint })));
@@ -274,13 +285,13 @@ impl<'a> Upload<'_, 'a> {
         known: Option<&Checkpoint>,
         answers: Answers,
     ) -> Result<Came, UploadError> {
-        let time = answers.time;
+        let (time, consistency) = (answers.time, answers.consistency.clone());
         let (next, verdicts) = match log::judge(enrolment, self.gateway, known, &self.lines, answers) {
             Ok(judged) => judged,
             Err(doubt) => return Ok(Came::Doubted(doubt)),
         };
         let known = known.map(Checkpoint::note);
-        let (sent, tally) = lines::take(self.spool, known, &self.lines, (next.note(), time, verdicts))?;
+        let (sent, tally) = lines::take(self.spool, known, &self.lines, (next.note(), &consistency, time, verdicts))?;
         Ok(Came::Answered(sent, tally))
     }
 
@@ -313,13 +324,28 @@ impl<'a> Upload<'_, 'a> {
     }
 }
 
-fn send(connection: &Connection<'_>, lines: &[Line], seen: u64) -> Result<Result<Answers, Unanswered>, UploadError> {
-    let body = zstd::bulk::compress(lines::text(lines).as_bytes(), 3);
-    let body = body.map_err(|error| UploadError::Later(format!("the batch cannot be compressed: {error}")))?;
+/// Sends a batch, compressed against a run that the sink should have; at once without, if it does not have it.
+fn send(
+    spool: &Spool,
+    connection: &Connection<'_>,
+    lines: &[Line],
+    seen: u64,
+) -> Result<Result<Answers, Unanswered>, UploadError> {
+    let envelopes: Vec<_> = lines.iter().map(|line| line.envelope.as_str()).collect();
+    let dictionary = dictionary::choose(spool, &envelopes);
     let seen = seen.to_string();
-    let headers =
-        [("content-type", "application/x-ndjson"), ("content-encoding", "zstd"), (LOG_SIZE_HEADER, seen.as_str())];
-    Ok(connection.post(RUNS_PATH, &headers, &body))
+    let post = |dictionary: Option<&[u8]>| {
+        let encoded = encode(envelopes.iter().copied(), dictionary);
+        let Encoded { encoding, body } =
+            encoded.map_err(|error| UploadError::Later(format!("the batch cannot be put together: {error}")))?;
+        let headers =
+            [("content-type", CONTENT_TYPE), ("content-encoding", encoding), (LOG_SIZE_HEADER, seen.as_str())];
+        Ok(connection.post(RUNS_PATH, &headers, &body))
+    };
+    match post(dictionary.as_deref())? {
+        Err(unanswered) if dictionary.is_some() && unanswered.reason() == Some(UNKNOWN_DICTIONARY) => post(None),
+        answered => Ok(answered),
+    }
 }
 
 /// Without randomness there is no jitter, which is no reason to stop.

@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 
 use super::UploadError;
 use crate::config::Sink;
-use crate::http;
+use crate::http::pin::{self, Pin};
+use crate::http::{self, SinkClient};
 
 /// The most time one upload may take.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -23,7 +24,7 @@ const ADVICE: &str = "; nothing was sent. `sink.ca_file` must hold the anchor of
 /// A connection, opened when it is first used and kept open between batches.
 pub(super) struct Connection<'a> {
     sink: &'a Sink,
-    client: ureq::Agent,
+    client: SinkClient,
 }
 
 /// Why there is no answer to go by.
@@ -47,6 +48,14 @@ pub(super) struct Refusal {
 }
 
 impl Unanswered {
+    /// The word for programs that the sink gave.
+    pub(super) fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Refused(Refusal { problem: Some(problem), .. }) => Some(&problem.reason),
+            _ => None,
+        }
+    }
+
     pub(super) fn error(&self, sink: &Sink) -> UploadError {
         match self {
             Self::TimedOut(detail) | Self::NoAnswer(detail) => UploadError::Later(detail.clone()),
@@ -70,7 +79,12 @@ impl std::fmt::Display for Refusal {
 
 impl<'a> Connection<'a> {
     pub(super) fn new(sink: &'a Sink) -> Result<Self, UploadError> {
-        Ok(Self { sink, client: http::client(sink.ca_file.as_deref(), LIMIT)? })
+        Ok(Self { sink, client: SinkClient::new(sink, LIMIT)? })
+    }
+
+    /// The pin of the sink's key, once it was talked to over TLS.
+    pub(super) fn seen(&self) -> Option<Pin> {
+        self.client.seen()
     }
 
     pub(super) fn post<T: DeserializeOwned>(
@@ -80,15 +94,13 @@ impl<'a> Connection<'a> {
         body: &[u8],
     ) -> Result<T, Unanswered> {
         let url = &self.sink.url;
-        let mut request = self.client.post(format!("{url}{path}"));
+        let mut request = self.client.agent().post(format!("{url}{path}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let mut response = request.send(body).map_err(|error| {
-            let failure = http::failure(&error);
-            let advice = if distrusted(&error) { ADVICE } else { "" };
-            let detail = format!("{url}: {failure}{advice}");
-            match failure.kind {
+            let detail = format!("{url}: {}", unreachable(self.sink, &error));
+            match http::failure(&error).kind {
                 FailureKind::TimedOut => Unanswered::TimedOut(detail),
                 _ => Unanswered::NoAnswer(detail),
             }
@@ -114,7 +126,7 @@ impl<'a> Connection<'a> {
     /// The sink's own word on its log, to be kept beside a dispute; none if it does not say.
     pub(super) fn newest_checkpoint(&self) -> Option<String> {
         let url = format!("{}{LOG_CHECKPOINT_PATH}", self.sink.url);
-        let mut response = self.client.get(&url).call().ok()?;
+        let mut response = self.client.agent().get(&url).call().ok()?;
         let text = response.body_mut().with_config().limit(MAX_NOTE_BYTES as u64).read_to_string().ok()?;
         (response.status().as_u16() == 200).then_some(text)
     }
@@ -137,16 +149,19 @@ pub(super) fn words(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
 }
 
-/// Whether the other side's certificate is what kept us from talking to it.
-fn distrusted(error: &ureq::Error) -> bool {
-    use rustls::Error::InvalidCertificate;
-    match error {
-        ureq::Error::Rustls(InvalidCertificate(_)) => true,
-        ureq::Error::Io(error) => {
-            let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-            matches!(inner, Some(InvalidCertificate(_)))
+/// Why the sink was not talked to, and what to do about it.
+fn unreachable(sink: &Sink, error: &ureq::Error) -> String {
+    let failure = http::failure(error);
+    match (http::tls_error(error), error) {
+        (Some(tls), _) if let Some(not_pinned) = pin::not_pinned(tls) => format!("{not_pinned}; nothing was sent"),
+        (Some(rustls::Error::InvalidCertificate(_)), _) => format!("{failure}{ADVICE}"),
+        (_, ureq::Error::ConnectProxyFailed(_)) => {
+            format!(
+                "{failure}; `sink.proxy` must let this gateway through to the sink, with `sink.proxy_credentials_file` if it asks who it is"
+            )
         }
-        _ => false,
+        _ if sink.proxy.is_some() => format!("{failure}, through `sink.proxy`"),
+        _ => failure.to_string(),
     }
 }
 

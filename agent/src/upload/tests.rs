@@ -132,7 +132,7 @@ impl Field {
 
     fn take_knowing(&mut self, known: Option<Checkpoint>, answers: Answers) -> Result<Sent, UploadError> {
         let (enrolment, gateway, lines) = (self.enrolment(), self.gateway.public().id(), self.lines());
-        let sink = Sink { url: enrolment.url.clone(), ca_file: None };
+        let sink = Sink { url: enrolment.url.clone(), ..Sink::default() };
         let mut upload = Upload { spool: &mut self.spool, sink: &sink, gateway, lines, dictionary: false };
         let came = upload.take(&enrolment, known.as_ref(), answers).unwrap_or_else(Came::Failed);
         let then = Core::default().heard(std::time::Duration::ZERO, 0, came.heard(upload.lines.len(), false));
@@ -371,7 +371,7 @@ fn a_damaged_memory_of_the_log_is_not_a_new_beginning() {
 #[test]
 fn a_run_that_cannot_be_read_back_is_set_aside_and_holds_nothing_back() {
     let mut field = Field::new();
-    let sink = Sink { url: "https://127.0.0.1:1".into(), ca_file: None };
+    let sink = Sink { url: "https://127.0.0.1:1".into(), ..Sink::default() };
     let sink_key = field.sink.public().clone();
     field.spool.set_enrolment(&Enrolment { url: sink.url.clone(), sink_key }).unwrap();
     field.damage();
@@ -392,7 +392,7 @@ fn a_run_of_the_gateway_that_this_one_was_before_is_acknowledged() {
 #[test]
 fn a_gateway_that_is_not_enrolled_sends_nothing() {
     let mut field = Field::new();
-    let sink = Sink { url: "https://127.0.0.1:1".into(), ca_file: None };
+    let sink = Sink { url: "https://127.0.0.1:1".into(), ..Sink::default() };
     let error = drain(&mut field.spool, &sink, field.gateway.public().id()).unwrap_err();
     assert!(matches!(error, UploadError::NotEnrolled(_)) && error.to_string().contains("gatepost enroll"));
     assert!(!error.is_temporary());
