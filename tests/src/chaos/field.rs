@@ -40,6 +40,7 @@ pub const DRAINS: usize = 4;
 
 /// One gateway and one sink.
 pub struct Field {
+    pub(super) seed: u64,
     pub(super) agent: PathBuf,
     pub(super) configuration: PathBuf,
     pub(super) places: Places,
@@ -108,6 +109,7 @@ impl Field {
             log: String::new(),
         };
         let mut field = Self {
+            seed: schedule.seed,
             agent: built("gatepost")?,
             configuration: place.join("gatepost.toml"),
             control: control("agent.control", &places.state)?,

@@ -49,13 +49,22 @@ impl std::ops::AddAssign for Tally {
     }
 }
 
-/// Goes through the schedule of `seed`, heals, drains and judges.
+/// Goes through the schedule of `seed`, heals, drains and judges; gives the schedule with what each step came to.
 ///
 /// # Errors
-/// What does not hold, with the schedule and what each step came to.
-pub fn run(template: &Template, seed: u64, allowed: Allowed) -> Result<Tally> {
+/// What does not hold, with the same.
+pub fn run(template: &Template, seed: u64, allowed: Allowed) -> Result<(Tally, String)> {
     let schedule = Schedule::of(seed, allowed);
     let mut field = Field::set_up(template, &schedule)?;
     let judged = field.go_through(&schedule).and_then(|()| field.heal()).and_then(|()| oracle::judge(&mut field));
-    judged.map_err(|error| anyhow::anyhow!("{error:#}\n\n{schedule}\nwhat came of it:\n{}", field.story()))
+    let judged = judged.and_then(|tally| {
+        let accused = tally.disputes > 0 && !schedule.may_be_disputed();
+        anyhow::ensure!(!accused, "the agent says that the sink broke its log, and it did not");
+        Ok(tally)
+    });
+    let story = format!("{schedule}\nwhat came of it:\n{}", field.story());
+    match judged {
+        Ok(tally) => Ok((tally, story)),
+        Err(error) => Err(anyhow::anyhow!("{error:#}\n\n{story}")),
+    }
 }

@@ -232,22 +232,21 @@ impl Schedule {
     #[must_use]
     pub fn of(seed: u64, allowed: Allowed) -> Self {
         let mut random = Random::new(seed);
-        let spool =
-            random.pick(&[(3, SpoolKind::Roomy), (3, SpoolKind::Small), (2, SpoolKind::ShortLived)]);
+        let spool = random.pick(&[(3, SpoolKind::Roomy), (3, SpoolKind::Small), (2, SpoolKind::ShortLived)]);
         let restore = u64::from(allowed.restore);
         let count = random.between(15, 30) as usize;
-        let mut draw = Draw { random, spool, backups: 0, weather: None };
+        let mut draw = Draw { random, spool, backups: 0, weather: None, sink_may_be_down: false };
         let mut steps = vec![Step::Audit(0, Fault::None)];
         while steps.len() < count {
             let mut sorts = vec![
-                (30, Sort::Audit),
+                (if spool == SpoolKind::Roomy { 30 } else { 45 }, Sort::Audit),
                 (25, Sort::Upload),
                 (4, Sort::Overlap),
                 (3, Sort::Daemon),
                 (4, Sort::Look),
                 (8, Sort::Clock),
                 (4, Sort::SinkGoes),
-                (10, Sort::SinkComes),
+                (if draw.sink_may_be_down { 25 } else { 1 }, Sort::SinkComes),
                 (6, Sort::SinkDisk),
                 (4 * restore, Sort::BackUp),
                 (3, Sort::Deliver),
@@ -262,12 +261,28 @@ impl Schedule {
     }
 }
 
+impl Schedule {
+    /// Whether the sink's word may contradict an earlier one: it was restored, or somebody on the way played an old answer.
+    #[must_use]
+    pub fn may_be_disputed(&self) -> bool {
+        self.steps.iter().any(|step| match step {
+            Step::Restore(_) => true,
+            Step::Upload(fates, _) | Step::Daemon(fates, ..) => {
+                fates.iter().any(|fate| matches!(fate, Fate::ReplyOld { .. }))
+            }
+            _ => false,
+        })
+    }
+}
+
 struct Draw {
     random: Random,
     spool: SpoolKind,
     backups: u64,
     /// What is wrong with the agent's disk, and for how many commands more.
     weather: Option<(Disk, u64)>,
+    /// It was killed or stopped, or a fault that kills it was asked for.
+    sink_may_be_down: bool,
 }
 
 impl Draw {
@@ -287,8 +302,14 @@ impl Draw {
                 let hours = self.hours();
                 if self.random.chance(2, 3) { Step::AgentClock(hours) } else { Step::SinkClock(hours) }
             }
-            Sort::SinkGoes => self.random.pick(&[(3, 0), (2, 1)]).eq(&0).then_some(Step::KillSink).unwrap_or(Step::StopSink),
-            Sort::SinkComes => Step::StartSink,
+            Sort::SinkGoes => {
+                self.sink_may_be_down = true;
+                if self.random.chance(3, 5) { Step::KillSink } else { Step::StopSink }
+            }
+            Sort::SinkComes => {
+                self.sink_may_be_down = false;
+                Step::StartSink
+            }
             Sort::SinkDisk => {
                 let fault = match self.random.below(6) {
                     0 => Fault::From(self.random.between(1, 10), self.disk()),
@@ -298,6 +319,7 @@ impl Draw {
                     _ => Fault::None,
                 };
                 steps.push(Step::SinkDisk(fault));
+                self.sink_may_be_down |= fault.kills();
                 if fault == Fault::None {
                     return;
                 }
@@ -357,6 +379,12 @@ impl Draw {
     }
 
     fn fate(&mut self) -> Fate {
+        let fate = self.any_fate();
+        self.sink_may_be_down |= matches!(fate, Fate::SinkKilled(_));
+        fate
+    }
+
+    fn any_fate(&mut self) -> Fate {
         let part = self.random.below(101);
         let yes = self.random.chance(1, 2);
         let status = self.random.pick(&[(2, 503), (1, 429), (1, 502), (1, 403), (1, 404), (1, 302), (1, 413)]);
@@ -384,7 +412,13 @@ impl Draw {
     fn hours(&mut self) -> i64 {
         let days = self.random.between(1, 40) as i64;
         let direction = if self.random.chance(1, 2) { 1 } else { -1 };
-        self.random.pick(&[(6, direction * days * 24), (2, direction * 3), (1, -24 * 365 * 50), (1, 24 * 365 * 5), (3, 0)])
+        self.random.pick(&[
+            (6, direction * days * 24),
+            (2, direction * 3),
+            (1, -24 * 365 * 50),
+            (1, 24 * 365 * 5),
+            (3, 0),
+        ])
     }
 }
 

@@ -91,7 +91,8 @@ impl Template {
     /// # Errors
     /// When they cannot be written.
     pub(super) fn copy_to(&self, folder: &Path, url: &str, spool: SpoolKind) -> Result<Places> {
-        let places = Places { state: folder.join("state"), data: folder.join("data"), registry: folder.join("registry") };
+        let places =
+            Places { state: folder.join("state"), data: folder.join("data"), registry: folder.join("registry") };
         let state = if spool == SpoolKind::Small { "small" } else { "state" };
         copy(&self.folder.path().join(state), &places.state)?;
         copy(&self.folder.path().join("data"), &places.data)?;
