@@ -248,11 +248,11 @@ impl Schedule {
                 (4, Sort::SinkGoes),
                 (if draw.sink_may_be_down { 25 } else { 1 }, Sort::SinkComes),
                 (6, Sort::SinkDisk),
-                (4 * restore, Sort::BackUp),
+                (6 * restore, Sort::BackUp),
                 (3, Sort::Deliver),
             ];
             if draw.backups > 0 {
-                sorts.push((5, Sort::Restore));
+                sorts.push((9, Sort::Restore));
             }
             let sort = draw.random.pick(&sorts);
             draw.steps(sort, &mut steps);
