@@ -27,6 +27,15 @@ pub const MOSQUITTO_CLIENTS: Need = Need {
 /// openssl(1).
 pub const OPENSSL: Need =
     Need { file: "/usr/bin/openssl", package: "openssl", why: "a TLS peer that nobody here wrote" };
+/// A wall clock that tests turn.
+pub const FAKETIME: Need =
+    Need { file: FAKETIME_LIBRARY, package: "libfaketime", why: "outages of days, in the time of a test" };
+/// Where Debian has it on this architecture.
+#[cfg(target_arch = "aarch64")]
+const FAKETIME_LIBRARY: &str = "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1";
+/// Where Debian has it on this architecture.
+#[cfg(not(target_arch = "aarch64"))]
+const FAKETIME_LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 /// Python with venv.
 pub const PYTHON: Need =
     Need { file: "/usr/bin/python3", package: "python3", why: "the second verifier, on securesystemslib" };
