@@ -13,11 +13,8 @@
 pub mod agent;
 pub mod broker;
 pub mod bundles;
-<<<<<<< HEAD
 pub mod chaos;
-=======
 pub mod clock;
->>>>>>> main
 pub mod device;
 pub mod golden;
 pub mod http;

@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::PATIENCE;
 use super::fault::{Control, Fault};
 use super::proxy::Proxy;
 use super::random::Random;
@@ -23,7 +24,7 @@ use super::schedule::{Fate, Meanwhile, Schedule, Step};
 use super::template::{Places, Template, copy, folder};
 use crate::agent::Finished;
 use crate::port::Port;
-use crate::process::{LIMIT, Program, built, command, spawn};
+use crate::process::{Program, built, command, spawn};
 
 /// A run that was reported as done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,13 +71,13 @@ struct Running {
 impl Running {
     fn wait(self) -> Result<Finished> {
         let began = std::time::Instant::now();
-        let output = match self.ended.recv_timeout(LIMIT) {
+        let output = match self.ended.recv_timeout(PATIENCE) {
             Ok(output) => output?,
             Err(_) => {
                 let id = i32::try_from(self.id)?;
                 // It has not been reaped, or it ends in this very moment.
                 let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
-                let output = self.ended.recv_timeout(LIMIT)??;
+                let output = self.ended.recv_timeout(PATIENCE)??;
                 bail!("the agent hangs; it wrote:\n{}", String::from_utf8_lossy(&output.stderr));
             }
         };
@@ -299,14 +300,14 @@ impl Field {
         let mut daemon = Program::start_command(&self.agent, agent)?;
         self.proxy.agent_is(daemon.id());
         let has = |lines: &[String], what: &str| lines.iter().any(|line| line.contains(what));
-        let waited = daemon.wait_until("it has audited and tried to upload", LIMIT, |lines| {
+        let waited = daemon.wait_until("it has audited and tried to upload", PATIENCE, |lines| {
             has(lines, "this audit is not kept")
                 || (has(lines, " audited ") && (has(lines, " uploaded ") || has(lines, "not uploaded")))
         });
         let log = daemon.log();
         let ended = if waited.is_err() {
             // By itself, by its fault or by the network's; hanging is none of these.
-            daemon.wait(LIMIT).context("the daemon hangs")?;
+            daemon.wait(PATIENCE).context("the daemon hangs")?;
             "ended early"
         } else if killed {
             daemon.kill()?;
@@ -356,7 +357,7 @@ impl Field {
             self.sink.ask_for(Fault::None)?;
         }
         if killed && let Some(mut program) = self.sink.program.take() {
-            program.wait(LIMIT).context("the sink was killed and lives")?;
+            program.wait(PATIENCE).context("the sink was killed and lives")?;
             self.sink.log += &(program.log() + "\n");
             self.proxy.sink_is(None);
         }
@@ -451,8 +452,8 @@ impl SinkProcess {
         self.control.over(&mut serve)?;
         let mut program = Program::start_command(&self.binary, serve)?;
         let listens = |lines: &[String]| lines.iter().any(|line| line.starts_with("listening on "));
-        if program.wait_until("it listens", LIMIT, listens).is_err() {
-            program.wait(LIMIT).context("the sink neither listens nor ends")?;
+        if program.wait_until("it listens", PATIENCE, listens).is_err() {
+            program.wait(PATIENCE).context("the sink neither listens nor ends")?;
             self.log += &(program.log() + "\n");
             return Ok(false);
         }
@@ -464,6 +465,6 @@ impl SinkProcess {
     pub(super) fn command(&self, arguments: &[&str]) -> Result<Finished> {
         let mut command: Command = command(&self.binary);
         command.args(arguments).arg("--data").arg(&self.data);
-        crate::agent::run(command, LIMIT)
+        crate::agent::run(command, PATIENCE)
     }
 }

@@ -15,11 +15,16 @@ pub mod random;
 pub mod schedule;
 pub mod template;
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 pub use field::Field;
 pub use schedule::{Allowed, Schedule};
 pub use template::Template;
+
+/// How long a program may take for what it was told; long, because seeds go side by side on a machine that has other work.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What became of a seed that held, for the summary.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

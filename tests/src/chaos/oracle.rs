@@ -11,6 +11,7 @@ use std::fs;
 use anyhow::{Context as _, Result, bail, ensure};
 use gatepost_evidence::archive;
 use gatepost_evidence::bundle::Kind;
+use gatepost_evidence::chain::folds_others;
 use gatepost_evidence::checkpoint::{Checkpoint, LogProof};
 use gatepost_evidence::envelope::Envelope;
 use gatepost_evidence::id::Digest;
@@ -81,6 +82,16 @@ fn places(field: &Field, agent: &Contents, sink: &Contents, last: u64) -> Result
             }
             None => ensure!(agent.covered(seq), "run {seq} was reported as done and is nowhere"),
         }
+    }
+    // What a tombstone says of the runs that went is what was reported of them.
+    let known: BTreeMap<u64, Digest> = by_place.iter().filter_map(|(seq, digest)| Some((*seq, (*digest)?))).collect();
+    for stone in agent.tombstones.iter().chain(&sink.tombstones) {
+        let Tombstone { from_seq, to_seq, first_digest, last_digest, .. } = stone;
+        let other = |seq: &u64, said: &Option<Digest>| known.get(seq).zip(said.as_ref()).is_some_and(|(a, b)| a != b);
+        let others = other(from_seq, first_digest) || other(to_seq, last_digest) || folds_others(stone, &known);
+        ensure!(!others, "the tombstone of {from_seq} to {to_seq} stands for other runs than were reported");
+        let stands = (*from_seq..=*to_seq).all(|seq| agent.covered(seq));
+        ensure!(stands, "the sink has a tombstone of {from_seq} to {to_seq} that the agent does not have");
     }
     for (seq, (run, bytes)) in &sink.runs {
         ensure!(*seq <= last, "run {seq} is at the sink, but the chain ends at {last}");
@@ -217,10 +228,15 @@ fn verified(field: &mut Field, file: &str, excused: &[&str]) -> Result<()> {
     fs::write(&sink, field.sink_key.to_pem())?;
     let mut verify = crate::process::command(&field.agent);
     verify.args(["verify", file, "--format", "json"]).arg("--gateway-key").arg(&gateway).arg("--sink-key").arg(&sink);
-    let finished = crate::agent::run(verify, crate::process::LIMIT)?;
+    let finished = crate::agent::run(verify, super::PATIENCE)?;
     let report = finished.json()?;
     let reason = report["reason"].as_str();
-    ensure!(reason.is_none_or(|reason| excused.contains(&reason)), "{file} does not pass: {report:#}");
+    let broken = || {
+        let checks = report["checks"].as_array().into_iter().flatten();
+        let broken: Vec<_> = checks.filter(|check| check["result"] == "broken").map(Value::to_string).collect();
+        broken.join("\n")
+    };
+    ensure!(reason.is_none_or(|reason| excused.contains(&reason)), "{file} does not pass: {}", broken());
     Ok(())
 }
 

@@ -8,17 +8,14 @@ use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use gatepost_evidence::wire::RUNS_PATH;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::PATIENCE;
 use super::schedule::Fate;
-
-/// The longest that one side waits for the other.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Default)]
 struct State {
