@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::machine::{self, FAKETIME, MOSQUITTO, MOSQUITTO_CLIENTS, OPENSSL};
+use crate::machine::{self, FAKETIME, MICROSOCKS, MOSQUITTO, MOSQUITTO_CLIENTS, OPENSSL, TINYPROXY};
 use crate::step::{self, Failed, cargo};
 
 /// What `--full` adds: too long for every change, meant for a night or a release.
@@ -34,7 +34,7 @@ pub fn run(arguments: &[String]) -> Result<(), Failed> {
         }
         Some(other) => return Err(Failed::CouldNot(format!("test takes no {other:?}, only --full"))),
     };
-    machine::provide(&[&MOSQUITTO, &MOSQUITTO_CLIENTS, &OPENSSL, &FAKETIME])?;
+    machine::provide(&[&MOSQUITTO, &MOSQUITTO_CLIENTS, &OPENSSL, &FAKETIME, &TINYPROXY, &MICROSOCKS])?;
     machine::provide_venv()?;
     step::run("format", cargo(["fmt", "--all", "--check"]))?;
     step::run("lints", cargo(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
