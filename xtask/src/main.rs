@@ -13,7 +13,8 @@ cargo xtask <command>
 
   demo [--out DIR] [--serve]   tell the story: audit, harden, rerun, outage; leaves its artefacts in target/demo
                                --serve keeps the sink's pages up until Ctrl-C
-  test                         everything that has to hold: format, lints, tests, rules, schemas, dependencies
+  test [--full]                everything that has to hold: format, lints, tests, rules, schemas, dependencies
+                               --full adds what takes hours; `cargo xtask test --help` lists it
   bench [--runs N]             measure, as ratios to something measured in the same run
 
 Each installs what it misses from Debian's packages and says what and why.

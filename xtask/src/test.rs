@@ -6,10 +6,34 @@ use std::process::Command;
 use crate::machine::{self, FAKETIME, MICROSOCKS, MOSQUITTO, MOSQUITTO_CLIENTS, OPENSSL, TINYPROXY};
 use crate::step::{self, Failed, cargo};
 
+/// What `--full` adds: too long for every change, meant for a night or a release.
+struct Long {
+    title: &'static str,
+    /// How long it takes on two cores, and what more it does than the usual tests.
+    what: &'static str,
+    arguments: &'static [&'static str],
+    variables: &'static [(&'static str, &'static str)],
+}
+
+/// In this order.
+const FULL: &[Long] = &[Long {
+    title: "conservation, 5,000 seeds",
+    what: "about an hour: the flagship test (tests/tests/conservation.rs) with 5,000 schedules instead of 200",
+    arguments: &["test", "-p", "gatepost-tests", "--test", "conservation", "--", "--nocapture"],
+    variables: &[("GATEPOST_SEEDS", "5000")],
+}];
+
 pub fn run(arguments: &[String]) -> Result<(), Failed> {
-    if let Some(other) = arguments.first() {
-        return Err(Failed::CouldNot(format!("test takes no {other:?}")));
-    }
+    let full = match arguments.first().map(String::as_str) {
+        None => false,
+        Some("--full") if arguments.len() == 1 => true,
+        Some("--help" | "-h") => {
+            println!("cargo xtask test [--full]\n\nEverything that has to hold. --full adds:\n");
+            FULL.iter().for_each(|long| println!("  {}\n      {}", long.title, long.what));
+            return Ok(());
+        }
+        Some(other) => return Err(Failed::CouldNot(format!("test takes no {other:?}, only --full"))),
+    };
     machine::provide(&[&MOSQUITTO, &MOSQUITTO_CLIENTS, &OPENSSL, &FAKETIME, &TINYPROXY, &MICROSOCKS])?;
     machine::provide_venv()?;
     step::run("format", cargo(["fmt", "--all", "--check"]))?;
@@ -19,6 +43,11 @@ pub fn run(arguments: &[String]) -> Result<(), Failed> {
     step::run("tests", cargo(["test", "--workspace"]))?;
     step::run("rule vectors", step::program(step::binaries().join("gatepost"), ["rules", "test"]))?;
     dependencies()?;
+    for long in FULL.iter().filter(|_| full) {
+        let mut command = cargo(long.arguments.iter().copied());
+        command.envs(long.variables.iter().copied());
+        step::run(long.title, command)?;
+    }
     println!("\neverything holds");
     Ok(())
 }
