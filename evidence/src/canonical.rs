@@ -3,6 +3,7 @@
 //! Signing happens over these bytes, so this file is the only place that makes them.
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// The largest whole number that every reader of JSON keeps exactly (I-JSON, RFC 7493, section 2.2).
@@ -17,6 +18,17 @@ pub enum CanonicalError {
     /// A whole number that a reader of JSON may round.
     #[error("{0} is beyond 2^53 - 1, which JSON does not keep exactly; write it as a string")]
     UnsafeInteger(serde_json::Number),
+}
+
+/// Why bytes are not the canonical form of what they should hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// Not the canonical form of anything.
+    #[error("it is not canonical JSON (RFC 8785)")]
+    NotCanonical,
+    /// The canonical form of something else.
+    #[error("{0}")]
+    Shape(String),
 }
 
 /// The canonical bytes of `value` (RFC 8785).
@@ -59,6 +71,21 @@ pub fn is_canonical(bytes: &[u8]) -> bool {
         .is_some_and(|canonical| canonical == bytes)
 }
 
+/// Reads a value that has one form only: the bytes must be the very ones that [`to_vec`] makes of it. So an optional member
+/// is written as null and not left out, a time has its one form, and no two payloads say the same.
+///
+/// # Errors
+/// When the bytes are not canonical, or not those of a `T`.
+pub fn from_slice<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, ReadError> {
+    let wrong = match serde_json::from_slice::<T>(bytes) {
+        Ok(value) if to_vec(&value).is_ok_and(|again| again == bytes) => return Ok(value),
+        Ok(_) => "a member is left out, or a value is written in another form than the one it has".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    // Only now is it worth looking which of the two it is.
+    if is_canonical(bytes) { Err(ReadError::Shape(wrong)) } else { Err(ReadError::NotCanonical) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +121,39 @@ mod tests {
     fn anything_else_is_not_canonical() {
         for text in ["{\"b\":1,\"a\":2}", "{ \"a\":1}", "{\"a\":1.0}", "{\"a\":1,\"a\":1}", "{", "", "{}\n"] {
             assert!(!is_canonical(text.as_bytes()), "{text}");
+        }
+    }
+    #[test]
+    fn a_value_that_is_read_has_one_form() {
+        #[derive(Debug, PartialEq, Serialize, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Seen {
+            at: jiff::Timestamp,
+            prev: Option<u64>,
+        }
+        let read = |text: &str| from_slice::<Seen>(text.as_bytes());
+        assert!(read(r#"{"at":"2026-03-01T10:00:00Z","prev":null}"#).is_ok());
+        assert!(read(r#"{"at":"2026-03-01T10:00:00.5Z","prev":7}"#).is_ok());
+        for shape in [
+            r#"{"at":"2026-03-01T10:00:00Z"}"#,
+            r#"{"at":"2026-03-01T10:00:00.50Z","prev":null}"#,
+            r#"{"at":"2026-03-01T10:00:00+00:00","prev":null}"#,
+            r#"{"at":"2026-03-01T12:00:00+02:00","prev":null}"#,
+            r#"{"at":"2026-03-01 10:00:00z","prev":null}"#,
+            r#"{"at":"2026-03-01T10:00:00Z","prev":"7"}"#,
+            r#"{"at":"2026-03-01T10:00:00Z","more":1,"prev":7}"#,
+            "[]",
+        ] {
+            assert!(matches!(read(shape), Err(ReadError::Shape(_))), "{shape}");
+        }
+        for form in [
+            r#"{"prev":7,"at":"2026-03-01T10:00:00Z"}"#,
+            r#"{"at":"2026-03-01T10:00:00Z","at":"2026-03-01T10:00:00Z","prev":7}"#,
+            r#"{"at":"2026-03-01T10:00:00Z","prev":7} "#,
+            r#"{"at":"2026-03-01T10:00:00Z","prev":9007199254740993}"#,
+            "{",
+        ] {
+            assert_eq!(read(form), Err(ReadError::NotCanonical), "{form}");
         }
     }
 }

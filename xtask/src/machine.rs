@@ -27,6 +27,9 @@ pub const MOSQUITTO_CLIENTS: Need = Need {
 /// openssl(1).
 pub const OPENSSL: Need =
     Need { file: "/usr/bin/openssl", package: "openssl", why: "a TLS peer that nobody here wrote" };
+/// A C++ compiler.
+pub const CXX: Need =
+    Need { file: "/usr/bin/g++", package: "g++", why: "libFuzzer, which the fuzz targets run in, is C++" };
 /// Python with venv.
 pub const PYTHON: Need =
     Need { file: "/usr/bin/python3", package: "python3", why: "the second verifier, on securesystemslib" };

@@ -3,17 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::machine::{self, MOSQUITTO, MOSQUITTO_CLIENTS, OPENSSL};
+use crate::fuzz;
+use crate::machine::{self, CXX, MOSQUITTO, MOSQUITTO_CLIENTS, OPENSSL};
 use crate::step::{self, Failed, cargo};
 
 pub fn run(arguments: &[String]) -> Result<(), Failed> {
     if let Some(other) = arguments.first() {
         return Err(Failed::CouldNot(format!("test takes no {other:?}")));
     }
-    machine::provide(&[&MOSQUITTO, &MOSQUITTO_CLIENTS, &OPENSSL])?;
+    machine::provide(&[&CXX, &MOSQUITTO, &MOSQUITTO_CLIENTS, &OPENSSL])?;
     machine::provide_venv()?;
     step::run("format", cargo(["fmt", "--all", "--check"]))?;
     step::run("lints", cargo(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    fuzz::check()?;
     step::run("build", cargo(["build", "--quiet", "--workspace"]))?;
     // Schema drift and golden vectors are tests of the evidence crate and of `tests`.
     step::run("tests", cargo(["test", "--workspace"]))?;

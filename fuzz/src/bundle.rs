@@ -1,0 +1,197 @@
+//! Whole bundles: files of the fuzzer's, sealed and signed by whom it likes, replayed as an auditor would.
+//!
+//! An input is a list of files in short form, so that a changed byte changes a file and not the container; the container has
+//! targets of its own. A first byte says whether the manifest is written anew to fit the files, and by whom it is sealed: a
+//! lying maker. A file's content is taken as it is, or signed before it goes in.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use gatepost_evidence::archive::{self, Files};
+use gatepost_evidence::bundle::{FileEntry, Kind, MANIFEST, Manifest, SEAL, Seal};
+use gatepost_evidence::canonical;
+use gatepost_evidence::envelope::Envelope;
+use gatepost_evidence::id::Digest;
+use gatepost_evidence::key::SigningKey;
+use gatepost_rules::replay::{Finding, Part, Trust, replay};
+use serde_json::Value;
+
+use crate::Seeds;
+use crate::envelope::TYPES;
+use crate::golden::{BUNDLES, GATEWAY, SINK, signer};
+use crate::reader::Reader;
+
+/// The auditor knows both keys.
+static TRUST: LazyLock<Trust> =
+    LazyLock::new(|| Trust { gateway: Some(GATEWAY.public().id()), sink: Some(SINK.public().clone()) });
+/// The names of the golden bundles' files, which an input may name by number.
+static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let mut names: Vec<String> = BUNDLES.values().flat_map(|files| files.keys().cloned()).collect();
+    names.sort();
+    names.dedup();
+    names
+});
+/// Marks a name that is written out.
+const WRITTEN_OUT: u8 = 255;
+
+/// The bundle of an input, and whether anything in it was signed for the fuzzer.
+fn bundle(data: &[u8]) -> (Files, bool) {
+    let mut reader = Reader::new(data);
+    let seals = signer(reader.byte());
+    let (mut files, mut signed) = (Files::new(), seals.is_some());
+    while !reader.is_empty() {
+        let name = match reader.byte() {
+            WRITTEN_OUT => {
+                let length = reader.byte();
+                String::from_utf8_lossy(reader.bytes(usize::from(length))).into_owned()
+            }
+            number => NAMES[usize::from(number) % NAMES.len()].clone(),
+        };
+        let (by, kind) = (signer(reader.byte()), reader.byte());
+        let length = reader.short();
+        let content = reader.bytes(usize::from(length));
+        let content = match by {
+            Some(key) => {
+                signed = true;
+                Envelope::sign(TYPES[usize::from(kind) % TYPES.len()], content, key).to_json().into_bytes()
+            }
+            None => content.to_vec(),
+        };
+        files.insert(name, content);
+    }
+    if let Some(key) = seals {
+        seal(&mut files, key);
+    }
+    (files, signed)
+}
+
+/// Makes the manifest fit the files, and seals it.
+fn seal(files: &mut Files, key: &SigningKey) {
+    let manifest = files.get(MANIFEST).and_then(|bytes| serde_json::from_slice::<Manifest>(bytes).ok());
+    let Some(mut manifest) = manifest else { return };
+    let listed = files.iter().filter(|(path, _)| ![MANIFEST, SEAL].contains(&path.as_str()));
+    let entry = |(path, content): (&String, &Vec<u8>)| FileEntry {
+        path: path.clone(),
+        sha256: Digest::of(content),
+        size: content.len() as u64,
+    };
+    manifest.files = listed.map(entry).collect();
+    let Ok(bytes) = canonical::to_vec(&manifest) else { return };
+    let Ok(seal) = (Seal { manifest: Digest::of(&bytes) }).sign(key) else { return };
+    files.insert(SEAL.to_owned(), seal.to_json().into_bytes());
+    files.insert(MANIFEST.to_owned(), bytes);
+}
+
+/// A bundle survives its container, every part of it is reported on, and one that holds is one that the keys signed.
+///
+/// # Panics
+/// When that does not hold.
+pub fn attack(data: &[u8]) {
+    let (files, signed) = bundle(data);
+    if let Ok(tar) = archive::pack(&files) {
+        assert_eq!(archive::unpack(&tar).as_ref(), Ok(&files));
+    }
+    let report = replay(&files, &TRUST);
+    let broken = report.checks.iter().filter(|check| matches!(check.finding, Finding::Broken { .. })).count();
+    assert_eq!(report.holds, report.reason.is_none());
+    assert_eq!(report.holds, broken == 0);
+    for part in Part::ALL {
+        let reported = report.checks.iter().any(|check| check.check == part);
+        // What there is none of is not reported on: tombstones and packs.
+        assert!(reported || [Part::Tombstones, Part::Packs].contains(&part), "nothing is said about {part}");
+    }
+    assert!(report.checks.is_sorted_by_key(|check| check.check), "parts are out of order");
+    if !report.holds {
+        return;
+    }
+    if !signed {
+        let sealed = Digest::of(&files[MANIFEST]);
+        let known = |files: &Files| files.get(MANIFEST).map(|bytes| Digest::of(bytes)) == Some(sealed);
+        assert!(["agent", "sink"].iter().any(|name| known(&BUNDLES[*name])), "a bundle that nobody sealed holds");
+    }
+    unbroken(&files);
+}
+
+/// That runs and tombstones of a bundle that holds follow each other, by a look at nothing but their JSON.
+fn unbroken(files: &Files) {
+    let mut places: BTreeMap<u64, (u64, Value, Digest)> = BTreeMap::new();
+    for (path, content) in files {
+        let (Some(Kind::Run(_) | Kind::Tombstone(..)), Ok(envelope)) = (Kind::of(path), Envelope::parse(content))
+        else {
+            continue;
+        };
+        let payload = TYPES.iter().find_map(|expected| envelope.open(expected, GATEWAY.public()).ok());
+        let payload = payload.expect("what holds was signed by the gateway");
+        let value: Value = serde_json::from_slice(&payload).expect("what holds is JSON");
+        let number = |value: &Value| value.as_u64().expect("a place is a number");
+        let before = match value.get("predicate") {
+            Some(run) => {
+                places.insert(number(&run["seq"]), (number(&run["seq"]), run["prev"].clone(), Digest::of(&payload)))
+            }
+            None => {
+                let link = value["last_digest"].as_str().and_then(|digest| digest.parse().ok());
+                let place = (number(&value["to_seq"]), value["prev"].clone(), link.unwrap_or(Digest::of(&payload)));
+                places.insert(number(&value["from_seq"]), place)
+            }
+        };
+        assert!(before.is_none(), "two files for one place");
+    }
+    let manifest: Value = serde_json::from_slice(&files[MANIFEST]).expect("what holds has a manifest");
+    let mut next = manifest["first_seq"].as_u64();
+    let mut link: Option<Digest> = None;
+    for (from, (to, prev, digest)) in &places {
+        assert_eq!(Some(*from), next, "a bundle with a gap holds");
+        let is_run = from == to && !files.contains_key(&Kind::Tombstone(*from, *to).path());
+        match (link, prev.as_str()) {
+            (Some(link), Some(prev)) => assert_eq!(link.to_string(), prev, "a forked bundle holds"),
+            (Some(_), None) => assert!(!is_run, "a run that follows nothing holds"),
+            (None, _) => {}
+        }
+        (next, link) = (to.checked_add(1), Some(*digest));
+    }
+    assert_eq!(next, manifest["last_seq"].as_u64().map(|last| last + 1), "a bundle that ends early holds");
+}
+
+/// A file of an input.
+fn entry(name: &str, by: u8, kind: usize, content: &[u8]) -> Vec<u8> {
+    let number = NAMES.iter().position(|known| known == name).and_then(|number| u8::try_from(number).ok());
+    let mut bytes = match number.filter(|number| *number != WRITTEN_OUT) {
+        Some(number) => vec![number],
+        None => [&[WRITTEN_OUT, u8::try_from(name.len()).unwrap_or_default()], name.as_bytes()].concat(),
+    };
+    bytes.extend([by, u8::try_from(kind).unwrap_or_default()]);
+    bytes.extend(u16::try_from(content.len()).unwrap_or_default().to_be_bytes());
+    bytes.extend(content);
+    bytes
+}
+
+/// The golden bundles, and the good ones again with everything in them signed anew.
+#[must_use]
+pub fn seeds() -> Seeds {
+    let mut seeds = Seeds::new();
+    for (name, files) in BUNDLES.iter() {
+        let files: Vec<u8> = files.iter().flat_map(|(path, content)| entry(path, 0, 0, content)).collect();
+        seeds.push((name.clone(), [&[0], files.as_slice()].concat()));
+    }
+    for (name, maker) in [("agent", 1), ("sink", 2)] {
+        let mut lean = vec![maker];
+        for (path, content) in &BUNDLES[name] {
+            if path == SEAL || path.starts_with("packs/") || path.starts_with("assessments/") {
+                continue;
+            }
+            lean.extend(unsigned(path, content).unwrap_or_else(|| entry(path, 0, 0, content)));
+        }
+        seeds.push((format!("{name}-signed-anew"), lean));
+    }
+    seeds
+}
+
+/// An envelope as its payload and its signer.
+fn unsigned(path: &str, content: &[u8]) -> Option<Vec<u8>> {
+    let envelope = Envelope::parse(content).ok()?;
+    (1..=3).find_map(|by| {
+        let key = signer(by)?.public();
+        let opened = |expected: &&'static str| envelope.open(expected, key).ok();
+        TYPES.iter().enumerate().find_map(|(kind, expected)| Some(entry(path, by, kind, &opened(expected)?)))
+    })
+}
