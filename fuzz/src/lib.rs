@@ -19,6 +19,7 @@ pub mod log;
 pub mod memory;
 pub mod note;
 pub mod observation;
+pub mod pack;
 pub mod payload;
 pub mod reader;
 pub mod receipt;
@@ -64,13 +65,14 @@ mod tests {
 
     #[test]
     fn every_surface_withstands_its_seeds() {
-        let surfaces: [(&str, fn(&[u8]), fn() -> Seeds); 10] = [
+        let surfaces: [(&str, fn(&[u8]), fn() -> Seeds); 11] = [
             ("bundle", bundle::attack, bundle::seeds),
             ("chain", chain::attack, chain::seeds),
             ("envelope", envelope::attack, envelope::seeds),
             ("log", log::attack, log::seeds),
             ("note", note::attack, note::seeds),
             ("observation", observation::attack, observation::seeds),
+            ("pack", pack::attack, pack::seeds),
             ("payload", payload::attack, payload::seeds),
             ("receipt", receipt::attack, receipt::seeds),
             ("tar", tar::attack, tar::seeds),

@@ -33,6 +33,10 @@ fn signed(text: &str) {
         assert!(opened.is_err(), "{made:?}");
     }
     assert!(note::open(&made, NAME, GATEWAY.public()).is_err());
+    // A checkpoint has three lines, its first is given; no other text is worth two more signatures.
+    if !text.ends_with('\n') || text.matches('\n').count() != 2 {
+        return;
+    }
     let origin = origin(SINK.public());
     let made = note::sign(&format!("{origin}\n{text}"), &origin, &SINK);
     if let Ok(checkpoint) = Checkpoint::open(&made, SINK.public()) {

@@ -32,8 +32,12 @@ fn built(reader: &mut Reader<'_>) {
     let mut tar = Vec::new();
     let mut entries: Vec<(String, &[u8])> = Vec::new();
     while !reader.is_empty() {
-        let length = usize::from(reader.byte()) % (MAX_NAME + 10);
+        let length = usize::from(reader.byte());
         let name = String::from_utf8_lossy(reader.bytes(length)).into_owned();
+        // A header has no room for more, and ends a name with its first NUL.
+        if name.len() > MAX_NAME || name.ends_with('\0') {
+            break;
+        }
         let length = usize::from(reader.short()) % 2048;
         let content = reader.bytes(length);
         archive::append(&mut tar, &name, content);
@@ -73,7 +77,7 @@ pub fn seeds() -> Seeds {
     for (name, files) in [("small", small), ("keys", keys), ("empty", Files::new())] {
         seeds.push((name.to_owned(), archive::pack(&files).unwrap_or_default()));
     }
-    for name in ["a", "../a", "a/../b", "/a", "a//b", ".a", "A", "a/b.json", &"x".repeat(101)] {
+    for name in ["a", "../a", "a/../b", "/a", "a//b", ".a", "A", "a/b.json", &"x".repeat(100)] {
         let length = u8::try_from(name.len()).unwrap_or_default();
         let entry = [&[length][..], name.as_bytes(), &[0, 2], b"{}"].concat();
         let twice = [b"f", entry.as_slice(), entry.as_slice()].concat();

@@ -27,11 +27,12 @@ pub fn attack(data: &[u8]) {
     assert_eq!(again.and_then(|again| archive::decompress(&again)), Ok(tar));
 }
 
-/// Small frames, the golden bundles, and the beginning of a bomb.
+/// Small frames, and the golden bundles but the bomb, whose kin would do nothing but unpack.
 #[must_use]
 pub fn seeds() -> Seeds {
-    let mut seeds: Seeds = golden::compressed().into_iter().filter(|(_, bytes)| bytes.len() < 8 * 1024).collect();
-    for (name, content) in [("empty", vec![]), ("text", b"hello hello hello hello".to_vec()), ("run", vec![0; 70_000])]
+    let mut seeds: Seeds = golden::compressed().into_iter().collect();
+    seeds.retain(|(name, bytes)| !name.starts_with("bomb") && bytes.len() < 8 * 1024);
+    for (name, content) in [("empty", vec![]), ("text", b"hello hello hello hello".to_vec()), ("zeroes", vec![0; 3000])]
     {
         seeds.push((name.to_owned(), archive::compress(&content).unwrap_or_default()));
     }

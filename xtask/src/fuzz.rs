@@ -45,7 +45,8 @@ const TARGETS: &[Target] = &[
     Target { name: "tar", longest: 8192, dictionary: None },
     Target { name: "zstd", longest: 8192, dictionary: None },
     Target { name: "observation", longest: 4096, dictionary: JSON },
-    Target { name: "bundle", longest: 32_768, dictionary: JSON },
+    Target { name: "pack", longest: 2048, dictionary: Some("pack.dict") },
+    Target { name: "bundle", longest: 16_384, dictionary: JSON },
 ];
 
 /// When a target has had enough.
