@@ -200,6 +200,14 @@ impl Lab {
         Sink::start(&self.folder().join(name), &self.pki)
     }
 
+    /// As [`Self::start_sink`], in plaintext.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start_plaintext_sink(&self, name: &str) -> Result<Sink> {
+        Sink::start_plaintext(&self.folder.path().join(name), &self.pki)
+    }
+
     /// The agent's configuration for this site, as TOML. `state` is the agent's own folder.
     #[must_use]
     pub fn agent_config(&self, state: &Path, sink: Option<&SinkInfo>) -> String {

@@ -24,6 +24,7 @@ pub mod pki;
 pub mod port;
 pub mod process;
 pub mod python;
+pub mod relay;
 pub mod service;
 pub mod sink;
 pub mod spool;

@@ -3,6 +3,7 @@
 //! Its port is held for as long as the [`Sink`] lives, so that it goes away and comes back at the same address.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
@@ -30,7 +31,8 @@ pub struct Sink {
     program: Option<Program>,
     binary: PathBuf,
     folder: PathBuf,
-    identity: Identity,
+    /// None when it serves in plaintext.
+    identity: Option<Identity>,
     port: Port,
     info: SinkInfo,
     client: Client,
@@ -42,14 +44,27 @@ impl Sink {
     /// # Errors
     /// When the binary has not been built or does not come up; its log is in the error.
     pub fn start(folder: &Path, pki: &Pki) -> Result<Self> {
+        Self::start_as(folder, pki, Some(pki.sink.clone()))
+    }
+
+    /// As [`Self::start`], but it serves in plaintext, for those who count the bytes.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_plaintext(folder: &Path, pki: &Pki) -> Result<Self> {
+        Self::start_as(folder, pki, None)
+    }
+
+    fn start_as(folder: &Path, pki: &Pki, identity: Option<Identity>) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let port = Port::reserve()?;
-        let info = SinkInfo { url: format!("https://{}", port.address()), ca_file: pki.ca.clone() };
+        let scheme = if identity.is_some() { "https" } else { "http" };
+        let info = SinkInfo { url: format!("{scheme}://{}", port.address()), ca_file: pki.ca.clone() };
         let mut sink = Self {
             program: None,
             binary: built("gatepost-sink")?,
             folder: folder.to_owned(),
-            identity: pki.sink.clone(),
+            identity,
             port,
             info,
             client: Client::new(&pki.ca)?,
@@ -76,7 +91,9 @@ impl Sink {
         let mut command = command(&self.binary);
         command.args(["serve", "--listen", &self.port.address().to_string()]);
         command.arg("--data").arg(self.data());
-        command.arg("--tls-cert").arg(&self.identity.certificate).arg("--tls-key").arg(&self.identity.key);
+        if let Some(identity) = &self.identity {
+            command.arg("--tls-cert").arg(&identity.certificate).arg("--tls-key").arg(&identity.key);
+        }
         command.arg("--address-file").arg(&address_file);
         let mut program = Program::start_command(&self.binary, command)?;
         let expected = self.port.address().to_string();
@@ -122,6 +139,25 @@ impl Sink {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.info.url
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.port.address()
+    }
+
+    /// Takes the run at `seq` out of its database, of every gateway, as if it had never come.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn forget_run(&self, seq: u64) -> Result<()> {
+        let database = rusqlite::Connection::open(self.data().join("sink.db"))?;
+        database.busy_timeout(LIMIT)?;
+        // What refers to it may stay: this is damage.
+        database.pragma_update(None, "foreign_keys", false)?;
+        anyhow::ensure!(database.execute("DELETE FROM runs WHERE seq = ?1", [seq])? > 0, "there is no run {seq}");
+        Ok(())
     }
 
     /// Its data folder.

@@ -281,6 +281,14 @@ impl Spool {
         found.into_iter().map(|found| self.readable(found)).collect()
     }
 
+    /// The places of the latest runs that the sink has, newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn acknowledged(&self, count: u32) -> Result<Vec<u64>, SpoolError> {
+        rows::acknowledged(&self.connection, count).map_err(self.at())
+    }
+
     /// How many runs [`Spool::pending`] found unreadable, and quarantined, since the spool was opened.
     #[must_use]
     pub fn unreadable(&self) -> u64 {

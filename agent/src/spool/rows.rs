@@ -233,6 +233,14 @@ pub(super) fn quarantined(connection: &Connection) -> rusqlite::Result<Vec<Refus
     statement.query_map([QUARANTINED], refused)?.collect()
 }
 
+/// The places of the latest runs that the sink has, newest first.
+pub(super) fn acknowledged(connection: &Connection, count: u32) -> rusqlite::Result<Vec<u64>> {
+    // By the answers, of which there are few behind the last one, however many runs are pending.
+    let sql = "SELECT seq FROM answers WHERE state = ?1 ORDER BY seq DESC LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    statement.query_map(params![ACKNOWLEDGED, count], |row| row.get(0))?.collect()
+}
+
 /// The sink's word for the run at `seq`, packed.
 pub(super) fn receipt(connection: &Connection, seq: u64) -> rusqlite::Result<Option<Vec<u8>>> {
     let sql = "SELECT receipt FROM answers WHERE seq = ?1";

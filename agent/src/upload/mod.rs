@@ -1,15 +1,17 @@
-//! Handing runs to the sink: oldest first, in zstd batches, each run answered on its own.
+//! Handing runs to the sink: oldest first, in compressed batches, each run answered on its own.
 //!
 //! A run counts as handed over only when the sink's signed receipt names it, and the sink proves that it is in its log and
 //! that this log continues the one seen before ([`log`]). A run the sink refuses for good is quarantined with the reason;
 //! anything else is tried again later. Blocking: call it off the async threads.
 
 pub mod backoff;
+mod batch;
 pub mod dispute;
 mod log;
 
 use std::time::Duration;
 
+use gatepost_evidence::batch::CONTENT_TYPE;
 use gatepost_evidence::checkpoint::Checkpoint;
 use gatepost_evidence::id::GatewayId;
 use gatepost_evidence::key::SigningKey;
@@ -17,7 +19,7 @@ use gatepost_evidence::look::Failure;
 use gatepost_evidence::note::MAX_NOTE_BYTES;
 use gatepost_evidence::wire::{
     Answers, ENROL_PATH, ENROLMENT_TYPE, Enrolled, LOG_CHECKPOINT_PATH, LOG_REWOUND, LOG_SIZE_HEADER, Problem,
-    RUNS_PATH,
+    RUNS_PATH, UNKNOWN_DICTIONARY,
 };
 use gatepost_evidence::{canonical, envelope::Envelope, wire};
 use serde::de::DeserializeOwned;
@@ -128,7 +130,7 @@ pub fn drain(spool: &mut Spool, sink: &Sink, gateway: GatewayId) -> Result<Sent,
             return Ok(sent);
         }
         let known = log::known(spool, &enrolment)?;
-        match send(sink, &batch, known.as_ref().map_or(0, Checkpoint::size))? {
+        match send(spool, sink, &batch, known.as_ref().map_or(0, Checkpoint::size))? {
             Ok(answers) => take(spool, &enrolment, gateway, known.as_ref(), &batch, answers, &mut sent)?,
             Err(why) if known.is_some() && why.problem.reason == LOG_REWOUND => {
                 let detail = format!("the sink says it lost part of its log: {}", words(&why.problem.detail));
@@ -141,17 +143,20 @@ pub fn drain(spool: &mut Spool, sink: &Sink, gateway: GatewayId) -> Result<Sent,
     }
 }
 
-fn send(sink: &Sink, batch: &[Spooled], seen: u64) -> Result<Result<Answers, Refused>, UploadError> {
-    let mut lines = String::new();
-    for run in batch {
-        lines.push_str(&line(&run.envelope));
-        lines.push('\n');
-    }
-    let body = zstd::bulk::compress(lines.as_bytes(), 3).map_err(|error| UploadError::Refused(error.to_string()))?;
+/// Sends a batch, compressed against a run that the sink should have; at once without, if it does not have it.
+fn send(spool: &Spool, sink: &Sink, runs: &[Spooled], seen: u64) -> Result<Result<Answers, Refused>, UploadError> {
+    let dictionary = batch::dictionary(spool, runs);
     let seen = seen.to_string();
-    let headers =
-        [("content-type", "application/x-ndjson"), ("content-encoding", "zstd"), (LOG_SIZE_HEADER, seen.as_str())];
-    post(sink, RUNS_PATH, &headers, &body)
+    let post = |dictionary: Option<&[u8]>| {
+        let encoded = batch::encode(runs, dictionary).map_err(|error| UploadError::Refused(error.to_string()))?;
+        let headers =
+            [("content-type", CONTENT_TYPE), ("content-encoding", encoded.encoding), (LOG_SIZE_HEADER, seen.as_str())];
+        post(sink, RUNS_PATH, &headers, &encoded.body)
+    };
+    match post(dictionary.as_deref())? {
+        Err(why) if dictionary.is_some() && why.problem.reason == UNKNOWN_DICTIONARY => post(None),
+        answered => Ok(answered),
+    }
 }
 
 /// The sink's own word on its log, to be kept beside a dispute; none if it does not say.
@@ -160,13 +165,6 @@ fn newest_checkpoint(sink: &Sink) -> Option<String> {
     let mut response = http::client(sink.ca_file.as_deref(), LIMIT).ok()?.get(&url).call().ok()?;
     let text = response.body_mut().with_config().limit(MAX_NOTE_BYTES as u64).read_to_string().ok()?;
     (response.status().as_u16() == 200).then_some(text)
-}
-
-/// One line, never an empty one, so that every run gets its own answer whatever became of it in the spool. A line break in
-/// JSON can only stand between values, where a space means the same.
-fn line(envelope: &str) -> String {
-    let line = envelope.replace(['\n', '\r'], " ");
-    if line.is_empty() { " ".to_owned() } else { line }
 }
 
 /// Moves each run of `batch` as its answer says, if the answers as a whole can be believed.

@@ -322,9 +322,3 @@ fn a_gateway_that_is_not_enrolled_sends_nothing() {
     assert!(matches!(error, UploadError::NotEnrolled(_)) && error.to_string().contains("gatepost enroll"));
     assert!(!error.is_temporary());
 }
-
-#[test]
-fn every_run_is_one_line_whatever_is_in_it() {
-    assert_eq!(line("{\"a\":\r\n 1}"), "{\"a\":   1}");
-    assert_eq!((line("").as_str(), line("\n").as_str()), (" ", " "));
-}
