@@ -24,6 +24,7 @@ pub mod payload;
 pub mod reader;
 pub mod receipt;
 pub mod tar;
+pub mod upload;
 pub mod zstd;
 
 /// First inputs: a name for the file, and its bytes.
@@ -65,7 +66,7 @@ mod tests {
 
     #[test]
     fn every_surface_withstands_its_seeds() {
-        let surfaces: [(&str, fn(&[u8]), fn() -> Seeds); 11] = [
+        let surfaces: [(&str, fn(&[u8]), fn() -> Seeds); 12] = [
             ("bundle", bundle::attack, bundle::seeds),
             ("chain", chain::attack, chain::seeds),
             ("envelope", envelope::attack, envelope::seeds),
@@ -76,6 +77,7 @@ mod tests {
             ("payload", payload::attack, payload::seeds),
             ("receipt", receipt::attack, receipt::seeds),
             ("tar", tar::attack, tar::seeds),
+            ("upload", upload::attack, upload::seeds),
             ("zstd", zstd::attack, zstd::seeds),
         ];
         for (surface, attack, seeds) in surfaces {

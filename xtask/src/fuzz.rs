@@ -44,6 +44,7 @@ const TARGETS: &[Target] = &[
     Target { name: "chain", longest: 128, dictionary: None },
     Target { name: "tar", longest: 8192, dictionary: None },
     Target { name: "zstd", longest: 8192, dictionary: None },
+    Target { name: "upload", longest: 8192, dictionary: None },
     Target { name: "observation", longest: 4096, dictionary: JSON },
     Target { name: "pack", longest: 2048, dictionary: Some("pack.dict") },
     Target { name: "bundle", longest: 16_384, dictionary: JSON },
