@@ -12,6 +12,7 @@
 use std::path::Path;
 
 pub mod bundle;
+pub mod canonical;
 pub mod chain;
 pub mod envelope;
 pub mod golden;
@@ -66,8 +67,9 @@ mod tests {
 
     #[test]
     fn every_surface_withstands_its_seeds() {
-        let surfaces: [(&str, fn(&[u8]), fn() -> Seeds); 12] = [
+        let surfaces: [(&str, fn(&[u8]), fn() -> Seeds); 13] = [
             ("bundle", bundle::attack, bundle::seeds),
+            ("canonical", canonical::attack, canonical::seeds),
             ("chain", chain::attack, chain::seeds),
             ("envelope", envelope::attack, envelope::seeds),
             ("log", log::attack, log::seeds),

@@ -38,6 +38,7 @@ const JSON: Option<&str> = Some("json.dict");
 const TARGETS: &[Target] = &[
     Target { name: "envelope", longest: 8192, dictionary: JSON },
     Target { name: "payload", longest: 4096, dictionary: JSON },
+    Target { name: "canonical", longest: 4096, dictionary: JSON },
     Target { name: "receipt", longest: 4096, dictionary: JSON },
     Target { name: "note", longest: 2048, dictionary: Some("note.dict") },
     Target { name: "log", longest: 256, dictionary: None },
