@@ -112,9 +112,12 @@ pub fn attack(data: &[u8]) {
     unbroken(&files);
 }
 
-/// That runs and tombstones of a bundle that holds follow each other, by a look at nothing but their JSON.
+/// That runs and tombstones of a bundle that holds leave no place out, and each run names the one before, by a look at nothing
+/// but their JSON.
 fn unbroken(files: &Files) {
-    let mut places: BTreeMap<u64, (u64, Value, Digest)> = BTreeMap::new();
+    let mut runs: BTreeMap<u64, (Value, Digest)> = BTreeMap::new();
+    // Tombstones that do not know their last run may be named instead of it.
+    let (mut covered, mut named_instead) = (Vec::new(), Vec::new());
     for (path, content) in files {
         let (Some(Kind::Run(_) | Kind::Tombstone(..)), Ok(envelope)) = (Kind::of(path), Envelope::parse(content))
         else {
@@ -124,32 +127,37 @@ fn unbroken(files: &Files) {
         let payload = payload.expect("what holds was signed by the gateway");
         let value: Value = serde_json::from_slice(&payload).expect("what holds is JSON");
         let number = |value: &Value| value.as_u64().expect("a place is a number");
-        let before = match value.get("predicate") {
+        match value.get("predicate") {
             Some(run) => {
-                places.insert(number(&run["seq"]), (number(&run["seq"]), run["prev"].clone(), Digest::of(&payload)))
+                let seq = number(&run["seq"]);
+                covered.push((seq, seq));
+                let before = runs.insert(seq, (run["prev"].clone(), Digest::of(&payload)));
+                assert!(before.is_none(), "two runs for one place");
             }
             None => {
-                let link = value["last_digest"].as_str().and_then(|digest| digest.parse().ok());
-                let place = (number(&value["to_seq"]), value["prev"].clone(), link.unwrap_or(Digest::of(&payload)));
-                places.insert(number(&value["from_seq"]), place)
+                let to = number(&value["to_seq"]);
+                covered.push((number(&value["from_seq"]), to));
+                if value["last_digest"].is_null() {
+                    named_instead.push((to, Digest::of(&payload)));
+                }
             }
-        };
-        assert!(before.is_none(), "two files for one place");
+        }
     }
     let manifest: Value = serde_json::from_slice(&files[MANIFEST]).expect("what holds has a manifest");
-    let mut next = manifest["first_seq"].as_u64();
-    let mut link: Option<Digest> = None;
-    for (from, (to, prev, digest)) in &places {
-        assert_eq!(Some(*from), next, "a bundle with a gap holds");
-        let is_run = from == to && !files.contains_key(&Kind::Tombstone(*from, *to).path());
-        match (link, prev.as_str()) {
-            (Some(link), Some(prev)) => assert_eq!(link.to_string(), prev, "a forked bundle holds"),
-            (Some(_), None) => assert!(!is_run, "a run that follows nothing holds"),
-            (None, _) => {}
-        }
-        (next, link) = (to.checked_add(1), Some(*digest));
+    covered.sort_unstable();
+    let first = manifest["first_seq"].as_u64().expect("a place is a number");
+    let mut next = first;
+    for (from, to) in covered {
+        assert!(from <= next, "a bundle with a gap before {from} holds");
+        assert!(from >= first, "a bundle that begins before its beginning holds");
+        next = next.max(to.saturating_add(1));
     }
-    assert_eq!(next, manifest["last_seq"].as_u64().map(|last| last + 1), "a bundle that ends early holds");
+    assert_eq!(Some(next - 1), manifest["last_seq"].as_u64(), "a bundle that ends elsewhere holds");
+    for ((seq, (_, digest)), (after, (prev, _))) in runs.iter().zip(runs.iter().skip(1)) {
+        let prev = prev.as_str().and_then(|prev| prev.parse().ok());
+        let instead = named_instead.iter().any(|(to, own)| to == seq && Some(*own) == prev);
+        assert!(*after != seq + 1 || prev == Some(*digest) || instead, "a bundle that forks at {after} holds");
+    }
 }
 
 /// A file of an input.

@@ -13,6 +13,7 @@
 pub mod agent;
 pub mod broker;
 pub mod bundles;
+pub mod clock;
 pub mod device;
 pub mod golden;
 pub mod http;

@@ -2,6 +2,7 @@
 //!
 //! Its port is held for as long as the [`Sink`] lives, so that it goes away and comes back at the same address.
 
+use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use crate::agent::{Finished, run};
+use crate::clock::Clock;
 use crate::http::{Answer, Client};
 use crate::peer::Peer;
 use crate::pki::{Identity, Pki};
@@ -29,6 +31,7 @@ pub struct SinkInfo {
 /// A `gatepost-sink`.
 pub struct Sink {
     program: Option<Program>,
+    clock: Vec<(OsString, OsString)>,
     binary: PathBuf,
     folder: PathBuf,
     /// None when it serves in plaintext.
@@ -44,7 +47,7 @@ impl Sink {
     /// # Errors
     /// When the binary has not been built or does not come up; its log is in the error.
     pub fn start(folder: &Path, pki: &Pki) -> Result<Self> {
-        Self::start_as(folder, pki, Some(pki.sink.clone()))
+        Self::start_as(folder, pki, Some(pki.sink.clone()), None)
     }
 
     /// As [`Self::start`], but it serves in plaintext, for those who count the bytes.
@@ -52,16 +55,25 @@ impl Sink {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_plaintext(folder: &Path, pki: &Pki) -> Result<Self> {
-        Self::start_as(folder, pki, None)
+        Self::start_as(folder, pki, None, None)
     }
 
-    fn start_as(folder: &Path, pki: &Pki, identity: Option<Identity>) -> Result<Self> {
+    /// As [`Self::start`], under another clock than the machine's.
+    ///
+    /// # Errors
+    /// When the binary has not been built or does not come up; its log is in the error.
+    pub fn start_under(folder: &Path, pki: &Pki, clock: Option<&Clock>) -> Result<Self> {
+        Self::start_as(folder, pki, Some(pki.sink.clone()), clock)
+    }
+
+    fn start_as(folder: &Path, pki: &Pki, identity: Option<Identity>, clock: Option<&Clock>) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let port = Port::reserve()?;
         let scheme = if identity.is_some() { "https" } else { "http" };
         let info = SinkInfo { url: format!("{scheme}://{}", port.address()), ca_file: pki.ca.clone() };
         let mut sink = Self {
             program: None,
+            clock: clock.map(Clock::variables).unwrap_or_default(),
             binary: built("gatepost-sink")?,
             folder: folder.to_owned(),
             identity,
@@ -94,7 +106,7 @@ impl Sink {
         if let Some(identity) = &self.identity {
             command.arg("--tls-cert").arg(&identity.certificate).arg("--tls-key").arg(&identity.key);
         }
-        command.arg("--address-file").arg(&address_file);
+        command.arg("--address-file").arg(&address_file).envs(self.clock.iter().cloned());
         let mut program = Program::start_command(&self.binary, command)?;
         let expected = self.port.address().to_string();
         program.wait_until("it wrote its address", LIMIT, |_| {
@@ -184,7 +196,7 @@ impl Sink {
     /// When it does not start or does not end.
     pub fn run(&self, arguments: &[&str]) -> Result<Finished> {
         let mut command = command(&self.binary);
-        command.args(arguments).arg("--data").arg(self.data());
+        command.args(arguments).arg("--data").arg(self.data()).envs(self.clock.iter().cloned());
         run(command, LIMIT).with_context(|| format!("gatepost-sink {}", arguments.join(" ")))
     }
 
@@ -230,6 +242,17 @@ impl Sink {
     /// When there is no operator token.
     pub fn api(&self) -> Result<Api> {
         Ok(Api { url: self.info.url.clone(), token: Some(self.operator_token()?), client: self.client.clone() })
+    }
+
+    /// One of its pages, as somebody sees it who signed in with the operator's token.
+    ///
+    /// # Errors
+    /// When there is no answer, or signing in fails.
+    pub fn page(&self, path: &str) -> Result<Answer> {
+        let token = self.operator_token()?;
+        let cookie = self.client.sign_in(&format!("{}/sign-in", self.info.url), &token)?;
+        let url = format!("{}{path}", self.info.url);
+        self.client.get_with_cookie(&url, &cookie).with_context(|| format!("GET {url}"))
     }
 
     /// A client of its API without credentials.

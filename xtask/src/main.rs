@@ -15,7 +15,8 @@ cargo xtask <command>
   demo [--out DIR] [--serve]   tell the story: audit, harden, rerun, outage; leaves its artefacts in target/demo
                                --serve keeps the sink's pages up until Ctrl-C
   test                         everything that has to hold: format, lints, tests, rules, schemas, dependencies
-  bench [--runs N]             measure, as ratios to something measured in the same run
+  bench [--runs N] [--rounds N] [--only SUBJECT]
+                               measure, as ratios to something measured in the same run; see docs/benchmarks.md
   fuzz [TARGET...] [--runs N | --seconds N]
                                ten million inputs (or N, or for N seconds) for each fuzz target, see docs/fuzzing.md
 
