@@ -67,7 +67,8 @@ mod tests {
 
     #[test]
     fn every_surface_withstands_its_seeds() {
-        let surfaces: [(&str, fn(&[u8]), fn() -> Seeds); 13] = [
+        type Surface = (&'static str, fn(&[u8]), fn() -> Seeds);
+        let surfaces: [Surface; 13] = [
             ("bundle", bundle::attack, bundle::seeds),
             ("canonical", canonical::attack, canonical::seeds),
             ("chain", chain::attack, chain::seeds),
