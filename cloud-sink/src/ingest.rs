@@ -92,6 +92,7 @@ pub async fn runs(State(app): State<Shared>, request: Request) -> Result<Json<An
         let detail = format!("send the batch as Content-Type: {}", batch::CONTENT_TYPE);
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", detail));
     }
+    let _in_hand = app.uploads.take();
     let _turn = UNPACKING.acquire().await.map_err(Refusal::internal)?;
     let read = {
         let app = app.clone();

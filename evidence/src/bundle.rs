@@ -296,7 +296,7 @@ impl Seal {
     /// When it is not signed by `key` or is not a seal.
     pub fn open(envelope: &Envelope, key: &PublicKey) -> Result<Self, EnvelopeError> {
         let payload = envelope.open(SEAL_TYPE, key)?;
-        serde_json::from_slice(&payload).map_err(|error| EnvelopeError::Malformed(error.to_string()))
+        canonical::from_slice(&payload).map_err(|error| EnvelopeError::Malformed(format!("not a seal: {error}")))
     }
 }
 

@@ -107,10 +107,7 @@ impl Tombstone {
     pub fn open(envelope: &Envelope, key: &PublicKey) -> Result<Self, EnvelopeError> {
         let payload = envelope.open(PAYLOAD_TYPE, key)?;
         let malformed = |why: &str| EnvelopeError::Malformed(format!("not a tombstone: {why}"));
-        if !canonical::is_canonical(&payload) {
-            return Err(malformed("the payload is not canonical JSON (RFC 8785)"));
-        }
-        let tombstone: Self = serde_json::from_slice(&payload).map_err(|error| malformed(&error.to_string()))?;
+        let tombstone: Self = canonical::from_slice(&payload).map_err(|error| malformed(&error.to_string()))?;
         if tombstone.gateway != key.id() {
             return Err(malformed("it speaks of another gateway than the one that signed it"));
         }

@@ -37,6 +37,7 @@ BLOCK = 512
 SEAL_TYPE = "application/vnd.gatepost.bundle+json"
 TOMBSTONE_TYPE = "application/vnd.gatepost.tombstone+json"
 HEX = "[0-9a-f]{64}"
+TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{0,8}[1-9])?Z")
 SEQ = "[1-9][0-9]{0,15}"
 KINDS = {
     "key": re.compile(r"keys/(gateway|sink)\.pem"),
@@ -178,9 +179,9 @@ def is_count(value):
 
 
 def is_time(value):
-    """Whether this is a time."""
+    """Whether this is a time, in the one form it has."""
     try:
-        return datetime.fromisoformat(value) is not None
+        return datetime.fromisoformat(value) is not None and TIME.fullmatch(value) is not None
     except (TypeError, ValueError):
         return False
 

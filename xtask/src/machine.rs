@@ -39,6 +39,9 @@ pub const MICROSOCKS: Need = Need {
     package: "microsocks",
     why: "the same by SOCKS, that nobody here wrote either",
 };
+/// A C++ compiler.
+pub const CXX: Need =
+    Need { file: "/usr/bin/g++", package: "g++", why: "libFuzzer, which the fuzz targets run in, is C++" };
 /// A wall clock that tests turn.
 pub const FAKETIME: Need =
     Need { file: FAKETIME_LIBRARY, package: "libfaketime", why: "outages of days, in the time of a test" };

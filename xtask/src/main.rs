@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod fuzz;
 mod machine;
 mod step;
 mod test;
@@ -15,7 +16,10 @@ cargo xtask <command>
                                --serve keeps the sink's pages up until Ctrl-C
   test [--full]                everything that has to hold: format, lints, tests, rules, schemas, dependencies
                                --full adds what takes hours; `cargo xtask test --help` lists it
-  bench [--runs N]             measure, as ratios to something measured in the same run
+  bench [--runs N] [--rounds N] [--only SUBJECT]
+                               measure, as ratios to something measured in the same run; see docs/benchmarks.md
+  fuzz [TARGET...] [--runs N | --seconds N]
+                               ten million inputs (or N, or for N seconds) for each fuzz target, see docs/fuzzing.md
 
 Each installs what it misses from Debian's packages and says what and why.
 Exit codes: 0 it held, 1 it did not, 2 it could not be tried.
@@ -28,6 +32,7 @@ fn main() -> ExitCode {
         Some("demo") => demo::run(rest),
         Some("test") => test::run(rest),
         Some("bench") => bench::run(rest),
+        Some("fuzz") => fuzz::run(rest),
         Some("help" | "--help" | "-h") => {
             print!("{HELP}");
             return ExitCode::SUCCESS;

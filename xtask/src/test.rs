@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::machine::{self, FAKETIME, MICROSOCKS, MOSQUITTO, MOSQUITTO_CLIENTS, OPENSSL, TINYPROXY};
+use crate::fuzz;
+use crate::machine::{self, CXX, FAKETIME, MICROSOCKS, MOSQUITTO, MOSQUITTO_CLIENTS, OPENSSL, TINYPROXY};
 use crate::step::{self, Failed, cargo};
 
 /// What `--full` adds: too long for every change, meant for a night or a release.
@@ -30,14 +31,16 @@ pub fn run(arguments: &[String]) -> Result<(), Failed> {
         Some("--help" | "-h") => {
             println!("cargo xtask test [--full]\n\nEverything that has to hold. --full adds:\n");
             FULL.iter().for_each(|long| println!("  {}\n      {}", long.title, long.what));
+            println!("  fuzzing\n      a quarter of an hour: each target of `cargo xtask fuzz` for a minute");
             return Ok(());
         }
         Some(other) => return Err(Failed::CouldNot(format!("test takes no {other:?}, only --full"))),
     };
-    machine::provide(&[&MOSQUITTO, &MOSQUITTO_CLIENTS, &OPENSSL, &FAKETIME, &TINYPROXY, &MICROSOCKS])?;
+    machine::provide(&[&CXX, &MOSQUITTO, &MOSQUITTO_CLIENTS, &OPENSSL, &FAKETIME, &TINYPROXY, &MICROSOCKS])?;
     machine::provide_venv()?;
     step::run("format", cargo(["fmt", "--all", "--check"]))?;
     step::run("lints", cargo(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    fuzz::check()?;
     step::run("build", cargo(["build", "--quiet", "--workspace"]))?;
     // Schema drift and golden vectors are tests of the evidence crate and of `tests`.
     step::run("tests", cargo(["test", "--workspace"]))?;
@@ -47,6 +50,9 @@ pub fn run(arguments: &[String]) -> Result<(), Failed> {
         let mut command = cargo(long.arguments.iter().copied());
         command.envs(long.variables.iter().copied());
         step::run(long.title, command)?;
+    }
+    if full {
+        fuzz::all_for_a_minute()?;
     }
     println!("\neverything holds");
     Ok(())
