@@ -11,7 +11,7 @@ mod plan;
 
 use std::time::Duration;
 
-use gatepost_evidence::check::broker_transport_posture::survey::Survey;
+use gatepost_evidence::check::broker_transport_posture::survey::{Answer, Survey};
 use gatepost_evidence::look::{Failure, FailureKind};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::Instant;
@@ -20,6 +20,9 @@ use super::wire::{self, Budget};
 use crate::http;
 use answer::{Reader, Reply};
 use offer::Offer;
+
+/// The alert of a server that could not, for reasons of its own (RFC 8446, section 6.2).
+const INTERNAL_ERROR: u8 = 80;
 
 /// Bounds of one survey.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,13 +81,15 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    /// Makes one offer. A connection that is closed without an answer is tried once more: a busy server closes too.
+    /// Makes one offer. One that ends in a closed connection or an internal error is made once more: a server that is busy
+    /// or out of memory does that too, and only the second time may it count as an answer.
     async fn ask(&mut self, offer: &Offer<'_>) -> Result<Reply, Failure> {
         let first = self.ask_once(offer).await;
-        match first {
-            Err(failure) if failure.kind == FailureKind::Closed => self.ask_once(offer).await,
-            other => other,
-        }
+        let doubtful = match &first {
+            Ok(reply) => matches!(reply.answer, Answer::Alert { description: INTERNAL_ERROR, .. }),
+            Err(failure) => failure.kind == FailureKind::Closed,
+        };
+        if doubtful { self.ask_once(offer).await } else { first }
     }
 
     async fn ask_once(&mut self, offer: &Offer<'_>) -> Result<Reply, Failure> {

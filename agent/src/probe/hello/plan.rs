@@ -12,16 +12,16 @@ use gatepost_evidence::check::broker_transport_posture::code::{
 use gatepost_evidence::check::broker_transport_posture::survey::{Alpn, Answer, OrderTrial, Survey, VersionSurvey};
 use gatepost_evidence::look::{Failure, FailureKind, Look};
 
-use super::Asking;
 use super::answer::{Hello, Reply};
 use super::offer::Offer;
+use super::{Asking, INTERNAL_ERROR};
 
 /// The most suites of one offer.
 const PART: usize = 120;
 /// The alert of a server that does not speak the version, whatever the suites (RFC 5246, section 7.2.2).
 const PROTOCOL_VERSION: u8 = 70;
-/// Alerts after which nothing is known about what was not offered yet: close_notify, internal_error, user_canceled.
-const NO_REFUSAL: [u8; 3] = [0, 80, 90];
+/// Alerts that are no refusal, or would be the same for the next part: close_notify, internal_error, user_canceled.
+const NO_USE: [u8; 3] = [0, INTERNAL_ERROR, 90];
 
 /// Makes all the offers of a survey, newest version first.
 pub(super) async fn carry_out(mut asking: Asking<'_>) -> Result<Survey, Failure> {
@@ -133,9 +133,7 @@ fn turn(reply: Result<Reply, Failure>, version: TlsVersion, offered: &[u16]) -> 
             Turn::Stop(Look::Failed(Failure::new(FailureKind::Protocol, detail)))
         }
         (Answer::Alert { .. }, Some(hello)) if offered.contains(&hello.suite) => Turn::Stumbled(hello.suite),
-        (Answer::Alert { description, .. }, _)
-            if description == PROTOCOL_VERSION || NO_REFUSAL.contains(&description) =>
-        {
+        (Answer::Alert { description, .. }, _) if description == PROTOCOL_VERSION || NO_USE.contains(&description) => {
             Turn::Stop(Look::Seen(reply.answer))
         }
         (answer, _) => Turn::End(answer),

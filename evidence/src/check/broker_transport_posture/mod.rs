@@ -524,6 +524,45 @@ mod tests {
         assert_eq!(facts.client_certificate, Some(ClientCertificate::Required));
     }
 
+    /// What version 1 recorded: no survey, and no facts of one, not even a reason.
+    #[test]
+    fn an_observation_of_version_1_is_read_as_it_was() {
+        let with_survey = Listener { survey: None, ..listener(Transport::Tls) };
+        let written = serde_json::to_value(&with_survey).unwrap();
+        assert!(written.get("survey").is_none());
+        let (facts, unknown) = facts(serde_json::from_value(written).unwrap());
+        assert_eq!(facts.tls, None);
+        assert_eq!(unknown.reason("/listeners/127.0.0.1:8883/tls/ssl3"), None);
+        let check = crate::check::find(Check::CHECK).unwrap();
+        assert_eq!((check.oldest, check.version), (1, 2));
+    }
+
+    #[test]
+    fn a_survey_that_failed_hides_its_facts_and_one_that_did_not_knows_better_than_a_handshake() {
+        let versions = vec![offer(TlsVersion::Tls12, false, failed(FailureKind::TlsAlert))];
+        let silent = Listener {
+            versions: versions.clone(),
+            survey: Some(failed(FailureKind::TimedOut)),
+            ..listener(Transport::Tls)
+        };
+        let (hidden, unknown) = facts(silent);
+        assert_eq!((hidden.tls, hidden.tls12), (None, Some(false)));
+        assert_eq!(unknown.reason("/listeners/127.0.0.1:8883/tls/ssl3"), Some("timed out: as told"));
+        let survey: Survey = serde_json::from_value(serde_json::json!({
+            "connections": 1, "connection_limit": 240, "millis": 1, "fallback": null, "alpn": null,
+            "versions": [{
+                "version": "tls1.2", "suites": ["003c"], "end": {"seen": {"alert": {"level": 2, "description": 40}}},
+                "order": null, "groups": [], "groups_end": null, "dh": [], "extensions": ["ff01"], "compression": [0],
+                "session_id": true, "downgrade_mark": false
+            }]
+        }))
+        .unwrap();
+        let (facts, _) = facts(Listener { versions, survey: Some(Look::Seen(survey)), ..listener(Transport::Tls) });
+        // A handshake with modern suites alone was refused, and the version is accepted all the same.
+        assert_eq!(facts.tls12, Some(true));
+        assert_eq!(facts.tls.unwrap().tls12_aead, Some(false));
+    }
+
     #[test]
     fn scopes_follow_the_address_registries() {
         for (host, scope) in [

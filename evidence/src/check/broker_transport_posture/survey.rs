@@ -230,11 +230,17 @@ impl Survey {
     }
 
     /// Whether an answer refuses what was offered. A fatal alert does, and so does another version. A peer that closes
-    /// without a word, each time it was asked, refuses where other offers were answered: it is there, and speaks TLS.
+    /// without a word, or has an internal error, and did so both times it was asked, refuses where other offers were
+    /// answered: it is there, and speaks TLS. (OpenSSL 3 answers a version that is compiled in and has no usable signature
+    /// with an internal error.)
     fn refused(&self, answer: &Look<Answer>) -> Result<(), Failure> {
-        // close_notify and user_canceled end a connection without a word about the offer; internal_error is a fault.
-        const NO_REFUSAL: [u8; 3] = [0, 80, 90];
+        // close_notify and user_canceled end a connection without a word about the offer.
+        const NO_REFUSAL: [u8; 2] = [0, 90];
+        const INTERNAL_ERROR: u8 = 80;
         match answer {
+            Look::Seen(Answer::Alert { description: INTERNAL_ERROR, .. }) if !self.spoke() => {
+                Err(Failure::new(FailureKind::TlsAlert, "internal_error (80), and no offer was answered otherwise"))
+            }
             Look::Seen(Answer::Alert { level: 2, description }) if !NO_REFUSAL.contains(description) => Ok(()),
             Look::Seen(Answer::Alert { level, description }) => Err(Failure::new(
                 FailureKind::TlsAlert,

@@ -1,0 +1,118 @@
+//! Facts side by side, and why some of them differ.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use super::scanners::Scanner;
+use super::{Facts, Told};
+
+/// What everybody told of every server.
+#[derive(Debug, Default)]
+pub struct Table {
+    servers: Vec<(&'static str, BTreeMap<Scanner, Facts>)>,
+}
+
+/// One fact that was told differently.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disagreement {
+    /// The server.
+    pub server: &'static str,
+    /// The fact.
+    pub fact: String,
+    /// Who told something else than the probe.
+    pub scanner: Scanner,
+    /// What the probe told.
+    pub ours: Told,
+    /// What the other told.
+    pub theirs: Told,
+}
+
+impl Disagreement {
+    /// What the other has more (`+`) and less (`-`) than the probe, or its word.
+    #[must_use]
+    pub fn difference(&self) -> String {
+        match (&self.ours, &self.theirs) {
+            (Told::Set(ours), Told::Set(theirs)) => difference(ours, theirs),
+            (_, theirs) => theirs.to_string(),
+        }
+    }
+}
+
+fn difference(ours: &BTreeSet<String>, theirs: &BTreeSet<String>) -> String {
+    let more = theirs.difference(ours).map(|code| format!("+{code}"));
+    let less = ours.difference(theirs).map(|code| format!("-{code}"));
+    more.chain(less).collect::<Vec<_>>().join(" ")
+}
+
+impl Table {
+    /// Adds what `told` of `server`.
+    pub fn add(&mut self, server: &'static str, told: BTreeMap<Scanner, Facts>) {
+        self.servers.push((server, told));
+    }
+
+    /// Everything that another scanner tells differently than the probe.
+    #[must_use]
+    pub fn disagreements(&self) -> Vec<Disagreement> {
+        let mut found = Vec::new();
+        for (server, told) in &self.servers {
+            let Some(ours) = told.get(&Scanner::Probe) else { continue };
+            for (scanner, theirs) in told {
+                for (fact, theirs) in theirs {
+                    if let Some(ours) = ours.get(fact).filter(|ours| *ours != theirs) {
+                        let (ours, theirs) = (ours.clone(), theirs.clone());
+                        found.push(Disagreement { server, fact: fact.clone(), scanner: *scanner, ours, theirs });
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// How many facts of how many servers somebody else told as well.
+    #[must_use]
+    pub fn compared(&self) -> usize {
+        let of = |told: &BTreeMap<Scanner, Facts>| {
+            let ours = told.get(&Scanner::Probe).into_iter().flat_map(Facts::keys);
+            let others = || told.iter().filter(|(scanner, _)| **scanner != Scanner::Probe);
+            ours.filter(|fact| others().any(|(_, theirs)| theirs.contains_key(*fact))).count()
+        };
+        self.servers.iter().map(|(_, told)| of(told)).sum()
+    }
+
+    /// The table in Markdown: a row for each fact of each server, sets by their size, differences in full.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        let scanners: BTreeSet<Scanner> = self.servers.iter().flat_map(|(_, told)| told.keys().copied()).collect();
+        let mut text = String::from("| server | fact |");
+        // Writing to a string cannot fail.
+        scanners.iter().for_each(|scanner| drop(write!(text, " {} |", scanner.name())));
+        let _ = write!(text, "\n| --- | --- |{}\n", " --- |".repeat(scanners.len()));
+        let disagreements = self.disagreements();
+        for (server, told) in &self.servers {
+            let facts: BTreeSet<&String> = told.values().flat_map(Facts::keys).collect();
+            for fact in facts {
+                let _ = write!(text, "| {server} | {fact} |");
+                for scanner in &scanners {
+                    let differs = disagreements
+                        .iter()
+                        .find(|found| (found.server, &found.fact, found.scanner) == (*server, fact, *scanner));
+                    let told = told.get(scanner).and_then(|facts| facts.get(fact));
+                    let _ = match (told, differs) {
+                        (_, Some(differs)) => write!(text, " **{}** |", differs.difference()),
+                        (Some(told), None) => write!(text, " {told} |"),
+                        (None, None) => write!(text, " |"),
+                    };
+                }
+                text.push('\n');
+            }
+        }
+        text
+    }
+}
+
+/// Why a disagreement is none of the probe's making, with the evidence; none where that is not known.
+#[must_use]
+pub fn explained(found: &Disagreement) -> Option<&'static str> {
+    let _ = found;
+    None
+}

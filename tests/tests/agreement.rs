@@ -1,0 +1,109 @@
+//! The probe's survey of TLS beside scanners that nobody here wrote, on the same servers, fact by fact.
+//!
+//! The ordinary run takes the fast servers and `sslscan`. Everything, which takes a quarter of an hour, is
+//! `cargo test -p gatepost-tests --test agreement -- --ignored --nocapture`; with `GATEPOST_BLESS=1` it writes
+//! `docs/agreement.md`.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::Result;
+use gatepost_tests::agreement::scanners::{Scanner, survey};
+use gatepost_tests::agreement::servers::{Keys, SERVERS, Server};
+use gatepost_tests::agreement::table::{Table, explained};
+
+fn compare<'a>(servers: impl Iterator<Item = &'a Server>, scanners: &[Scanner]) -> Result<Table> {
+    let folder = tempfile::tempdir()?;
+    let keys = Keys::make(&folder.path().join("keys"))?;
+    let mut table = Table::default();
+    for server in servers {
+        let running = server.start(&keys)?;
+        let mut told = BTreeMap::new();
+        for scanner in scanners {
+            told.insert(*scanner, scanner.look(running.port.address(), folder.path())?);
+        }
+        table.add(server.name, told);
+    }
+    Ok(table)
+}
+
+/// Every disagreement is explained; what is not is told.
+fn settled(table: &Table) {
+    let open: Vec<_> = table.disagreements().into_iter().filter(|found| explained(found).is_none()).collect();
+    let mut words = String::new();
+    for found in &open {
+        let (scanner, difference) = (found.scanner.name(), found.difference());
+        let _ = writeln!(words, "{}: {}: probe {}, {scanner} {difference}", found.server, found.fact, found.ours);
+    }
+    assert!(open.is_empty(), "{} disagreements without an explanation:\n{words}", open.len());
+}
+
+#[test]
+fn the_probe_and_sslscan_see_the_same() -> Result<()> {
+    let table = compare(SERVERS.iter().filter(|server| server.fast), &[Scanner::Probe, Scanner::Sslscan])?;
+    println!("{}", table.markdown());
+    settled(&table);
+    assert!(table.compared() > 40, "{} facts were compared", table.compared());
+    Ok(())
+}
+
+#[test]
+fn a_stock_mosquitto_is_surveyed_in_few_connections() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let keys = Keys::make(&folder.path().join("keys"))?;
+    let running = SERVERS[0].start(&keys)?;
+    let (survey, facts) = survey(running.port.address(), folder.path())?;
+    assert!(survey.connections <= 60 && survey.connections <= survey.connection_limit, "{}", survey.connections);
+    let tls = facts.tls.unwrap();
+    assert_eq!((tls.ssl3, tls.tls10, tls.tls11), (Some(false), Some(false), Some(false)));
+    assert_eq!((facts.tls12, facts.tls13), (Some(true), Some(true)));
+    for none in [tls.null_suites, tls.anonymous_suites, tls.rc4_suites, tls.static_key_suites, tls.weak_groups] {
+        assert_eq!(none.as_deref(), Some(&[][..]));
+    }
+    assert_eq!((tls.secure_renegotiation, tls.compression, tls.fallback_scsv), (Some(true), Some(false), Some(true)));
+    Ok(())
+}
+
+#[test]
+#[ignore = "takes a quarter of an hour; part of cargo xtask test --full"]
+fn the_probe_and_three_scanners_see_the_same_of_every_server() -> Result<()> {
+    let all = [Scanner::Probe, Scanner::Sslscan, Scanner::Testssl, Scanner::Sslyze];
+    let table = compare(SERVERS.iter(), &all)?;
+    println!("{}", table.markdown());
+    if std::env::var_os("GATEPOST_BLESS").is_some() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/agreement.md");
+        std::fs::write(file, document(&table))?;
+    }
+    settled(&table);
+    Ok(())
+}
+
+fn document(table: &Table) -> String {
+    let disagreements = table.disagreements();
+    let mut text = format!(
+        "# Agreement with other scanners\n\n\
+         What the probe of `broker_transport_posture` and three scanners that nobody here wrote tell of the same servers:\n\
+         Debian's `sslscan` and `testssl.sh`, PyPI's `sslyze`. Written by\n\n\
+         ```sh\nGATEPOST_BLESS=1 cargo test -p gatepost-tests --test agreement -- --ignored --nocapture\n```\n\n\
+         {} servers, {} facts that at least one of them tells beside the probe, {} told differently. Of sets of suites and\n\
+         groups the size is shown; where they differ, in bold, what the other has more (`+`) and less (`-`) than the probe.\n\
+         An empty cell is a fact that this scanner was not asked for or does not tell.\n\n## Differences\n\n",
+        SERVERS.len(),
+        table.compared(),
+        disagreements.len()
+    );
+    let mut reasons: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for found in &disagreements {
+        let reason = explained(found).unwrap_or("NOT EXPLAINED");
+        let place = format!("{} ({}, {})", found.server, found.fact, found.scanner.name());
+        reasons.entry(reason).or_default().push(place);
+    }
+    for (reason, places) in reasons {
+        let _ = writeln!(text, "- {reason}\n  {}.", places.join("; "));
+    }
+    let _ = write!(text, "\n## Everything\n\n{}", table.markdown());
+    text
+}
