@@ -1,8 +1,7 @@
 //! The probe's survey of TLS beside scanners that nobody here wrote, on the same servers, fact by fact.
 //!
-//! The ordinary run takes the fast servers and `sslscan`. Everything, which takes a quarter of an hour, is
-//! `cargo test -p gatepost-tests --test agreement -- --ignored --nocapture`; with `GATEPOST_BLESS=1` it writes
-//! `docs/agreement.md`.
+//! The ordinary run takes the fast servers and `sslscan`. `cargo xtask agreement` runs the one that is ignored here, on every
+//! server and with every scanner, and has it write `docs/agreement.md`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
@@ -68,7 +67,7 @@ fn a_stock_mosquitto_is_surveyed_in_few_connections() -> Result<()> {
 }
 
 #[test]
-#[ignore = "takes a quarter of an hour; part of cargo xtask test --full"]
+#[ignore = "takes some twenty minutes: cargo xtask agreement"]
 fn the_probe_and_three_scanners_see_the_same_of_every_server() -> Result<()> {
     let all = [Scanner::Probe, Scanner::Sslscan, Scanner::Testssl, Scanner::Sslyze];
     let table = compare(SERVERS.iter(), &all)?;
@@ -86,8 +85,7 @@ fn document(table: &Table) -> String {
     let mut text = format!(
         "# Agreement with other scanners\n\n\
          What the probe of `broker_transport_posture` and three scanners that nobody here wrote tell of the same servers:\n\
-         Debian's `sslscan` and `testssl.sh`, PyPI's `sslyze`. Written by\n\n\
-         ```sh\nGATEPOST_BLESS=1 cargo test -p gatepost-tests --test agreement -- --ignored --nocapture\n```\n\n\
+         Debian's `sslscan` and `testssl.sh`, PyPI's `sslyze`. Written by `cargo xtask agreement`.\n\n\
          {} servers, {} facts that at least one of them tells beside the probe, {} told differently. Of sets of suites and\n\
          groups the size is shown; where they differ, in bold, what the other has more (`+`) and less (`-`) than the probe.\n\
          An empty cell is a fact that this scanner was not asked for or does not tell.\n\n## Differences\n\n",

@@ -1,5 +1,6 @@
 //! `cargo xtask`: the project's chores. No dependencies, so that it builds in a second on a fresh machine.
 
+mod agreement;
 mod bench;
 mod demo;
 mod machine;
@@ -14,6 +15,7 @@ cargo xtask <command>
   demo [--out DIR] [--serve]   tell the story: audit, harden, rerun, outage; leaves its artefacts in target/demo
                                --serve keeps the sink's pages up until Ctrl-C
   test                         everything that has to hold: format, lints, tests, rules, schemas, dependencies
+  agreement                    the survey of TLS beside other scanners, on 30 servers; writes docs/agreement.md
   bench [--runs N]             measure, as ratios to something measured in the same run
 
 Each installs what it misses from Debian's packages and says what and why.
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
     let result = match arguments.first().map(String::as_str) {
         Some("demo") => demo::run(rest),
         Some("test") => test::run(rest),
+        Some("agreement") => agreement::run(rest),
         Some("bench") => bench::run(rest),
         Some("help" | "--help" | "-h") => {
             print!("{HELP}");
