@@ -8,24 +8,43 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use gatepost_tests::agreement::Facts;
 use gatepost_tests::agreement::scanners::{Scanner, survey};
 use gatepost_tests::agreement::servers::{Keys, SERVERS, Server};
 use gatepost_tests::agreement::table::{Table, explained};
 
-fn compare<'a>(servers: impl Iterator<Item = &'a Server>, scanners: &[Scanner]) -> Result<Table> {
+/// How many servers are looked at side by side: scanners mostly wait.
+const AT_ONCE: usize = 4;
+
+fn compare(servers: &[&Server], scanners: &[Scanner]) -> Result<Table> {
     let folder = tempfile::tempdir()?;
     let keys = Keys::make(&folder.path().join("keys"))?;
-    let mut table = Table::default();
-    for server in servers {
-        let running = server.start(&keys)?;
-        let mut told = BTreeMap::new();
-        for scanner in scanners {
-            told.insert(*scanner, scanner.look(running.port.address(), folder.path())?);
+    let next = AtomicUsize::new(0);
+    let look = || -> Result<Vec<(usize, BTreeMap<Scanner, Facts>)>> {
+        let mut seen = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(server) = servers.get(index) else { return Ok(seen) };
+            let running = server.start(&keys)?;
+            let mut told = BTreeMap::new();
+            for scanner in scanners {
+                let facts = scanner.look(running.port.address(), folder.path());
+                told.insert(*scanner, facts.with_context(|| server.name)?);
+            }
+            seen.push((index, told));
         }
-        table.add(server.name, told);
-    }
+    };
+    let mut all = std::thread::scope(|scope| -> Result<Vec<_>> {
+        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(look)).collect();
+        let seen: Vec<_> = workers.into_iter().map(|worker| worker.join().unwrap()).collect::<Result<_>>()?;
+        Ok(seen.concat())
+    })?;
+    all.sort_by_key(|(index, _)| *index);
+    let mut table = Table::default();
+    all.into_iter().for_each(|(index, told)| table.add(servers[index].name, told));
     Ok(table)
 }
 
@@ -42,7 +61,8 @@ fn settled(table: &Table) {
 
 #[test]
 fn the_probe_and_sslscan_see_the_same() -> Result<()> {
-    let table = compare(SERVERS.iter().filter(|server| server.fast), &[Scanner::Probe, Scanner::Sslscan])?;
+    let table =
+        compare(&SERVERS.iter().filter(|server| server.fast).collect::<Vec<_>>(), &[Scanner::Probe, Scanner::Sslscan])?;
     println!("{}", table.markdown());
     settled(&table);
     assert!(table.compared() > 40, "{} facts were compared", table.compared());
@@ -70,7 +90,7 @@ fn a_stock_mosquitto_is_surveyed_in_few_connections() -> Result<()> {
 #[ignore = "takes some twenty minutes: cargo xtask agreement"]
 fn the_probe_and_three_scanners_see_the_same_of_every_server() -> Result<()> {
     let all = [Scanner::Probe, Scanner::Sslscan, Scanner::Testssl, Scanner::Sslyze];
-    let table = compare(SERVERS.iter(), &all)?;
+    let table = compare(&SERVERS.iter().collect::<Vec<_>>(), &all)?;
     println!("{}", table.markdown());
     if std::env::var_os("GATEPOST_BLESS").is_some() {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/agreement.md");

@@ -34,7 +34,7 @@ pub const PROBE: Probe = Probe {
     touches: "The broker's listeners: one TCP connection to each plaintext listener, two or three to each TLS listener, \
               on each at most one MQTT CONNECT under a canary client id, and DISCONNECT. Nothing is published or \
               subscribed to. To each TLS listener then ClientHellos that are never finished, one connection after the \
-              other: some 40 to a usual broker, at most 240 in 8 s, 200 a second. Each is a line in the broker's log.",
+              other: some 40 to a usual broker, at most 240 in 12 s, 200 a second. Each is a line in the broker's log.",
     needs: "The broker's listeners in [broker], or a readable mosquitto.conf; ca_file and a client certificate or a user \
             name to try the configured client.",
     targets: |_| vec![Target::new(TargetKind::Broker, "broker")],

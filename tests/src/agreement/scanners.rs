@@ -163,8 +163,12 @@ fn sslscan(address: SocketAddr) -> Result<Facts> {
             "protocol" => {
                 let kind = if attribute(line, "type") == Some("ssl") { "SSLv" } else { "TLSv" };
                 let name = format!("{kind}{}", attribute(line, "version").unwrap_or_default());
-                facts.extend(version(&name).map(|name| (name.to_owned(), Told::Is(is("enabled")))));
+                let Some(name) = version(&name) else { continue };
+                facts.insert(name.to_owned(), Told::Is(is("enabled")));
+                facts.insert(format!("suites {name}"), Told::Set(BTreeSet::new()));
             }
+            // Where it finds no renegotiation at all, it does not say whether that would be secure.
+            "renegotiation" if !is("supported") => {}
             "renegotiation" => drop(facts.insert("secure renegotiation".into(), Told::Is(is("secure")))),
             "compression" => drop(facts.insert("compression".into(), Told::Is(is("supported")))),
             "fallback" => drop(facts.insert("fallback SCSV".into(), Told::Is(is("supported")))),

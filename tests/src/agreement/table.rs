@@ -113,6 +113,33 @@ impl Table {
 /// Why a disagreement is none of the probe's making, with the evidence; none where that is not known.
 #[must_use]
 pub fn explained(found: &Disagreement) -> Option<&'static str> {
-    let _ = found;
-    None
+    let Disagreement { server, fact, scanner, .. } = found;
+    let (difference, fact) = (found.difference(), fact.as_str());
+    // Everything that the other lacks, and nothing that it has more.
+    let less = difference.starts_with('-') && !difference.contains('+');
+    let elliptic = ["mosquitto", "P-256", "P-521", "certificate required", "no tickets"];
+    match scanner {
+        Scanner::Sslscan if fact == "groups tls1.2" && less && elliptic.iter().any(|name| server.contains(name)) => {
+            Some(
+                "sslscan offers each group alone. Before TLS 1.3 a server with an ECDSA certificate refuses a client that does not \
+             offer the curve of its certificate (RFC 8422, section 5.1.1). The probe offers that curve behind the others. \
+             Right is the probe: `openssl s_client -tls1_2 -groups X25519:P-256` agrees on X25519 with these servers, and \
+             with `-groups X25519` is refused.",
+            )
+        }
+        Scanner::Sslscan if fact == "groups tls1.3" && difference == "-0104" => Some(
+            "sslscan makes a key of 8192 bits to ask for ffdhe8192 and gives up when that takes too long on a busy machine. \
+             Right is the probe, to which the server names the group in a HelloRetryRequest; on a quiet machine sslscan \
+             finds it as well.",
+        ),
+        Scanner::Sslscan if fact == "suites tls1.2" && less && server.contains("certificate") => Some(
+            "sslscan counts a suite once the handshake is complete, which it never is in TLS 1.2 without the client certificate \
+             that the server demands. Right is the probe: the server's ServerHello has chosen the suite.",
+        ),
+        Scanner::Sslscan if fact == "suites tls1.2" && less && server.contains("brainpool") => Some(
+            "sslscan offers OpenSSL's usual groups with its suites, which hold no brainpool curve, so no ECDHE suite is left. \
+             Right is the probe: `openssl s_client -tls1_2 -groups brainpoolP256r1` completes with them.",
+        ),
+        _ => None,
+    }
 }

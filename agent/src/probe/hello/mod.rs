@@ -44,8 +44,8 @@ impl Default for Bounds {
         Self {
             connections: 240,
             pause: Duration::from_millis(5),
-            answer: Duration::from_secs(2),
-            total: Duration::from_secs(8),
+            answer: Duration::from_secs(3),
+            total: Duration::from_secs(12),
             silences: 2,
         }
     }
