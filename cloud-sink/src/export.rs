@@ -1,5 +1,5 @@
-//! What goes into an evidence bundle of one gateway: its runs as they came, the receipts, and proofs against one checkpoint
-//! of the whole log, so that they all speak of the same history.
+//! What goes into an evidence bundle of one gateway: its runs and tombstones as they came, the receipts, and proofs against
+//! one checkpoint of the whole log, so that they all speak of the same history.
 
 use std::ops::RangeInclusive;
 
@@ -16,9 +16,10 @@ use crate::judge;
 use crate::store::assessments::{self, Judgement};
 use crate::store::gateways::Gateway;
 use crate::store::log::Log;
+use crate::store::tombstones::{self, TombstoneMeta};
 use crate::store::{StoreError, runs};
 
-/// Collects the runs of `gateway` with a place in `places`. What the sink judged them to be under `pack` is claimed as it is
+/// Collects the runs of `gateway` with a place in `places`, and the tombstones that reach into them. What the sink judged them to be under `pack` is claimed as it is
 /// stored; a run that was not judged yet is judged now.
 ///
 /// # Errors
@@ -57,8 +58,38 @@ pub(crate) fn collect(
         draft.claim(meta.seq, &claim).map_err(|error| damaged(&error))?;
         draft.add(Kind::Run(meta.seq), run.envelope);
     }
+    for stone in stones(connection, gateway, &places)? {
+        let stored = tombstones::get(connection, gateway.id, stone.digest)?;
+        let stored = stored.ok_or_else(|| damaged(&"a tombstone is gone"))?;
+        draft.add(Kind::Tombstone(stone.from, stone.to), stored.envelope);
+    }
     draft.key(Kind::GatewayKey, &gateway.public_key);
     draft.key(Kind::SinkKey, key.public());
     draft.add(Kind::Pack(pack.reference().digest), BUILTIN_TOML);
     Ok(draft)
+}
+
+/// The tombstones that reach into `places`, one for each range: a bundle has one name for it. Of several, that which the
+/// chain goes on from, else the newest.
+fn stones(
+    connection: &Connection,
+    gateway: &Gateway,
+    places: &RangeInclusive<u64>,
+) -> Result<Vec<TombstoneMeta>, StoreError> {
+    let mut chosen: Vec<TombstoneMeta> = Vec::new();
+    for stone in tombstones::list(connection, gateway.id)? {
+        if stone.to < *places.start() || stone.from > *places.end() {
+            continue;
+        }
+        match chosen.last_mut().filter(|last| (last.from, last.to) == (stone.from, stone.to)) {
+            Some(last) => {
+                let next = runs::get(connection, gateway.id, stone.to.saturating_add(1))?.and_then(|run| run.meta.prev);
+                if next.is_none() || next != Some(last.digest) {
+                    *last = stone;
+                }
+            }
+            None => chosen.push(stone),
+        }
+    }
+    Ok(chosen)
 }

@@ -1,9 +1,11 @@
-//! Uploads: `POST /v1/runs`, a zstd batch of signed runs, each answered on its own.
+//! Uploads: `POST /v1/runs`, a zstd batch of signed runs and tombstones, each answered on its own.
 //!
 //! Order of work: bound the body, bound what it unpacks to, verify each line with the enrolled key that its envelope names
-//! (never with a key from the payload), then one transaction for the batch, in which each accepted run also becomes a leaf of
+//! (never with a key from the payload), then one transaction for the batch, in which each accepted line also becomes a leaf of
 //! the transparency log, and only after the commit a signed checkpoint and the answer. What is refused is kept in the
 //! quarantine with its reason in that same transaction.
+
+mod tombstone;
 
 use std::io::Read as _;
 use std::time::Duration;
@@ -40,7 +42,14 @@ static UNPACKING: Semaphore = Semaphore::const_new(16);
 #[derive(Debug)]
 struct Line {
     bytes: Vec<u8>,
-    outcome: Result<Box<VerifiedRun>, Rejection>,
+    outcome: Result<Signed, Rejection>,
+}
+
+/// What an enrolled gateway signed.
+#[derive(Debug)]
+enum Signed {
+    Run(Box<VerifiedRun>),
+    Tombstone(Box<tombstone::Verified>),
 }
 
 #[derive(Debug, Clone)]
@@ -133,7 +142,7 @@ fn verify(app: &App, body: &[u8]) -> Result<Vec<Line>, Refusal> {
     Ok(verified?)
 }
 
-fn verify_line(connection: &Connection, line: &[u8]) -> Result<Result<Box<VerifiedRun>, Rejection>, StoreError> {
+fn verify_line(connection: &Connection, line: &[u8]) -> Result<Result<Signed, Rejection>, StoreError> {
     let rejected = |reason, detail, gateway, vouched| Ok(Err(Rejection { reason, detail, gateway, vouched }));
     let envelope = match Envelope::parse(line) {
         Ok(envelope) => envelope,
@@ -146,11 +155,14 @@ fn verify_line(connection: &Connection, line: &[u8]) -> Result<Result<Box<Verifi
         let detail = format!("no gateway {signer} is enrolled here; enrol it with `gatepost enroll`");
         return rejected("unknown_key", detail, Some(signer), false);
     };
+    if envelope.payload_type == tombstone::PAYLOAD_TYPE {
+        return Ok(tombstone::verify(&envelope, &key).map(|stone| Signed::Tombstone(Box::new(stone))));
+    }
     match VerifiedRun::open(&envelope, &key) {
         Ok(run) if i64::try_from(run.run().seq).is_err() => {
             rejected("not_a_run", format!("seq {} is beyond what is kept", run.run().seq), Some(signer), true)
         }
-        Ok(run) => Ok(Ok(Box::new(run))),
+        Ok(run) => Ok(Ok(Signed::Run(Box::new(run)))),
         Err(error) => {
             let vouched = !matches!(error, VerifyError::Envelope(_));
             rejected(error.reason(), error.to_string(), Some(signer), vouched)
@@ -158,7 +170,7 @@ fn verify_line(connection: &Connection, line: &[u8]) -> Result<Result<Box<Verifi
     }
 }
 
-/// A run that is on disk.
+/// A run or a tombstone that is on disk.
 #[derive(Debug)]
 struct Kept {
     digest: Digest,
@@ -180,7 +192,8 @@ fn keep(app: &App, connection: &Connection, lines: &[Line]) -> Result<Batch, Sto
     let mut log = Log::open(connection)?;
     let outcomes = lines.iter().map(|line| {
         let outcome = match &line.outcome {
-            Ok(run) => keep_run(app, connection, &mut log, run, &line.bytes, time)?,
+            Ok(Signed::Run(run)) => keep_run(app, connection, &mut log, run, &line.bytes, time)?,
+            Ok(Signed::Tombstone(stone)) => stone.keep(app, connection, &mut log, &line.bytes, time)?,
             Err(rejection) => Err(rejection.clone()),
         };
         if let Err(rejection) = &outcome {
@@ -240,7 +253,7 @@ fn keep_run(
     }
 }
 
-/// The answer to a batch that was committed, with every run's place in the log as it is now.
+/// The answer to a batch that was committed, with everyone's place in the log as it is now.
 fn answer(app: &App, connection: &Connection, batch: Batch, seen: u64) -> Result<Answers, StoreError> {
     let mut log = Log::open(connection)?;
     let answers = batch.outcomes.into_iter().map(|outcome| {

@@ -3,6 +3,7 @@
 //! Guarantees: a run is on disk before its receipt is sent; nothing is believed that was not verified with an enrolled
 //! key; what is refused is kept with its reason. No command ever travels from here to a gateway.
 
+pub mod account;
 pub mod api;
 pub mod app;
 pub mod auth;
@@ -20,6 +21,7 @@ pub mod random;
 pub mod routes;
 pub mod serve;
 pub mod store;
+pub mod timeline;
 pub mod tls;
 pub mod view;
 pub mod web;

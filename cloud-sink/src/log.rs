@@ -19,7 +19,7 @@ use crate::api::number;
 use crate::app::{App, Shared};
 use crate::problem::{Asked, Refusal};
 use crate::store::log::Log;
-use crate::store::{StoreError, runs};
+use crate::store::{StoreError, runs, tombstones};
 
 /// The size of the last checkpoint that the sender of an upload saw.
 ///
@@ -101,13 +101,13 @@ pub async fn consistency(
     .await
 }
 
-/// Which run's inclusion is to be proved.
+/// Whose inclusion is to be proved.
 #[derive(Debug, Deserialize)]
 pub struct Whose {
     digest: Option<String>,
 }
 
-/// `GET /v1/log/inclusion?digest=`: that the run whose payload has this digest is in the log.
+/// `GET /v1/log/inclusion?digest=`: that the run or tombstone whose payload has this digest is in the log.
 pub async fn inclusion(State(app): State<Shared>, Asked(whose): Asked<Whose>) -> Result<Json<LogProof>, Refusal> {
     let digest = whose.digest.unwrap_or_default();
     let digest: Digest = digest.parse().map_err(|error| Refusal::bad("bad_digest", format!("digest: {error}")))?;
@@ -115,8 +115,12 @@ pub async fn inclusion(State(app): State<Shared>, Asked(whose): Asked<Whose>) ->
 }
 
 fn proof(app: &App, connection: &Connection, digest: Digest) -> Result<LogProof, Refusal> {
-    let absent = || Refusal::not_found("no run with this digest is in the log");
-    let (_, index) = runs::receipt(connection, digest)?.ok_or_else(absent)?;
+    let absent = || Refusal::not_found("nothing with this digest is in the log");
+    let found = match runs::receipt(connection, digest)? {
+        Some(found) => Some(found),
+        None => tombstones::receipt(connection, digest)?,
+    };
+    let (_, index) = found.ok_or_else(absent)?;
     let mut log = Log::open(connection)?;
     Ok(LogProof { index, inclusion: log.prove_inclusion(index)?, checkpoint: signed(app, &mut log)? })
 }

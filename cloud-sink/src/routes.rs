@@ -37,7 +37,7 @@ pub enum Access {
 pub struct Route {
     /// The HTTP method.
     pub method: &'static str,
-    /// The path, with `{id}` and `{seq}` to be filled in.
+    /// The path, with what is in braces to be filled in.
     pub path: &'static str,
     /// Who may call it.
     pub access: Access,
@@ -66,6 +66,9 @@ pub fn table() -> Vec<Route> {
         read("/api/v1/gateways/{id}/runs/{seq}", Api, get(api::run)),
         read("/api/v1/gateways/{id}/runs/{seq}/envelope", Api, get(api::envelope)),
         read("/api/v1/gateways/{id}/runs/{seq}/receipt", Api, get(api::receipt)),
+        read("/api/v1/gateways/{id}/timeline", Api, get(api::timeline)),
+        read("/api/v1/gateways/{id}/tombstones", Api, get(api::tombstones)),
+        read("/api/v1/gateways/{id}/tombstones/{digest}/envelope", Api, get(api::tombstone_envelope)),
         change("/api/v1/gateways/{id}/baseline", Api, post(api::promote)),
         read("/api/v1/gateways/{id}/delta", Api, get(api::delta)),
         read("/api/v1/gateways/{id}/backlog", Api, get(api::backlog)),

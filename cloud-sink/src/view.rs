@@ -16,14 +16,16 @@ use rusqlite::Connection;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::app::App;
+use crate::account::{self, Buried};
+use crate::app::{App, now};
 use crate::judge::{self, Changes, Seen};
 use crate::problem::Refusal;
 use crate::store::assessments::{self, Summary};
 use crate::store::baselines::{self, Baseline};
-use crate::store::gateways::{self, Found, Gateway};
+use crate::store::gateways::{self, Found, Gateway, Listed};
 use crate::store::runs::{self, ChainGap, RunMeta};
 use crate::store::{StoreError, quarantine};
+use crate::timeline::{self, Silence};
 
 /// A run in a list.
 #[derive(Debug, Clone, Serialize)]
@@ -78,10 +80,33 @@ pub struct GatewayView {
     pub regressions: Option<u64>,
     /// What it is compared with.
     pub baseline: Option<Baseline>,
-    /// Stretches of the chain that never came.
+    /// Stretches of the chain that never came and that nobody accounts for: evidence gaps.
     pub chain_gaps: Vec<ChainGap>,
+    /// How many runs those are.
+    pub unaccounted_runs: u64,
+    /// Stretches of the chain that never came and that the gateway signed away, with the cause.
+    pub buried: Vec<Buried>,
+    /// That nothing was heard for longer than three of the gateway's own intervals.
+    pub silence: Option<Silence>,
     /// What it signed and was refused all the same: forks, runs about others.
     pub quarantined: Vec<quarantine::Entry>,
+}
+
+/// A gateway of the fleet, or why it cannot be shown.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub enum FleetLine {
+    /// It could be read.
+    Gateway(Box<GatewayView>),
+    /// Something of it is damaged.
+    Unreadable {
+        /// Its identity, as it is stored.
+        id: String,
+        /// Its name; untrusted text.
+        name: String,
+        /// Why.
+        cannot_be_read: String,
+    },
 }
 
 /// A record of a run without its observation.
@@ -247,6 +272,21 @@ pub fn gateway(connection: &Connection, prefix: &str) -> Result<Gateway, Refusal
     }
 }
 
+/// Every gateway. One that cannot be read stands there with the reason and does not hide the others.
+///
+/// # Errors
+/// The database's, when not even the list can be read.
+pub fn fleet(app: &App, connection: &Connection) -> Result<Vec<FleetLine>, StoreError> {
+    let line = |Listed { id, name, gateway }| {
+        let view = gateway.and_then(|gateway| gateway_view(app, connection, gateway));
+        view.map(|view| FleetLine::Gateway(Box::new(view))).unwrap_or_else(|error| {
+            tracing::error!(gateway = id, %error, "a gateway cannot be shown in the fleet");
+            FleetLine::Unreadable { id, name, cannot_be_read: error.to_string() }
+        })
+    };
+    Ok(gateways::list(connection)?.into_iter().map(line).collect())
+}
+
 /// A gateway as the fleet shows it.
 ///
 /// # Errors
@@ -254,6 +294,7 @@ pub fn gateway(connection: &Connection, prefix: &str) -> Result<Gateway, Refusal
 pub fn gateway_view(app: &App, connection: &Connection, gateway: Gateway) -> Result<GatewayView, StoreError> {
     let newest = runs::list(connection, gateway.id, None, 1)?.pop();
     let baseline = baselines::current(connection, gateway.id)?;
+    let account = account::of_gateway(connection, gateway.id)?;
     let last_run = newest.as_ref().map(|run| run_line(app, connection, run)).transpose()?;
     let judged = last_run.as_ref().is_some_and(|run| run.posture.is_some());
     let regressions = match (&baseline, &newest) {
@@ -275,7 +316,10 @@ pub fn gateway_view(app: &App, connection: &Connection, gateway: Gateway) -> Res
         last_run,
         regressions,
         baseline,
-        chain_gaps: runs::gaps(connection, gateway.id)?,
+        unaccounted_runs: account.unaccounted_runs(),
+        chain_gaps: account.unaccounted,
+        buried: account.buried,
+        silence: timeline::silence(connection, gateway.id, now())?,
         quarantined: quarantine::of_gateway(connection, gateway.id)?,
     })
 }

@@ -4,20 +4,35 @@
 mod common;
 
 use common::{FORM, Field, Sink, State};
+use gatepost_evidence::id::Digest;
+use gatepost_evidence::tombstone::Cause;
+use gatepost_evidence::wire::Answer;
 use gatepost_sink::places::PER_CLIENT;
 use gatepost_sink::routes::{Access, table};
 use gatepost_sink::serve::{Options, start};
 
-fn path(template: &str, field: &Field) -> String {
-    template.replace("{id}", &field.id().to_string()).replace("{seq}", "1")
+fn path(template: &str, field: &Field, tombstone: Digest) -> String {
+    let path = template.replace("{id}", &field.id().to_string()).replace("{seq}", "1");
+    path.replace("{digest}", &tombstone.to_string())
+}
+
+/// A gateway with one run and one that is gone; gives the tombstone's digest.
+fn with_a_tombstone(sink: &Sink, field: &mut Field) -> Digest {
+    let runs = field.runs(&[State::Hardened; 2]);
+    sink.accept(&runs[..1]);
+    sink.judged(&field.path("/runs/1"));
+    let tombstone = field.tombstone(&runs, 2, 2, Cause::NoRoom).sign(&field.key).unwrap().to_json();
+    match &sink.upload_lines(&[tombstone]).answers()[0] {
+        Answer::Accepted { digest, .. } => *digest,
+        answer => panic!("{answer:?}"),
+    }
 }
 
 #[test]
 fn every_route_but_the_open_ones_needs_the_operator() {
     let sink = Sink::start();
     let mut field = Field::enrolled(1, &sink);
-    sink.accept(&field.runs(&[State::Hardened]));
-    sink.judged(&field.path("/runs/1"));
+    let tombstone = with_a_tombstone(&sink, &mut field);
     let wrong = [
         vec![],
         vec![("authorization", "Bearer wrong".to_owned())],
@@ -30,7 +45,7 @@ fn every_route_but_the_open_ones_needs_the_operator() {
     ];
     let mut seen = 0;
     for route in table() {
-        let path = path(route.path, &field);
+        let path = path(route.path, &field, tombstone);
         for headers in &wrong {
             let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
             let reply = match route.method {
@@ -67,12 +82,11 @@ fn every_route_but_the_open_ones_needs_the_operator() {
 fn the_operator_gets_in_everywhere() {
     let sink = Sink::start();
     let mut field = Field::enrolled(1, &sink);
-    sink.accept(&field.runs(&[State::Exposed]));
-    sink.judged(&field.path("/runs/1"));
+    let tombstone = with_a_tombstone(&sink, &mut field);
     assert_eq!(sink.post(&field.path("/baseline"), &serde_json::json!({"seq": 1})).status, 200);
     let cookie = sink.sign_in();
     for route in table().iter().filter(|route| route.method == "GET" && route.access != Access::Open) {
-        let path = path(route.path, &field);
+        let path = path(route.path, &field, tombstone);
         if route.access == Access::Api {
             assert_eq!(sink.get(&path).status, 200, "{path}");
         }

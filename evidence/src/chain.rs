@@ -1,12 +1,18 @@
 //! The per-gateway hash chain: where a run stands relative to what is already known.
 //!
 //! Pure: the caller says what it knows (`Known`) and gets the one [`Link`] that holds. Fork, rollback and gap are facts
-//! about the gateway, not transport errors: a cloned SD card shows up as a fork.
+//! about the gateway, not transport errors: a cloned SD card shows up as a fork. Whether runs and tombstones that may stand
+//! for the same places contradict each other is [`contradictions`], the same for whoever takes them in and whoever audits.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::canonical::CanonicalError;
 use crate::id::Digest;
+use crate::run::Run;
+use crate::tombstone::{self, Tombstone};
 
 /// What is already known about a gateway's chain when a run arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +61,81 @@ pub fn link(seq: u64, digest: Digest, prev: Option<Digest>, known: Known) -> Lin
     }
 }
 
+/// What stands in a chain, and which runs it names: a run for its own place, a tombstone for one or more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// The first place.
+    pub from: u64,
+    /// The last place.
+    pub to: u64,
+    /// What stands before `from`, as far as it says.
+    pub prev: Option<Digest>,
+    /// The run at `from`, as far as it is known.
+    pub first: Option<Digest>,
+    /// The run at `to`, as far as it is known.
+    pub last: Option<Digest>,
+    /// What the next one may name as its `prev` instead of a run: a tombstone that does not know its last run, itself.
+    pub own: Option<Digest>,
+}
+
+impl Piece {
+    /// A run.
+    #[must_use]
+    pub fn run(run: &Run, digest: Digest) -> Self {
+        let Run { seq, prev, .. } = *run;
+        Self { from: seq, to: seq, prev, first: Some(digest), last: Some(digest), own: None }
+    }
+
+    /// A tombstone.
+    ///
+    /// # Errors
+    /// When it cannot be written as canonical JSON.
+    pub fn tombstone(stone: &Tombstone) -> Result<Self, CanonicalError> {
+        let Tombstone { from_seq, to_seq, prev, first_digest, last_digest, .. } = *stone;
+        let own = if last_digest.is_none() { Some(stone.link()?) } else { None };
+        Ok(Self { from: from_seq, to: to_seq, prev, first: first_digest, last: last_digest, own })
+    }
+}
+
+/// The places at which `pieces` contradict each other, in order.
+///
+/// Pieces may overlap: a run may have reached the sink before its gateway buried it, and a tombstone grows. But all that say
+/// which run is at a place must say the same, and what comes after must name it, or the tombstone that ends there and does
+/// not know it.
+#[must_use]
+pub fn contradictions<'a>(pieces: impl IntoIterator<Item = &'a Piece>) -> BTreeSet<u64> {
+    /// What is said of one place.
+    #[derive(Default)]
+    struct Said {
+        is: BTreeSet<Digest>,
+        own: BTreeSet<Digest>,
+        named: BTreeSet<Digest>,
+    }
+    let mut places = BTreeMap::<u64, Said>::new();
+    for piece in pieces {
+        places.entry(piece.from).or_default().is.extend(piece.first);
+        places.entry(piece.to).or_default().is.extend(piece.last);
+        places.entry(piece.to).or_default().own.extend(piece.own);
+        places.entry(piece.from.saturating_sub(1)).or_default().named.extend(piece.prev);
+    }
+    let contradicts = |said: &Said| {
+        let unknown = said.is.is_empty() && said.own.is_empty();
+        let wrong = |named: &Digest| !said.is.contains(named) && !said.own.contains(named);
+        said.is.len() > 1 || (!unknown && said.named.iter().any(wrong))
+    };
+    places.into_iter().filter(|(_, said)| contradicts(said)).map(|(place, _)| place).collect()
+}
+
+/// Whether `stone` folds other runs than `known`, which are by place what else is known of its gateway's runs. Only where
+/// all that it stands for are known can that be said.
+#[must_use]
+pub fn folds_others(stone: &Tombstone, known: &BTreeMap<u64, Digest>) -> bool {
+    let Some(digest) = stone.digest else { return false };
+    let runs = || known.range(stone.from_seq..=stone.to_seq);
+    let all = runs().count() as u64 == stone.to_seq - stone.from_seq + 1;
+    all && runs().fold(None, |so_far, (_, run)| Some(tombstone::fold(so_far, *run))) != Some(digest)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,5 +161,66 @@ mod tests {
         assert_eq!(link(3, digest(8), Some(digest(2)), again), Link::Fork);
         let filled = Known { at_seq: None, before: Some(digest(1)), ..known(3) };
         assert_eq!(link(2, digest(2), Some(digest(1)), filled), Link::Late);
+    }
+
+    fn run(seq: u64) -> Piece {
+        let own = Some(digest(seq));
+        Piece { from: seq, to: seq, prev: (seq > 1).then(|| digest(seq - 1)), first: own, last: own, own: None }
+    }
+
+    fn stone(from: u64, to: u64) -> Piece {
+        Piece { to, last: Some(digest(to)), ..run(from) }
+    }
+
+    fn unknown(from: u64, to: u64, own: u64) -> Piece {
+        Piece { first: None, last: None, own: Some(digest(own)), ..stone(from, to) }
+    }
+
+    #[test]
+    fn what_was_buried_may_be_known_all_the_same() {
+        // Runs 3 and 6 came before they were buried; the tombstone grew; what is in the middle is nobody's business.
+        let whole = [run(2), run(3), stone(3, 4), stone(3, 6), run(6), run(7)];
+        assert!(contradictions(&whole).is_empty());
+        // The chain goes on from the tombstone itself, or from the run that the tombstone knows nothing of.
+        let mended = Piece { prev: Some(digest(99)), ..run(7) };
+        assert!(contradictions(&[run(2), unknown(3, 6, 99), mended]).is_empty());
+        assert!(contradictions(&[run(2), unknown(3, 6, 99), run(6), run(7)]).is_empty());
+        assert!(contradictions(&[run(2), unknown(3, 6, 99), run(6), mended]).is_empty());
+        assert!(contradictions(&[]).is_empty());
+    }
+
+    #[test]
+    fn whoever_names_another_run_is_found_by_the_place() {
+        let other = Some(digest(1000));
+        let found = |pieces: &[Piece]| contradictions(pieces).into_iter().collect::<Vec<_>>();
+        assert_eq!(found(&[run(2), Piece { prev: other, ..stone(3, 4) }]), [2], "another before");
+        assert_eq!(found(&[run(3), Piece { first: other, ..stone(3, 4) }]), [3], "another first");
+        assert_eq!(found(&[run(4), Piece { last: other, ..stone(3, 4) }]), [4], "another last");
+        assert_eq!(found(&[run(5), Piece { last: other, ..stone(3, 4) }]), [4], "the next one names another");
+        assert_eq!(found(&[run(7), unknown(3, 6, 99)]), [6], "neither a run nor the tombstone");
+        assert_eq!(found(&[stone(3, 4), stone(5, 6), Piece { prev: other, ..stone(5, 9) }]), [4]);
+    }
+
+    #[test]
+    fn a_fold_of_other_runs_is_noticed_where_all_are_known() {
+        let fold = |places: &[u64]| places.iter().fold(None, |so_far, n| Some(tombstone::fold(so_far, digest(*n))));
+        let stone = |folded: Option<Digest>| Tombstone {
+            gateway: crate::id::GatewayId::new(digest(0)),
+            from_seq: 2,
+            to_seq: 4,
+            count: Some(3),
+            prev: None,
+            digest: folded,
+            first_digest: Some(digest(2)),
+            last_digest: Some(digest(4)),
+            cause: tombstone::Cause::NoRoom,
+            at: "2026-03-01T10:00:00Z".parse().unwrap(),
+        };
+        let known: BTreeMap<u64, Digest> = (1..9).map(|n| (n, digest(n))).collect();
+        assert!(!folds_others(&stone(fold(&[2, 3, 4])), &known));
+        assert!(folds_others(&stone(fold(&[2, 5, 4])), &known));
+        assert!(!folds_others(&stone(None), &known));
+        let some = known.into_iter().filter(|(place, _)| *place != 3).collect();
+        assert!(!folds_others(&stone(fold(&[2, 5, 4])), &some), "then nothing can be said");
     }
 }

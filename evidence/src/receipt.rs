@@ -1,4 +1,4 @@
-//! Receipts: the sink's signed word that it keeps a run.
+//! Receipts: the sink's signed word that it keeps a run, or a tombstone: then `seq` is the last place it stands for.
 //!
 //! A receipt is a DSSE envelope like a run's, signed with the sink's key, whose public half the agent learnt when it
 //! enrolled. An agent marks a run as acknowledged only for a receipt that opens here and names that very run, and only if

@@ -300,7 +300,7 @@ def check_runs(files, key):
 
 
 def check_tombstones(files, key):
-    """Each tombstone, as a place: from, to, what comes before, and what the next one names."""
+    """Each tombstone: its places, the runs it names before, first and last, itself if it knows no last one, and its fold."""
     places = []
     for place, name, data in of_kind(files, "tombstone"):
         payload = open_payload(data, TOMBSTONE_TYPE, key)
@@ -325,24 +325,44 @@ def check_tombstones(files, key):
             broken("malformed", "it contradicts itself")
         if (first, last) != place:
             broken("other_range", f"{name} stands for {first} to {last}")
-        places.append((first, last, prev, prev is not None, stone["last_digest"] or sha256(payload)))
+        own = sha256(payload) if stone["last_digest"] is None else None
+        places.append((first, last, prev, stone["first_digest"], stone["last_digest"], own, stone["digest"]))
     return places
 
 
 def check_chain(manifest, runs, tombstones):
-    """That every place from first to last is there once and follows the one before."""
-    places = [(seq, seq, prev, True, digest) for seq, (prev, digest) in runs.items()] + tombstones
-    upcoming, before = manifest["first_seq"], None
-    for first, last, prev, names_it, link in sorted(places, key=lambda place: place[:2]):
-        if first < upcoming:
-            broken("overlap", f"something else is in the place {first}")
+    """That every place from first to last has a run or a tombstone, and that nothing names another run than is there."""
+    pieces = [(seq, seq, prev, digest, digest, None) for seq, (prev, digest) in runs.items()]
+    pieces += [stone[:6] for stone in tombstones]
+    upcoming = manifest["first_seq"]
+    for first, last, *_ in sorted(pieces, key=lambda piece: piece[:2]):
         if first > upcoming:
             broken("gap", f"{upcoming} to {first - 1} are missing")
-        if names_it and before is not None and prev != before:
-            broken("fork", f"{first} does not follow what stands before it")
-        upcoming, before = last + 1, link
+        upcoming = max(upcoming, last + 1)
     if upcoming != manifest["last_seq"] + 1:
         broken("gap", f"it should end with {manifest['last_seq']}")
+    there, stands_in, named = {}, {}, {}
+    for first, last, prev, first_run, last_run, own in pieces:
+        for place, digest, said in ((first, first_run, there), (last, last_run, there), (last, own, stands_in),
+                                    (first - 1, prev, named)):
+            if digest is not None:
+                said.setdefault(place, set()).add(digest)
+    for place in sorted({*there, *stands_in, *named}):
+        is_there, known = there.get(place, set()), there.get(place, set()) | stands_in.get(place, set())
+        if len(is_there) > 1 or (known and not named.get(place, set()) <= known):
+            broken("fork", f"different runs are named for place {place}")
+    for first, last, *_, folded in tombstones:
+        digests = [digest for seq, (_, digest) in sorted(runs.items()) if first <= seq <= last]
+        if folded is not None and len(digests) == last - first + 1 and fold(digests) != folded:
+            broken("fork", f"the tombstone of {first} to {last} folds other runs")
+
+
+def fold(digests):
+    """What a tombstone has as `digest` for these runs."""
+    so_far = b""
+    for digest in digests:
+        so_far = hashlib.sha256(so_far + bytes.fromhex(digest)).digest()
+    return so_far.hex()
 
 
 def check_receipts(files, runs, gateway, sink):

@@ -1,5 +1,6 @@
 //! The agent, as a person or systemd would run it: the built `gatepost` binary with a configuration file.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::sync_channel;
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::clock::Clock;
 use crate::pki;
 use crate::process::{Program, built, command};
 
@@ -18,6 +20,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub struct Agent {
     binary: PathBuf,
     configuration: PathBuf,
+    clock: Vec<(OsString, OsString)>,
 }
 
 /// A command that has ended.
@@ -61,7 +64,13 @@ impl Agent {
     /// # Errors
     /// When the binary has not been built.
     pub fn new(configuration: &Path) -> Result<Self> {
-        Ok(Self { binary: built("gatepost")?, configuration: configuration.to_owned() })
+        Ok(Self { binary: built("gatepost")?, configuration: configuration.to_owned(), clock: Vec::new() })
+    }
+
+    /// The same agent, with whatever it runs from now on under `clock`.
+    #[must_use]
+    pub fn under(self, clock: &Clock) -> Self {
+        Self { clock: clock.variables(), ..self }
     }
 
     /// An agent whose configuration file is written from `text`, mode 0600.
@@ -91,7 +100,7 @@ impl Agent {
     /// When it does not start, or does not end within a minute (then it is killed). Any exit code is an answer.
     pub fn run(&self, arguments: &[&str]) -> Result<Finished> {
         let mut command = command(&self.binary);
-        command.args(arguments).arg("--config").arg(&self.configuration);
+        command.args(arguments).arg("--config").arg(&self.configuration).envs(self.clock.iter().cloned());
         run(command, LIMIT).with_context(|| format!("gatepost {}", arguments.join(" ")))
     }
 
@@ -109,7 +118,8 @@ impl Agent {
     /// When it does not start.
     pub fn start_with(&self, arguments: &[&str], variables: &[(&str, &Path)]) -> Result<Program> {
         let mut command = command(&self.binary);
-        command.args(arguments).arg("--config").arg(&self.configuration).envs(variables.iter().copied());
+        command.args(arguments).arg("--config").arg(&self.configuration);
+        command.envs(self.clock.iter().cloned()).envs(variables.iter().copied());
         Program::start_command(&self.binary, command)
     }
 
@@ -195,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_configuration_goes_with_every_command() {
-        let agent = Agent { binary: "/bin/echo".into(), configuration: "/etc/gatepost.toml".into() };
+        let agent = Agent { binary: "/bin/echo".into(), configuration: "/etc/gatepost.toml".into(), clock: vec![] };
         assert_eq!(agent.run(&["config", "check"]).unwrap().stdout, "config check --config /etc/gatepost.toml\n");
         let mut going_on = agent.start(&["run"]).unwrap();
         assert!(going_on.wait(LIMIT).unwrap().success());

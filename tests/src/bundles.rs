@@ -26,7 +26,7 @@ use jiff::Timestamp;
 use crate::golden::{self, GATEWAY_SEED, OTHER_SEED, SINK_SEED};
 
 /// The good ones.
-pub const GOOD: &[&str] = &["agent", "sink"];
+pub const GOOD: &[&str] = &["agent", "sink", "buried-and-there"];
 /// The bad ones: name, exit code of a verifier, first reason.
 pub const BAD: &[(&str, i32, &str)] = &[
     ("run-swapped", 1, "other_seq"),
@@ -44,6 +44,8 @@ pub const BAD: &[(&str, i32, &str)] = &[
     ("tombstone-forged", 1, "unknown_key"),
     ("tombstone-too-narrow", 1, "gap"),
     ("tombstone-of-another-chain", 1, "fork"),
+    ("tombstone-over-another-run", 1, "fork"),
+    ("tombstone-folds-other-runs", 1, "fork"),
     ("manifest-lying", 1, "wrong_digest"),
     ("manifest-changed", 1, "other_manifest"),
     ("seal-of-another-key", 1, "unknown_key"),
@@ -155,7 +157,14 @@ struct Golden {
 }
 
 fn maker(name: &str) -> Maker {
-    let by_sink = ["sink", "inclusion-wrong", "checkpoint-forged", "checkpoint-forked", "seal-of-another-key"];
+    let by_sink = [
+        "sink",
+        "buried-and-there",
+        "inclusion-wrong",
+        "checkpoint-forged",
+        "checkpoint-forked",
+        "seal-of-another-key",
+    ];
     if by_sink.contains(&name) { Maker::Sink } else { Maker::Agent }
 }
 
@@ -224,6 +233,20 @@ impl Golden {
         if by_agent {
             let stone = self.tombstone(3, 4).sign(&self.gateway)?;
             add(Kind::Tombstone(3, 4), stone.to_json().into_bytes());
+        }
+        if name == "buried-and-there" {
+            // Run 3 had reached the sink; the tombstone of 2 and 3 grew to 4; then damage took what nobody knows.
+            let unknown = Tombstone {
+                digest: None,
+                first_digest: None,
+                last_digest: None,
+                cause: Cause::Damaged,
+                ..self.tombstone(5, 5)
+            };
+            for stone in [self.tombstone(2, 3), self.tombstone(2, 4), unknown] {
+                let kind = Kind::Tombstone(stone.from_seq, stone.to_seq);
+                add(kind, stone.sign(&self.gateway)?.to_json().into_bytes());
+            }
         }
         Ok(parts)
     }
@@ -338,6 +361,15 @@ impl Golden {
             "tombstone-of-another-chain" => {
                 let stone = Tombstone { last_digest: Some(Digest::of(b"x")), ..self.tombstone(3, 4) };
                 set(Kind::Tombstone(3, 4), stone.sign(&self.gateway)?.to_json().into_bytes());
+            }
+            "tombstone-over-another-run" => {
+                let stone = Tombstone { first_digest: Some(Digest::of(b"x")), ..self.tombstone(2, 4) };
+                set(Kind::Tombstone(2, 4), stone.sign(&self.gateway)?.to_json().into_bytes());
+                parts.remove(&Kind::Tombstone(3, 4).path());
+            }
+            "tombstone-folds-other-runs" => {
+                let stone = Tombstone { digest: Some(Digest::of(b"x")), ..self.tombstone(2, 2) };
+                set(Kind::Tombstone(2, 2), stone.sign(&self.gateway)?.to_json().into_bytes());
             }
             "gateway-exchanged" => set(Kind::GatewayKey, self.other.public().to_pem().into_bytes()),
             "pack-changed" => {

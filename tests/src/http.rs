@@ -78,6 +78,26 @@ impl Client {
         answer(request.send(body)?)
     }
 
+    /// Signs in by the form at `url` and gives the session's cookie.
+    ///
+    /// # Errors
+    /// When there is no answer, or the token is refused.
+    pub fn sign_in(&self, url: &str, token: &str) -> Result<String> {
+        let request = self.0.post(url).header("Content-Type", "application/x-www-form-urlencoded");
+        let response = request.send(format!("token={token}"))?;
+        let cookie = response.headers().get("set-cookie").and_then(|value| value.to_str().ok());
+        let cookie = cookie.and_then(|cookie| cookie.split(';').next()).map(str::to_owned);
+        cookie.with_context(|| format!("signing in was answered with {}", response.status()))
+    }
+
+    /// GET of a page, in the session of `cookie`.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn get_with_cookie(&self, url: &str, cookie: &str) -> Result<Answer, ureq::Error> {
+        answer(self.0.get(url).header("Cookie", cookie).call()?)
+    }
+
     /// POST of envelopes that are already compressed, as an agent uploads them.
     ///
     /// # Errors

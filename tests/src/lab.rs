@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::broker::Broker;
+use crate::clock::Clock;
 use crate::device::Device;
 use crate::ingest::IngestEdge;
 use crate::pki::{DEVICES, Pki};
@@ -198,6 +199,14 @@ impl Lab {
     /// When the binary has not been built or does not come up; its log is in the error.
     pub fn start_sink(&self, name: &str) -> Result<Sink> {
         Sink::start(&self.folder().join(name), &self.pki)
+    }
+
+    /// As [`Self::start_sink`], under another clock than the machine's.
+    ///
+    /// # Errors
+    /// When the binary has not been built or does not come up; its log is in the error.
+    pub fn start_sink_under(&self, name: &str, clock: &Clock) -> Result<Sink> {
+        Sink::start_under(&self.folder().join(name), &self.pki, Some(clock))
     }
 
     /// The agent's configuration for this site, as TOML. `state` is the agent's own folder.

@@ -14,6 +14,7 @@ pub mod agent;
 pub mod agreement;
 pub mod broker;
 pub mod bundles;
+pub mod clock;
 pub mod device;
 pub mod golden;
 pub mod http;

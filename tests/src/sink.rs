@@ -2,6 +2,7 @@
 //!
 //! Its port is held for as long as the [`Sink`] lives, so that it goes away and comes back at the same address.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -10,6 +11,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use crate::agent::{Finished, run};
+use crate::clock::Clock;
 use crate::http::{Answer, Client};
 use crate::peer::Peer;
 use crate::pki::{Identity, Pki};
@@ -28,6 +30,7 @@ pub struct SinkInfo {
 /// A `gatepost-sink`.
 pub struct Sink {
     program: Option<Program>,
+    clock: Vec<(OsString, OsString)>,
     binary: PathBuf,
     folder: PathBuf,
     identity: Identity,
@@ -42,11 +45,20 @@ impl Sink {
     /// # Errors
     /// When the binary has not been built or does not come up; its log is in the error.
     pub fn start(folder: &Path, pki: &Pki) -> Result<Self> {
+        Self::start_under(folder, pki, None)
+    }
+
+    /// As [`Self::start`], under another clock than the machine's.
+    ///
+    /// # Errors
+    /// When the binary has not been built or does not come up; its log is in the error.
+    pub fn start_under(folder: &Path, pki: &Pki, clock: Option<&Clock>) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let port = Port::reserve()?;
         let info = SinkInfo { url: format!("https://{}", port.address()), ca_file: pki.ca.clone() };
         let mut sink = Self {
             program: None,
+            clock: clock.map(Clock::variables).unwrap_or_default(),
             binary: built("gatepost-sink")?,
             folder: folder.to_owned(),
             identity: pki.sink.clone(),
@@ -77,7 +89,7 @@ impl Sink {
         command.args(["serve", "--listen", &self.port.address().to_string()]);
         command.arg("--data").arg(self.data());
         command.arg("--tls-cert").arg(&self.identity.certificate).arg("--tls-key").arg(&self.identity.key);
-        command.arg("--address-file").arg(&address_file);
+        command.arg("--address-file").arg(&address_file).envs(self.clock.iter().cloned());
         let mut program = Program::start_command(&self.binary, command)?;
         let expected = self.port.address().to_string();
         program.wait_until("it wrote its address", LIMIT, |_| {
@@ -148,7 +160,7 @@ impl Sink {
     /// When it does not start or does not end.
     pub fn run(&self, arguments: &[&str]) -> Result<Finished> {
         let mut command = command(&self.binary);
-        command.args(arguments).arg("--data").arg(self.data());
+        command.args(arguments).arg("--data").arg(self.data()).envs(self.clock.iter().cloned());
         run(command, LIMIT).with_context(|| format!("gatepost-sink {}", arguments.join(" ")))
     }
 
@@ -194,6 +206,17 @@ impl Sink {
     /// When there is no operator token.
     pub fn api(&self) -> Result<Api> {
         Ok(Api { url: self.info.url.clone(), token: Some(self.operator_token()?), client: self.client.clone() })
+    }
+
+    /// One of its pages, as somebody sees it who signed in with the operator's token.
+    ///
+    /// # Errors
+    /// When there is no answer, or signing in fails.
+    pub fn page(&self, path: &str) -> Result<Answer> {
+        let token = self.operator_token()?;
+        let cookie = self.client.sign_in(&format!("{}/sign-in", self.info.url), &token)?;
+        let url = format!("{}{path}", self.info.url);
+        self.client.get_with_cookie(&url, &cookie).with_context(|| format!("GET {url}"))
     }
 
     /// A client of its API without credentials.

@@ -33,6 +33,15 @@ pub const SSLSCAN: Need =
 /// testssl.sh, for the whole comparison.
 pub const TESTSSL: Need =
     Need { file: "/usr/bin/testssl", package: "testssl.sh", why: "another one, for the whole comparison" };
+/// A wall clock that tests turn.
+pub const FAKETIME: Need =
+    Need { file: FAKETIME_LIBRARY, package: "libfaketime", why: "outages of days, in the time of a test" };
+/// Where Debian has it on this architecture.
+#[cfg(target_arch = "aarch64")]
+const FAKETIME_LIBRARY: &str = "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1";
+/// Where Debian has it on this architecture.
+#[cfg(not(target_arch = "aarch64"))]
+const FAKETIME_LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 /// Python with venv.
 pub const PYTHON: Need =
     Need { file: "/usr/bin/python3", package: "python3", why: "the second verifier, on securesystemslib" };

@@ -5,9 +5,11 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::IntoResponse;
+use gatepost_evidence::id::Digest;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::account;
 use crate::app::{App, Shared, now};
 use crate::judge;
 use crate::problem::{Asked, Refusal};
@@ -15,7 +17,9 @@ use crate::store::baselines::{self, Baseline};
 use crate::store::gateways;
 use crate::store::quarantine::{self, Refusals};
 use crate::store::runs::{self, RunMeta};
-use crate::view::{self, BacklogView, DeltaView, GatewayView, RunLine, RunView};
+use crate::store::tombstones::{self, TombstoneMeta};
+use crate::timeline::{self, Timeline};
+use crate::view::{self, BacklogView, DeltaView, FleetLine, GatewayView, RunLine, RunView};
 
 /// Runs in one answer.
 const PAGE: usize = 100;
@@ -23,7 +27,7 @@ const PAGE: usize = 100;
 /// `GET /gateways`.
 #[derive(Debug, Serialize)]
 pub struct Fleet {
-    gateways: Vec<GatewayView>,
+    gateways: Vec<FleetLine>,
     /// How often each reason for refusing an envelope was given, ever.
     refusals: Refusals,
     /// The sink's clock.
@@ -33,8 +37,7 @@ pub struct Fleet {
 /// The fleet.
 pub async fn gateways(State(app): State<Shared>) -> Result<Json<Fleet>, Refusal> {
     app.read(|app, connection| {
-        let all = gateways::list(connection)?.into_iter();
-        let gateways = all.map(|gateway| view::gateway_view(app, connection, gateway)).collect::<Result<_, _>>()?;
+        let gateways = view::fleet(app, connection)?;
         Ok(Json(Fleet { gateways, refusals: quarantine::refusals(connection)?, time: now() }))
     })
     .await
@@ -45,6 +48,16 @@ pub async fn gateway(State(app): State<Shared>, Path(id): Path<String>) -> Resul
     app.read(move |app, connection| {
         let gateway = view::gateway(connection, &id)?;
         Ok(Json(view::gateway_view(app, connection, gateway)?))
+    })
+    .await
+}
+
+/// When the runs of the last days were made and arrived, and what that says.
+pub async fn timeline(State(app): State<Shared>, Path(id): Path<String>) -> Result<Json<Timeline>, Refusal> {
+    app.read(move |_, connection| {
+        let gateway = view::gateway(connection, &id)?;
+        let account = account::of_gateway(connection, gateway.id)?;
+        Ok(Json(timeline::of_gateway(connection, gateway.id, &account, now())?))
     })
     .await
 }
@@ -123,6 +136,38 @@ async fn stored(app: &Shared, id: String, seq: &str) -> Result<(RunMeta, runs::S
 fn attachment(run: &RunMeta, what: &str, content: String) -> impl IntoResponse + use<> {
     let name = format!("inline; filename=\"{}-{}-{what}.json\"", run.gateway.short(), run.seq);
     ([(header::CONTENT_TYPE, "application/json".to_owned()), (header::CONTENT_DISPOSITION, name)], content)
+}
+
+/// `GET /gateways/{id}/tombstones`.
+#[derive(Debug, Serialize)]
+pub struct Tombstones {
+    /// In the order of their places.
+    tombstones: Vec<TombstoneMeta>,
+}
+
+/// The tombstones of a gateway.
+pub async fn tombstones(State(app): State<Shared>, Path(id): Path<String>) -> Result<Json<Tombstones>, Refusal> {
+    app.read(move |_, connection| {
+        let gateway = view::gateway(connection, &id)?;
+        Ok(Json(Tombstones { tombstones: tombstones::list(connection, gateway.id)? }))
+    })
+    .await
+}
+
+/// A tombstone's envelope exactly as it came.
+pub async fn tombstone_envelope(
+    State(app): State<Shared>,
+    Path((id, digest)): Path<(String, String)>,
+) -> Result<impl IntoResponse, Refusal> {
+    let digest: Digest = digest.parse().map_err(|error| Refusal::bad("bad_digest", format!("digest: {error}")))?;
+    app.read(move |_, connection| {
+        let gateway = view::gateway(connection, &id)?;
+        let stored = tombstones::get(connection, gateway.id, digest)?;
+        let absent = || Refusal::not_found(format!("gateway {} has no such tombstone here", gateway.id.short()));
+        let stored = stored.ok_or_else(absent)?;
+        Ok(([(header::CONTENT_TYPE, "application/json")], stored.envelope))
+    })
+    .await
 }
 
 #[derive(Debug, Deserialize)]

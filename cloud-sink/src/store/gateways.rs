@@ -101,16 +101,28 @@ pub fn any(connection: &Connection) -> Result<bool, StoreError> {
     Ok(connection.query_row("SELECT EXISTS (SELECT 1 FROM gateways)", [], |row| row.get(0))?)
 }
 
+/// A gateway of a list. One that cannot be read does not hide the others.
+#[derive(Debug)]
+pub struct Listed {
+    /// Its identity, as it is stored.
+    pub id: String,
+    /// Its name, as it is stored; untrusted text.
+    pub name: String,
+    /// The gateway, or why it cannot be read.
+    pub gateway: Result<Gateway, StoreError>,
+}
+
 /// Every gateway, by name.
 ///
 /// # Errors
-/// SQLite's.
-pub fn list(connection: &Connection) -> Result<Vec<Gateway>, StoreError> {
+/// SQLite's; those of one gateway stand in its place.
+pub fn list(connection: &Connection) -> Result<Vec<Listed>, StoreError> {
     let mut statement = connection.prepare("SELECT * FROM gateways ORDER BY name, id")?;
     let mut rows = statement.query([])?;
     let mut gateways = Vec::new();
     while let Some(row) = rows.next()? {
-        gateways.push(gateway(row)?);
+        let text = |column: &str| row.get(column).unwrap_or_else(|_| "?".to_owned());
+        gateways.push(Listed { id: text("id"), name: text("name"), gateway: gateway(row) });
     }
     Ok(gateways)
 }

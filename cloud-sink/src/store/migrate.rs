@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::{StoreError, log};
 
 /// Entry `n` brings a database from version `n` to `n + 1`.
-const MIGRATIONS: &[&str] = &[FIRST, LOG];
+const MIGRATIONS: &[&str] = &[FIRST, LOG, TOMBSTONES];
 
 const FIRST: &str = "
     -- Enrolled gateways. The key is the only thing runs are verified with.
@@ -110,6 +110,28 @@ const LOG: &str = "
     -- The leaf that stands for a run; given to runs from before there was a log when this is applied.
     ALTER TABLE runs ADD COLUMN log_index INTEGER;
     CREATE UNIQUE INDEX runs_log_index ON runs(log_index);
+";
+
+const TOMBSTONES: &str = "
+    -- Gateways' signed word that runs are gone, exactly as it came, with the receipt and the leaf. One that has grown is
+    -- another one; what stands for a place is whatever reaches over it.
+    CREATE TABLE tombstones (
+        digest       TEXT PRIMARY KEY,
+        gateway      TEXT NOT NULL REFERENCES gateways(id),
+        from_seq     INTEGER NOT NULL CHECK (from_seq > 0),
+        to_seq       INTEGER NOT NULL CHECK (to_seq >= from_seq),
+        runs         INTEGER,
+        cause        TEXT NOT NULL,
+        prev         TEXT,
+        first_digest TEXT,
+        last_digest  TEXT,
+        buried_at    TEXT NOT NULL,
+        received_at  TEXT NOT NULL,
+        envelope     TEXT NOT NULL,
+        receipt      TEXT NOT NULL,
+        log_index    INTEGER NOT NULL UNIQUE
+    ) STRICT;
+    CREATE INDEX tombstones_gateway ON tombstones(gateway, to_seq);
 ";
 
 /// Brings `connection` to the latest version.

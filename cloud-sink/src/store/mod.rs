@@ -14,6 +14,7 @@ mod migrate;
 pub mod quarantine;
 pub mod runs;
 pub mod tokens;
+pub mod tombstones;
 mod writer;
 
 use std::path::{Path, PathBuf};

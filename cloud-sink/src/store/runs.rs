@@ -1,12 +1,14 @@
 //! Accepted runs, exactly as they came, and where each stands in its gateway's chain.
 
-use gatepost_evidence::chain::{self, Known, Link};
+use std::collections::BTreeMap;
+
+use gatepost_evidence::chain::{self, Known, Link, Piece};
 use gatepost_evidence::id::{Digest, GatewayId};
 use gatepost_evidence::run::{Run, Stage};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::{StoreError, parsed, parsed_optional, stored_seq, to_json};
+use super::{StoreError, parsed, parsed_optional, stored_seq, to_json, tombstones};
 
 /// A run without its envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,30 +55,72 @@ pub struct ChainGap {
 
 /// Where a run stands relative to what is known of its gateway.
 ///
-/// Beyond [`chain::link`]: a run that comes late must also be the one its known successor names.
+/// Beyond [`chain::link`]: neither the run after it nor a tombstone next to it or over it may name another run, and places
+/// that tombstones stand for are not missing between the head and this run.
 ///
 /// # Errors
 /// SQLite's.
 pub fn link(connection: &Connection, run: &Run, digest: Digest) -> Result<Link, StoreError> {
-    let seq = stored_seq(run.seq)?;
-    let id = run.gateway.id.to_string();
-    let mut at = connection.prepare_cached("SELECT digest, prev FROM runs WHERE gateway = ?1 AND seq = ?2")?;
-    let mut look = |seq: i64| -> Result<Option<(Digest, Option<Digest>)>, StoreError> {
-        let mut rows = at.query(params![id, seq])?;
-        let Some(row) = rows.next()? else { return Ok(None) };
-        Ok(Some((parsed(row, "digest")?, parsed_optional(row, "prev")?)))
-    };
+    let id = run.gateway.id;
+    let head = head(connection, id)?;
+    let next = head.map_or(1, |(seq, _)| seq.saturating_add(1));
+    let buried = if run.seq > next { tombstones::covered_until(connection, id, next)? } else { None };
     let known = Known {
-        head: head(connection, run.gateway.id)?,
-        at_seq: look(seq)?.map(|(digest, _)| digest),
-        before: look(seq - 1)?.map(|(digest, _)| digest),
+        head: match buried {
+            // Only how far the chain goes is asked of it.
+            Some(until) if until.saturating_add(1) >= run.seq => Some((run.seq - 1, digest)),
+            _ => head,
+        },
+        at_seq: piece(connection, id, run.seq)?.and_then(|there| there.last),
+        // Whether the one before fits is found out below, with all that is known of it.
+        before: None,
     };
     let link = chain::link(run.seq, digest, run.prev, known);
-    let next_names_another = |next: (Digest, Option<Digest>)| next.1 != Some(digest);
-    if link == Link::Late && look(seq.saturating_add(1))?.is_some_and(next_names_another) {
+    if link != Link::Duplicate && tombstones::clashes(connection, id, Piece::run(run, digest))? {
         return Ok(Link::Fork);
     }
     Ok(link)
+}
+
+/// The run of a gateway at `seq`, as a piece of its chain.
+///
+/// # Errors
+/// SQLite's.
+pub(super) fn piece(connection: &Connection, gateway: GatewayId, seq: u64) -> Result<Option<Piece>, StoreError> {
+    let Ok(place) = i64::try_from(seq) else { return Ok(None) };
+    let sql = "SELECT digest, prev FROM runs WHERE gateway = ?1 AND seq = ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![gateway.to_string(), place])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let digest = Some(parsed(row, "digest")?);
+    Ok(Some(Piece { from: seq, to: seq, prev: parsed_optional(row, "prev")?, first: digest, last: digest, own: None }))
+}
+
+/// The digests of a gateway's runs from place `from` to `to`, if there are `count` of them; else none.
+///
+/// # Errors
+/// SQLite's.
+pub(super) fn digests(
+    connection: &Connection,
+    gateway: GatewayId,
+    from: u64,
+    to: u64,
+    count: u64,
+) -> Result<BTreeMap<u64, Digest>, StoreError> {
+    let range = params![gateway.to_string(), stored_seq(from)?, stored_seq(to)?];
+    let sql = "SELECT count(*) FROM runs WHERE gateway = ?1 AND seq BETWEEN ?2 AND ?3";
+    let there: i64 = connection.prepare_cached(sql)?.query_row(range, |row| row.get(0))?;
+    let mut digests = BTreeMap::new();
+    if there.unsigned_abs() != count {
+        return Ok(digests);
+    }
+    let sql = "SELECT seq, digest FROM runs WHERE gateway = ?1 AND seq BETWEEN ?2 AND ?3";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(range)?;
+    while let Some(row) = rows.next()? {
+        digests.insert(seq(row)?, parsed(row, "digest")?);
+    }
+    Ok(digests)
 }
 
 /// The highest accepted `seq` of a gateway, and its digest.
@@ -154,6 +198,44 @@ pub fn list(
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let sql = format!("SELECT {META} FROM runs WHERE gateway = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3");
     metas(connection, &sql, params![gateway.to_string(), below, limit])
+}
+
+/// When a run was made and when it arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// Its place in the chain.
+    pub seq: u64,
+    /// When it started, by the gateway's clock.
+    pub started_at: Timestamp,
+    /// When it was accepted, by the sink's clock.
+    pub received_at: Timestamp,
+}
+
+/// The times of a gateway's newest runs, in the order of the chain: at most `limit`, back to the first that arrived before
+/// `since`.
+///
+/// # Errors
+/// SQLite's.
+pub fn times(
+    connection: &Connection,
+    gateway: GatewayId,
+    since: Option<Timestamp>,
+    limit: usize,
+) -> Result<Vec<Times>, StoreError> {
+    let sql = "SELECT seq, started_at, received_at FROM runs WHERE gateway = ?1 ORDER BY seq DESC LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![gateway.to_string(), i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    let mut times = Vec::new();
+    while let Some(row) = rows.next()? {
+        let run =
+            Times { seq: seq(row)?, started_at: parsed(row, "started_at")?, received_at: parsed(row, "received_at")? };
+        times.push(run);
+        if since.is_some_and(|since| run.received_at < since) {
+            break;
+        }
+    }
+    times.reverse();
+    Ok(times)
 }
 
 /// The first run of a gateway, by its place in the chain.

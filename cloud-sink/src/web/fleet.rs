@@ -10,31 +10,39 @@ use super::words::{self, Words as _};
 use super::{Page, render};
 use crate::app::Shared;
 use crate::auth::Session;
-use crate::store::gateways;
 use crate::store::quarantine::{self, Refusals};
-use crate::view::{self, GatewayView};
+use crate::view::{self, FleetLine, GatewayView};
 
 #[derive(Template)]
 #[template(path = "fleet.html")]
 struct FleetPage {
     form_token: String,
     gateways: Vec<GatewayView>,
+    unreadable: Vec<Unreadable>,
     refusals: Refusals,
     fix_first: usize,
     regressed: usize,
     pause: usize,
 }
 
+/// A gateway of which something is damaged.
+struct Unreadable {
+    id: String,
+    name: String,
+    why: String,
+}
+
 /// `GET /`.
 pub async fn page(State(app): State<Shared>, Extension(session): Extension<Session>) -> Page {
-    let (mut gateways, refusals) = app
-        .read(|app, connection| {
-            let all = gateways::list(connection)?.into_iter();
-            let views =
-                all.map(|gateway| view::gateway_view(app, connection, gateway)).collect::<Result<Vec<_>, _>>()?;
-            Ok((views, quarantine::refusals(connection)?))
-        })
-        .await?;
+    let (lines, refusals) =
+        app.read(|app, connection| Ok((view::fleet(app, connection)?, quarantine::refusals(connection)?))).await?;
+    let (mut gateways, mut unreadable) = (Vec::new(), Vec::new());
+    for line in lines {
+        match line {
+            FleetLine::Gateway(view) => gateways.push(*view),
+            FleetLine::Unreadable { id, name, cannot_be_read: why } => unreadable.push(Unreadable { id, name, why }),
+        }
+    }
     // What wants attention stands first; by name among equals.
     gateways.sort_by_key(|gateway| match gateway.decision {
         Some(Decision::FixFirst) => 0,
@@ -49,6 +57,7 @@ pub async fn page(State(app): State<Shared>, Extension(session): Extension<Sessi
         pause: deciding(Decision::Pause),
         regressed: gateways.iter().filter(|gateway| gateway.regressions.is_some_and(|count| count > 0)).count(),
         gateways,
+        unreadable,
         refusals,
     })
 }

@@ -8,14 +8,17 @@ use serde::Deserialize;
 
 use super::chart::{Chart, chart};
 use super::filters;
+use super::timeline::{Drawing, draw};
 use super::words::{self, Words as _};
 use super::{Page, render, see_other};
+use crate::account;
 use crate::api;
-use crate::app::Shared;
+use crate::app::{Shared, now};
 use crate::auth::{self, Session};
 use crate::judge;
 use crate::problem::Refusal;
 use crate::store::runs;
+use crate::timeline::{self, Timeline};
 use crate::view::{self, GatewayView, RunLine};
 
 /// Runs on one page.
@@ -31,6 +34,8 @@ struct GatewayPage {
     older: Option<u64>,
     chart: Chart,
     backlog: Vec<BacklogItem>,
+    timeline: Timeline,
+    drawing: Drawing,
 }
 
 impl GatewayPage {
@@ -62,8 +67,12 @@ pub async fn page(
         let newest = runs::list(connection, gateway.id, None, 1)?.pop();
         let assessment = newest.and_then(|newest| judge::assessment(app, connection, &newest).ok());
         let key = gateway.public_key.to_pem();
+        let account = account::of_gateway(connection, gateway.id)?;
+        let timeline = timeline::of_gateway(connection, gateway.id, &account, now())?;
         let gateway = view::gateway_view(app, connection, gateway)?;
         Ok(GatewayPage {
+            drawing: draw(&timeline),
+            timeline,
             form_token: session.form_token,
             chart: chart(&runs, gateway.baseline.as_ref().map(|baseline| baseline.seq)),
             backlog: assessment.map(|it| view::backlog_view(it, &app.pack).items).unwrap_or_default(),

@@ -11,6 +11,7 @@ pub mod gateway;
 pub mod report;
 pub mod run;
 pub mod sign_in;
+pub mod timeline;
 pub mod words;
 
 use askama::Template;

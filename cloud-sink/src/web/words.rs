@@ -1,10 +1,15 @@
 //! The words that pages use for the values of the contract, and the class that goes with each.
 
 use gatepost_evidence::chain::Link;
+use gatepost_evidence::tombstone;
 use gatepost_rules::assess::{Outcome, Row};
 use gatepost_rules::compare::Cause;
 use gatepost_rules::decision::{Decision, Posture, PostureState};
 use gatepost_rules::pack::Severity;
+use jiff::SignedDuration;
+
+use crate::account::Buried;
+use crate::timeline::{self, why};
 
 /// A value in words, with the class of the stylesheet that colours it.
 pub trait Words {
@@ -144,6 +149,21 @@ impl Words for Cause {
     }
 }
 
+impl Words for tombstone::Cause {
+    fn words(&self) -> &'static str {
+        why(*self)
+    }
+
+    fn class(&self) -> &'static str {
+        match self {
+            // The gateway says this sink has what this sink has not.
+            Self::AcknowledgedExpired => "high",
+            Self::QuarantinedExpired => "quiet",
+            Self::TooOld | Self::NoRoom | Self::Damaged => "medium",
+        }
+    }
+}
+
 /// Failing rows by severity, worst first: `3 high, 1 medium`.
 #[must_use]
 pub fn severities(posture: &Posture) -> String {
@@ -167,6 +187,21 @@ pub fn plural<'a>(count: &u64, one: &'a str, many: &'a str) -> &'a str {
 #[must_use]
 pub fn counted_len<T>(list: &[T], one: &str, many: &str) -> String {
     counted(&(list.len() as u64), one, many)
+}
+
+/// So many seconds: `2 d 5 h`.
+#[must_use]
+pub fn length(seconds: &i64) -> String {
+    timeline::length(SignedDuration::from_secs(*seconds))
+}
+
+/// How many runs the gateway signed away: `44 runs gone`.
+#[must_use]
+pub fn gone(buried: &[Buried]) -> String {
+    match buried.iter().map(|it| it.runs).sum::<Option<u64>>() {
+        Some(count) => format!("{} gone", counted(&count, "run", "runs")),
+        None => "runs gone".to_owned(),
+    }
 }
 
 /// The rows with this outcome.

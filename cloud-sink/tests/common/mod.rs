@@ -10,6 +10,7 @@ use gatepost_evidence::key::SigningKey;
 use gatepost_evidence::run::{
     Agent, BundleRef, Clock, Gateway, Host, Record, Run, SignedRun, Stage, Status, Target, TargetKind,
 };
+use gatepost_evidence::tombstone::{Cause, Tombstone, fold};
 use gatepost_evidence::wire::{Answer, Answers, ENROLMENT_TYPE, Enrolment, Problem};
 use gatepost_sink::serve::{Options, Running, start};
 use gatepost_sink::store::tokens;
@@ -288,6 +289,23 @@ impl Field {
 
     pub fn runs(&mut self, states: &[State]) -> Vec<SignedRun> {
         states.iter().map(|state| self.run(*state)).collect()
+    }
+
+    /// The tombstone of the runs at `from` to `to` of a chain that begins with `runs`.
+    pub fn tombstone(&self, runs: &[SignedRun], from: u64, to: u64, cause: Cause) -> Tombstone {
+        let digest = |seq: u64| runs[usize::try_from(seq).unwrap() - 1].digest;
+        Tombstone {
+            gateway: self.id(),
+            from_seq: from,
+            to_seq: to,
+            count: Some(to - from + 1),
+            prev: (from > 1).then(|| digest(from - 1)),
+            digest: (from..=to).fold(None, |so_far, seq| Some(fold(so_far, digest(seq)))),
+            first_digest: Some(digest(from)),
+            last_digest: Some(digest(to)),
+            cause,
+            at: "2026-03-02T08:00:00Z".parse().unwrap(),
+        }
     }
 
     pub fn path(&self, rest: &str) -> String {
