@@ -239,7 +239,15 @@ impl Asking<'_> {
                     Ok(reply) => {
                         let group = reply.hello.as_ref().and_then(|hello| hello.group);
                         let chosen = matches!(reply.answer, Answer::Hello { .. });
-                        last = Look::Seen(reply.answer);
+                        last = match group {
+                            _ if !chosen => Look::Seen(reply.answer),
+                            Some(group) if offered.contains(&group) => Look::Seen(reply.answer),
+                            _ => {
+                                let named = group.map_or_else(|| "none".into(), |group| format!("0x{}", Code(group)));
+                                let detail = format!("of the groups that were offered the server named {named}");
+                                Look::Failed(Failure::new(FailureKind::Protocol, detail))
+                            }
+                        };
                         news = group.filter(|group| chosen && left.contains(group));
                     }
                     Err(failure) => last = Look::Failed(failure),
