@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::net::TcpListener;
 
 fn bounds() -> Bounds {
-    Bounds { pause: Duration::ZERO, answer: Duration::from_millis(200), ..Bounds::default() }
+    Bounds { pause: Duration::ZERO, ..Bounds::default() }
 }
 
 /// A peer that reads a little, says `answer` (again and again if `endless`), and closes; with the number of its connections.
@@ -58,15 +58,14 @@ async fn a_peer_that_speaks_no_tls_is_not_surveyed() {
 async fn a_peer_that_is_silent_twice_is_left_alone() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let begin = std::time::Instant::now();
-    let failure = look(&address, bounds()).await.unwrap_err();
+    let bounds = Bounds { answer: Duration::from_millis(200), ..bounds() };
+    let failure = look(&address, bounds).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::TimedOut);
     let mut made = 0;
     while let Ok(Ok(_)) = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await {
         made += 1;
     }
     assert_eq!(made, 2);
-    assert!(begin.elapsed() < Duration::from_secs(3));
 }
 
 #[tokio::test]
