@@ -68,17 +68,25 @@ fn suites_of(version: TlsVersion) -> String {
     format!("suites {}", version.name())
 }
 
-/// The survey that the built agent makes of `address`, and the facts that follow.
+/// The built agent, configured for the broker at `address` and nothing else.
 ///
 /// # Errors
-/// When the agent does not run or there was no survey.
-pub fn survey(address: SocketAddr, folder: &Path) -> Result<(Survey, ListenerFacts)> {
+/// When its configuration cannot be written or it has not been built.
+pub fn agent(address: SocketAddr, folder: &Path) -> Result<Agent> {
     let state = folder.join(format!("state-{}", address.port()));
     let text = format!(
         "[gateway]\nname = \"agreement\"\n\n[state]\ndirectory = {state:?}\n\n[broker]\nserver_name = \"localhost\"\n\
          tls = [\"{address}\"]\n"
     );
-    let agent = Agent::configured(&folder.join(format!("agent-{}.toml", address.port())), &text)?;
+    Agent::configured(&folder.join(format!("agent-{}.toml", address.port())), &text)
+}
+
+/// The survey that the built agent makes of `address`, and the facts that follow.
+///
+/// # Errors
+/// When the agent does not run or there was no survey.
+pub fn survey(address: SocketAddr, folder: &Path) -> Result<(Survey, ListenerFacts)> {
+    let agent = agent(address, folder)?;
     // Whatever it finds is not asked here.
     let Finished { code, stderr, .. } = agent.run(&["audit", "--bundle", "audit-baseline"])?;
     let envelope = agent.run(&["show", "--envelope"])?.expect_code(0).with_context(|| format!("{code:?}: {stderr}"))?;

@@ -86,6 +86,54 @@ pub const SERVERS: &[Server] = &[
     openssl("openssl, ChaCha20 first", "rsa", &["-serverpref", "-prioritize_chacha"]),
 ];
 
+/// A sound server with one weakness each, and the findings that it alone makes.
+pub const WEAKENED: &[(Server, &[&str])] = &[
+    (openssl("nothing", "p256", &[]), &[]),
+    (openssl("TLS 1.0 and 1.1", "p256", &["-cipher", "ECDHE+AES:@SECLEVEL=0"]), &["tls10_or_tls11_accepted"]),
+    (
+        openssl(
+            "NULL",
+            "p256",
+            &["-no_tls1", "-no_tls1_1", "-serverpref", "-cipher", "ECDHE+AESGCM:eNULL+ECDHE:@SECLEVEL=0"],
+        ),
+        &["null_suite_accepted"],
+    ),
+    (
+        openssl(
+            "anonymous",
+            "p256",
+            &["-no_tls1", "-no_tls1_1", "-serverpref", "-cipher", "ECDHE+AESGCM:AECDH+AES:@SECLEVEL=0"],
+        ),
+        &["anonymous_suite_accepted"],
+    ),
+    (
+        openssl(
+            "anonymous, client's order",
+            "p256",
+            &["-no_tls1", "-no_tls1_1", "-cipher", "ECDHE+AESGCM:AECDH+AES:@SECLEVEL=0"],
+        ),
+        &["anonymous_suite_accepted", "client_order_with_weak_suites"],
+    ),
+    (openssl("static RSA", "rsa", &["-cipher", "ECDHE+AESGCM:AES128-GCM-SHA256"]), &["no_forward_secrecy"]),
+    (openssl("CBC alone", "p256", &["-cipher", "ECDHE-ECDSA-AES128-SHA256"]), &["cbc_only"]),
+    (
+        openssl(
+            "DH 1024",
+            "rsa",
+            &["-no_tls1", "-no_tls1_1", "-dhparam", "dh1024.pem", "-cipher", "ECDHE+AESGCM:DHE+AESGCM:@SECLEVEL=0"],
+        ),
+        &["weak_dh_group"],
+    ),
+    (
+        openssl(
+            "a weak curve",
+            "rsa",
+            &["-no_tls1", "-no_tls1_1", "-groups", "X25519:P-192", "-cipher", "ECDHE+AESGCM:@SECLEVEL=0"],
+        ),
+        &["weak_group_accepted"],
+    ),
+];
+
 /// The keys and groups that the servers use, in one folder.
 pub struct Keys {
     folder: PathBuf,
