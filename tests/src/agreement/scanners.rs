@@ -221,7 +221,8 @@ fn testssl(address: SocketAddr, folder: &Path) -> Result<Facts> {
             "secure_renego" if finding.contains("supported") => {
                 ("secure renegotiation", Told::Is(finding == "supported"))
             }
-            "CRIME_TLS" => ("compression", Told::Is(!finding.starts_with("not vulnerable"))),
+            "CRIME_TLS" if finding.starts_with("not vulnerable") => ("compression", Told::Is(false)),
+            "CRIME_TLS" if finding.starts_with("VULNERABLE") => ("compression", Told::Is(true)),
             "fallback_SCSV" if finding == "supported" => ("fallback SCSV", Told::Is(true)),
             "fallback_SCSV" if finding == "not supported" => ("fallback SCSV", Told::Is(false)),
             _ => continue,

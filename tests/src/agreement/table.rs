@@ -140,6 +140,13 @@ pub fn explained(found: &Disagreement) -> Option<&'static str> {
             "sslscan offers OpenSSL's usual groups with its suites, which hold no brainpool curve, so no ECDHE suite is left. \
              Right is the probe: `openssl s_client -tls1_2 -groups brainpoolP256r1` completes with them.",
         ),
+        Scanner::Sslyze if fact == "suites tls1.2" && less && server.contains("Ed25519") => Some(
+            "sslyze tries most suites with the OpenSSL 1.0.2 that it carries, which knows no Ed25519 certificates. Right is \
+             the probe: the server's ServerHello has chosen the suite, and sslscan completes handshakes with it.",
+        ),
+        Scanner::Sslyze if fact == "suites tls1.2" && less => {
+            Some("These suites are not among those that sslyze offers. Right is the probe: sslscan finds them as well.")
+        }
         _ => None,
     }
 }
