@@ -85,7 +85,9 @@ impl Table {
         let scanners: BTreeSet<Scanner> = self.servers.iter().flat_map(|(_, told)| told.keys().copied()).collect();
         let mut text = String::from("| server | fact |");
         // Writing to a string cannot fail.
-        scanners.iter().for_each(|scanner| drop(write!(text, " {} |", scanner.name())));
+        for scanner in &scanners {
+            let _ = write!(text, " {} |", scanner.name());
+        }
         let _ = write!(text, "\n| --- | --- |{}\n", " --- |".repeat(scanners.len()));
         let disagreements = self.disagreements();
         for (server, told) in &self.servers {
