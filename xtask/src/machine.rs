@@ -33,6 +33,18 @@ pub const SSLSCAN: Need =
 /// testssl.sh, for the whole comparison.
 pub const TESTSSL: Need =
     Need { file: "/usr/bin/testssl", package: "testssl.sh", why: "another one, for the whole comparison" };
+/// tinyproxy(8), without the service that its main package starts.
+pub const TINYPROXY: Need = Need {
+    file: "/usr/bin/tinyproxy",
+    package: "tinyproxy-bin",
+    why: "a proxy that nobody here wrote, on the way to the sink",
+};
+/// microsocks(1).
+pub const MICROSOCKS: Need = Need {
+    file: "/usr/bin/microsocks",
+    package: "microsocks",
+    why: "the same by SOCKS, that nobody here wrote either",
+};
 /// A wall clock that tests turn.
 pub const FAKETIME: Need =
     Need { file: FAKETIME_LIBRARY, package: "libfaketime", why: "outages of days, in the time of a test" };

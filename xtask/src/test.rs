@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::machine::{self, FAKETIME, MOSQUITTO, MOSQUITTO_CLIENTS, OPENSSL, SSLSCAN};
+use crate::machine::{self, FAKETIME, MICROSOCKS, MOSQUITTO, MOSQUITTO_CLIENTS, OPENSSL, SSLSCAN, TINYPROXY};
 use crate::step::{self, Failed, cargo};
 
 pub fn run(arguments: &[String]) -> Result<(), Failed> {
     if let Some(other) = arguments.first() {
         return Err(Failed::CouldNot(format!("test takes no {other:?}")));
     }
-    machine::provide(&[&MOSQUITTO, &MOSQUITTO_CLIENTS, &OPENSSL, &FAKETIME, &SSLSCAN])?;
+    machine::provide(&[&MOSQUITTO, &MOSQUITTO_CLIENTS, &OPENSSL, &FAKETIME, &SSLSCAN, &TINYPROXY, &MICROSOCKS])?;
     machine::provide_venv()?;
     step::run("format", cargo(["fmt", "--all", "--check"]))?;
     step::run("lints", cargo(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;

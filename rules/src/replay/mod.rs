@@ -272,3 +272,6 @@ fn canonical_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     }
     serde_json::from_slice(bytes).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! Measurements, always as ratios to something measured in the same run, because machines differ and drift.
 //!
-//! Three questions: what an audit costs beside bare TLS handshakes with the same broker; how many runs the sink accepts
+//! Four questions: what an audit costs beside bare TLS handshakes with the same broker; what a run in which nothing changed
+//! costs on the link beside the first one; how many runs the sink accepts
 //! beside what the disk and the signatures alone would allow; how fast runs are judged beside merely parsing them.
 //! Commands under comparison take turns, and medians are printed. Nothing here is asserted.
 
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
+use gatepost_evidence::batch::{self, Encoded};
 use gatepost_evidence::canonical;
 use gatepost_evidence::envelope::{Envelope, pre_authentication_encoding};
 use gatepost_evidence::key::SigningKey;
@@ -23,6 +25,8 @@ use gatepost_rules::pack::Pack;
 use gatepost_tests::agent::Agent;
 use gatepost_tests::http::Client;
 use gatepost_tests::lab::Lab;
+use gatepost_tests::relay::{Relay, Sent};
+use gatepost_tests::sink::SinkInfo;
 use nix::sys::resource::{UsageWho, getrusage};
 
 /// Measures agent, sink and rules on the lab.
@@ -51,6 +55,7 @@ fn main() -> Result<()> {
     println!("medians of {} interleaved runs, whole processes", options.runs);
     audit(&lab, &agent, options.runs)?;
     let run = sample(&agent)?;
+    link(&lab, options.runs)?;
     sink(&lab, &run, options.accepted)?;
     rules(&run)
 }
@@ -124,6 +129,32 @@ fn audit(lab: &Lab, agent: &Agent, runs: usize) -> Result<()> {
     Ok(())
 }
 
+/// Bytes of HTTP that hand over a run in which nothing changed, beside those for the first one.
+fn link(lab: &Lab, runs: usize) -> Result<()> {
+    println!("\nbytes of HTTP to hand over one run, TLS not counted");
+    for bundle in ["audit-baseline", "field-self-audit"] {
+        let sink = lab.start_plaintext_sink(&format!("link-{bundle}"))?;
+        let relay = Relay::start(sink.address())?;
+        let info = SinkInfo { url: format!("http://{}", relay.address()), ca_file: sink.info().ca_file.clone() };
+        let configuration = lab.agent_config(&lab.folder().join(bundle), Some(&info));
+        let agent = Agent::configured(&lab.folder().join(format!("{bundle}.toml")), &configuration)?;
+        agent.enroll(&sink.enrolment_token()?)?.expect_code(0)?;
+        relay.next()?;
+        let mut sent = Vec::new();
+        for _ in 0..=runs {
+            agent.run(&["audit", "--bundle", bundle])?;
+            agent.run(&["upload"])?.expect_code(0)?;
+            sent.push(relay.next()?);
+        }
+        let first = sent.remove(0);
+        let of = |bytes: fn(&Sent) -> usize| median(sent.iter().map(|sent| bytes(sent) as f64).collect());
+        let (head, body) = (of(|sent| sent.head.len()), of(|sent| sent.body.len()));
+        let ratio = of(Sent::bytes) / first.bytes() as f64;
+        println!("  {bundle:<17} first {:>6}   unchanged {head:.0} + {body:.0}   ratio {ratio:.2}", first.bytes());
+    }
+    Ok(())
+}
+
 /// A run as the lab's gateway makes it.
 fn sample(agent: &Agent) -> Result<Run> {
     let envelope = agent.run(&["show", "--envelope"])?.expect_code(0)?.stdout;
@@ -154,8 +185,8 @@ fn sink(lab: &Lab, sample: &Run, count: usize) -> Result<()> {
             lines.push(signed.envelope);
         }
         payload = canonical::to_vec(&sample)?;
-        let bodies = lines.chunks(BATCH).map(|chunk| zstd(&(chunk.join("\n") + "\n")));
-        batches.push(bodies.collect::<Result<Vec<_>>>()?);
+        let bodies = lines.chunks(BATCH).map(|chunk| batch::encode(chunk.iter().map(String::as_str), None));
+        batches.push(bodies.collect::<Result<Vec<_>, _>>()?);
     }
     let total: usize = (count / usize::from(GATEWAYS)) * usize::from(GATEWAYS);
 
@@ -179,10 +210,6 @@ fn sink(lab: &Lab, sample: &Run, count: usize) -> Result<()> {
     Ok(())
 }
 
-fn zstd(text: &str) -> Result<Vec<u8>> {
-    Ok(zstd::bulk::compress(text.as_bytes(), 3)?)
-}
-
 fn enrol(client: &Client, url: &str, key: &SigningKey, token: String) -> Result<()> {
     let enrolment = Enrolment {
         token,
@@ -196,7 +223,7 @@ fn enrol(client: &Client, url: &str, key: &SigningKey, token: String) -> Result<
     Ok(())
 }
 
-fn upload(client: &Client, url: &str, bodies: &[Vec<u8>]) -> Result<()> {
+fn upload(client: &Client, url: &str, bodies: &[Encoded]) -> Result<()> {
     for body in bodies {
         let answer = client.upload(&format!("{url}{RUNS_PATH}"), body)?;
         ensure!(answer.status == 200, "an upload was answered with {}: {}", answer.status, answer.body);
