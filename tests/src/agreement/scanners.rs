@@ -64,6 +64,9 @@ impl Scanner {
     }
 }
 
+/// Whether the server speaks TLS at all.
+const SPEAKS: &str = "speaks TLS";
+
 fn suites_of(version: TlsVersion) -> String {
     format!("suites {}", version.name())
 }
@@ -111,7 +114,7 @@ fn probe(address: SocketAddr, folder: &Path) -> Result<Facts> {
     let (survey, listener) = survey(address, folder)?;
     let tls = listener.tls.context("no facts of the survey")?;
     let codes = |codes: &[Code]| Told::Set(codes.iter().map(Code::to_string).collect());
-    let mut facts = Facts::new();
+    let mut facts = Facts::from([(SPEAKS.to_owned(), Told::Is(true))]);
     let mut curves = BTreeSet::new();
     for version in &survey.versions {
         if let Ok(accepted) = survey.accepted(version.version) {
@@ -208,7 +211,8 @@ fn testssl(address: SocketAddr, folder: &Path) -> Result<Facts> {
     let finished = run(scan, LIMIT)?;
     let text = std::fs::read_to_string(&file).with_context(|| format!("it wrote no file: {finished:?}"))?;
     let rows: Vec<Value> = serde_json::from_str(&text).context("its file is not JSON")?;
-    let mut facts = Facts::new();
+    let spoken = rows.iter().any(|row| row["id"] == "SSLv3");
+    let mut facts = Facts::from([(SPEAKS.to_owned(), Told::Is(spoken))]);
     for row in rows {
         let finding = row["finding"].as_str().unwrap_or_default();
         let offered = Told::Is(finding.starts_with("offered"));
@@ -249,10 +253,11 @@ fn sslyze(address: SocketAddr, folder: &Path) -> Result<Facts> {
     let report: Value = serde_json::from_str(&text).context("its file is not JSON")?;
     let result = &report["server_scan_results"][0];
     if result["scan_result"].is_null() {
-        bail!("it did not scan: {}", result["connectivity_error_trace"]);
+        // Its own first handshake failed, and it leaves it at that.
+        return Ok(Facts::from([(SPEAKS.to_owned(), Told::Is(false))]));
     }
     let of = |scan: &str| &result["scan_result"][scan]["result"];
-    let mut facts = Facts::new();
+    let mut facts = Facts::from([(SPEAKS.to_owned(), Told::Is(true))]);
     for (scan, version) in [
         ("ssl_3_0_cipher_suites", TlsVersion::Ssl3),
         ("tls_1_0_cipher_suites", TlsVersion::Tls10),

@@ -119,6 +119,7 @@ pub fn explained(found: &Disagreement) -> Option<&'static str> {
     let (difference, fact) = (found.difference(), fact.as_str());
     // Everything that the other lacks, and nothing that it has more.
     let less = difference.starts_with('-') && !difference.contains('+');
+    let lonely = ["NULL", "anonymous"];
     let elliptic = ["mosquitto", "P-256", "P-521", "certificate required", "no tickets"];
     match scanner {
         Scanner::Sslscan if fact == "groups tls1.2" && less && elliptic.iter().any(|name| server.contains(name)) => {
@@ -142,6 +143,23 @@ pub fn explained(found: &Disagreement) -> Option<&'static str> {
             "sslscan offers OpenSSL's usual groups with its suites, which hold no brainpool curve, so no ECDHE suite is left. \
              Right is the probe: `openssl s_client -tls1_2 -groups brainpoolP256r1` completes with them.",
         ),
+        Scanner::Sslyze | Scanner::Testssl
+            if fact == "speaks TLS" && lonely.iter().any(|name| server.contains(name)) =>
+        {
+            Some(
+                "Before anything else this scanner makes a handshake of its own, without suites that do not encrypt or do not \
+             authenticate, and gives up when that fails. Right is the probe: `openssl s_client` completes a handshake with \
+             these servers when it is given their suites.",
+            )
+        }
+        Scanner::Testssl
+            if fact == "speaks TLS" && (server.contains("TLS 1.0 al") || server.contains("TLS 1.1 al")) =>
+        {
+            Some(
+                "Before anything else testssl.sh connects with the system's OpenSSL 3, which at its usual security level does not \
+             speak this version, and gives up. Right is the probe: sslscan and sslyze complete handshakes.",
+            )
+        }
         Scanner::Sslyze if fact == "suites tls1.2" && less && server.contains("Ed25519") => Some(
             "sslyze tries most suites with the OpenSSL 1.0.2 that it carries, which knows no Ed25519 certificates. Right is \
              the probe: the server's ServerHello has chosen the suite, and sslscan completes handshakes with it.",
