@@ -11,6 +11,7 @@
 //! Everything blocks; none of it may be called from inside an asynchronous task.
 
 pub mod agent;
+pub mod agreement;
 pub mod broker;
 pub mod bundles;
 pub mod chaos;

@@ -79,7 +79,6 @@ pub fn run(arguments: &[String]) -> Result<(), Failed> {
 }
 
 /// Every target for a minute: a part of `cargo xtask test --full`.
-#[allow(dead_code, reason = "called once `test` knows `--full`")]
 pub fn all_for_a_minute() -> Result<(), Failed> {
     several(&TARGETS.iter().collect::<Vec<_>>(), Enough::Seconds(60))
 }

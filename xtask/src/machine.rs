@@ -27,6 +27,12 @@ pub const MOSQUITTO_CLIENTS: Need = Need {
 /// openssl(1).
 pub const OPENSSL: Need =
     Need { file: "/usr/bin/openssl", package: "openssl", why: "a TLS peer that nobody here wrote" };
+/// sslscan(1).
+pub const SSLSCAN: Need =
+    Need { file: "/usr/bin/sslscan", package: "sslscan", why: "a TLS scanner that the probe has to agree with" };
+/// testssl.sh, for the whole comparison.
+pub const TESTSSL: Need =
+    Need { file: "/usr/bin/testssl", package: "testssl.sh", why: "another one, for the whole comparison" };
 /// tinyproxy(8), without the service that its main package starts.
 pub const TINYPROXY: Need = Need {
     file: "/usr/bin/tinyproxy",

@@ -1,5 +1,6 @@
 //! `cargo xtask`: the project's chores. No dependencies, so that it builds in a second on a fresh machine.
 
+mod agreement;
 mod bench;
 mod demo;
 mod fuzz;
@@ -16,6 +17,7 @@ cargo xtask <command>
                                --serve keeps the sink's pages up until Ctrl-C
   test [--full]                everything that has to hold: format, lints, tests, rules, schemas, dependencies
                                --full adds what takes hours; `cargo xtask test --help` lists it
+  agreement                    the survey of TLS beside other scanners, on 30 servers; writes docs/agreement.md
   bench [--runs N] [--rounds N] [--only SUBJECT]
                                measure, as ratios to something measured in the same run; see docs/benchmarks.md
   fuzz [TARGET...] [--runs N | --seconds N]
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
     let result = match arguments.first().map(String::as_str) {
         Some("demo") => demo::run(rest),
         Some("test") => test::run(rest),
+        Some("agreement") => agreement::run(rest),
         Some("bench") => bench::run(rest),
         Some("fuzz") => fuzz::run(rest),
         Some("help" | "--help" | "-h") => {
