@@ -17,11 +17,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::bundle::{self, Bundle};
 use crate::command::{Outcome, Place, audit, open_spool};
-use crate::config::Config;
+use crate::config::{Config, Sink};
 use crate::identity::{self, Identity};
 use crate::rotate::RotateError;
 use crate::spool::Spool;
-use crate::upload::{self, Sent, UploadError, backoff};
+use crate::upload::core::Next;
+use crate::upload::{Sent, UploadError, Uploader, random};
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -40,7 +41,7 @@ pub(crate) fn run(place: Place) -> anyhow::Result<Outcome> {
 async fn serve(mut place: Place, bundle: &'static Bundle) -> anyhow::Result<Outcome> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let uploader = Uploader { config: Arc::clone(&place.config), open: None };
+    let uploading = Uploads { config: Arc::clone(&place.config), uploader: Uploader::default(), open: None };
     let news = News::default();
     notify(&[NotifyState::Ready]);
     tracing::info!(
@@ -54,7 +55,7 @@ async fn serve(mut place: Place, bundle: &'static Bundle) -> anyhow::Result<Outc
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
         never = audits(&mut place, bundle, &news) => match never {},
-        error = uploads(uploader, &news) => Some(error),
+        error = uploads(uploading, &news) => Some(error),
     };
     notify(&[NotifyState::Stopping]);
     tracing::info!("stopped");
@@ -101,78 +102,99 @@ struct News {
 }
 
 /// What an upload needs, apart from what audits use.
-struct Uploader {
+struct Uploads {
     config: Arc<Config>,
+    uploader: Uploader,
     /// A handle of its own: the spool is made for several writers, and an upload holds no lock while it waits for the sink.
     open: Option<(Arc<Identity>, Spool)>,
 }
 
-impl Uploader {
-    /// Hands over what waits, if there is somebody to hand it to; else it stays.
-    fn drain(&mut self) -> Result<Sent, UploadError> {
-        let Some(sink) = &self.config.sink else { return Ok(Sent::default()) };
+impl Uploads {
+    /// Hands over what waits, as far as one connection may.
+    fn connect(&mut self, sink: &Sink) -> Result<Sent, UploadError> {
         // Somebody may have rotated the key.
         let open = self.open.take().filter(|(identity, spool)| spool.check_key(identity).is_ok());
-        let (identity, spool) = match open {
-            Some(open) => self.open.insert(open),
-            None => {
-                let found = identity::load(&self.config.state.directory).map_err(RotateError::from)?;
-                self.open.insert(open_spool(&self.config, found)?)
+        let (identity, spool) = match open.map_or_else(|| self.open_spool(), Ok) {
+            Ok(open) => self.open.insert(open),
+            Err(error) => {
+                self.uploader.failed();
+                return Err(error);
             }
         };
-        upload::drain(spool, sink, identity.ring())
+        self.uploader.connect(spool, sink, identity.ring())
+    }
+
+    fn open_spool(&self) -> Result<(Arc<Identity>, Spool), UploadError> {
+        let found = identity::load(&self.config.state.directory).map_err(RotateError::from)?;
+        Ok(open_spool(&self.config, found)?)
     }
 
     /// Closes the spool if it may be damaged: it can be put in order only while nobody else has it open.
     fn step_aside(&mut self, news: &News, result: &Result<Sent, UploadError>) {
-        if news.audit_failed.get() || matches!(result, Err(UploadError::Spool(_) | UploadError::Key(_))) {
+        if news.audit_failed.get() || matches!(result, Err(UploadError::Spool(_))) {
             self.open = None;
         }
     }
 }
 
-/// Uploads what waits, at the start and at every news, and again after a pause when that failed. Comes back only with what
-/// keeps it from going on.
-async fn uploads(mut uploader: Uploader, news: &News) -> anyhow::Error {
-    let mut failures = 0_u32;
+/// Uploads what waits whenever the uploader says that it is time. Comes back only with what keeps it from going on.
+async fn uploads(mut uploads: Uploads, news: &News) -> anyhow::Error {
+    let Some(sink) = uploads.config.sink.clone() else { return std::future::pending().await };
     loop {
-        let result;
-        (uploader, result) = match upload_once(uploader).await {
-            Ok(done) => done,
-            Err(error) => return error.context("the upload ended unexpectedly"),
-        };
-        uploader.step_aside(news, &result);
-        match result {
-            Ok(sent) => {
-                failures = 0;
-                if sent.quarantined > 0 {
-                    tracing::warn!(quarantined = sent.quarantined, "the sink refused runs; see `gatepost status`");
-                }
-                if sent.acknowledged > 0 {
-                    tracing::info!(acknowledged = sent.acknowledged, "uploaded");
-                }
-                news.audited.notified().await;
-            }
-            Err(error) => {
-                let asked = match &error {
-                    UploadError::Later { after, .. } => *after,
-                    _ => None,
+        let rest = match uploads.uploader.due() {
+            Next::Send(_) => {
+                let result;
+                (uploads, result) = match connect(uploads, sink.clone()).await {
+                    Ok(done) => done,
+                    Err(error) => return error.context("the upload ended unexpectedly"),
                 };
-                let wait = backoff::delay(failures, random(), asked);
-                failures = failures.saturating_add(1);
-                let counts = uploader.open.as_ref().and_then(|(_, spool)| spool.counts().ok());
-                tracing::warn!(waiting = counts.map(|counts| counts.pending), next_try_in = ?wait, "not uploaded: {error}");
-                sleep(wait).await;
+                uploads.step_aside(news, &result);
+                tell(&mut uploads, result);
+                continue;
+            }
+            Next::Rest(rest) => rest,
+            Next::Idle => Duration::MAX,
+        };
+        tokio::select! {
+            () = sleep(rest) => {}
+            () = news.audited.notified() => {
+                uploads.uploader.news();
+                uploads.step_aside(news, &Ok(Sent::default()));
             }
         }
     }
 }
 
+/// Says what became of an upload.
+fn tell(uploads: &mut Uploads, result: Result<Sent, UploadError>) {
+    match result {
+        Ok(sent) => {
+            if sent.quarantined > 0 {
+                tracing::warn!(quarantined = sent.quarantined, "the sink refused runs; see `gatepost status`");
+            }
+            if sent.acknowledged > 0 {
+                tracing::info!(acknowledged = sent.acknowledged, "uploaded");
+            }
+            if sent.tombstones > 0 {
+                tracing::info!(tombstones = sent.tombstones, "the sink was told what is no longer here");
+            }
+        }
+        Err(error) => {
+            let wait = match uploads.uploader.due() {
+                Next::Rest(wait) => wait,
+                Next::Send(_) | Next::Idle => Duration::ZERO,
+            };
+            let counts = uploads.open.as_ref().and_then(|(_, spool)| spool.counts().ok());
+            tracing::warn!(waiting = counts.map(|counts| counts.pending), next_try_in = ?wait, "not uploaded: {error}");
+        }
+    }
+}
+
 /// The blocking upload, off the async thread so that audits go on and signals are heard.
-async fn upload_once(mut uploader: Uploader) -> anyhow::Result<(Uploader, Result<Sent, UploadError>)> {
+async fn connect(mut uploads: Uploads, sink: Sink) -> anyhow::Result<(Uploads, Result<Sent, UploadError>)> {
     let upload = move || {
-        let result = uploader.drain();
-        (uploader, result)
+        let result = uploads.connect(&sink);
+        (uploads, result)
     };
     Ok(tokio::task::spawn_blocking(upload).await?)
 }
@@ -181,11 +203,6 @@ fn pause(place: &Place) -> Duration {
     let schedule = &place.config.schedule;
     let jitter = u64::try_from(schedule.jitter.as_millis()).unwrap_or(u64::MAX);
     schedule.every + Duration::from_millis(random().checked_rem(jitter.saturating_add(1)).unwrap_or(0))
-}
-
-/// Without randomness there is no jitter, which is no reason to stop.
-fn random() -> u64 {
-    getrandom::u64().unwrap_or(0)
 }
 
 fn notify(state: &[NotifyState<'_>]) {

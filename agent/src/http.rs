@@ -1,14 +1,24 @@
-//! The HTTP client for the ingest edge, the gateway service's endpoints and the sink.
+//! The HTTP clients: for the ingest edge and the gateway service's endpoints, and, with pins and a proxy, for the sink
+//! ([`SinkClient`]).
 //!
 //! TLS is rustls with ring, the anchors are the given file or the system's; there is no way to turn verification off and
-//! redirects are never followed, so an `https` URL can not become plaintext. Blocking: call it off the async threads.
+//! redirects are never followed, so an `https` URL can not become plaintext. No proxy is used but one that is configured, and
+//! environment variables are not asked for one. Blocking: call it off the async threads.
+
+pub mod pin;
+mod sink;
+mod tls;
+
+pub use sink::SinkClient;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gatepost_evidence::look::{Failure, FailureKind};
+use ureq::config::ConfigBuilder;
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+use ureq::typestate::AgentScope;
 
 use crate::files;
 
@@ -33,16 +43,17 @@ pub fn client(ca_file: Option<&Path>, limit: Duration) -> Result<ureq::Agent, Fa
         .root_certs(RootCerts::new_with_certs(&anchors))
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .build();
-    let config = ureq::Agent::config_builder()
-        .tls_config(tls)
+    Ok(ureq::Agent::new_with_config(config(limit).tls_config(tls).proxy(None).build()))
+}
+
+/// What every client here has in common.
+fn config(limit: Duration) -> ConfigBuilder<AgentScope> {
+    ureq::Agent::config_builder()
         .timeout_global(Some(limit))
         .max_redirects(0)
         .max_redirects_will_error(false)
         .http_status_as_error(false)
-        .proxy(None)
         .user_agent(concat!("gatepost/", env!("CARGO_PKG_VERSION")))
-        .build();
-    Ok(ureq::Agent::new_with_config(config))
 }
 
 /// What a failed request is, as a failed look.
@@ -62,6 +73,16 @@ pub fn failure(error: &ureq::Error) -> Failure {
         _ => FailureKind::Error,
     };
     Failure::new(kind, error)
+}
+
+/// What TLS had against it, if that is what failed.
+#[must_use]
+pub fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
+    match error {
+        ureq::Error::Rustls(error) => Some(error),
+        ureq::Error::Io(error) => error.get_ref().and_then(|inner| inner.downcast_ref()),
+        _ => None,
+    }
 }
 
 /// What an error of TLS is: the peer's alert, our own refusal of its certificate, or bytes that are not TLS.

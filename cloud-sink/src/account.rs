@@ -141,6 +141,14 @@ mod tests {
     }
 
     #[test]
+    fn the_last_place_of_a_tombstone_is_its_own_too() {
+        let gaps = [ChainGap { from: 2, to: 2 }, ChainGap { from: 5, to: 6 }];
+        let account = account(&gaps, &[stone(2, 2, Some(1), Cause::NoRoom), stone(4, 5, Some(2), Cause::NoRoom)]);
+        assert_eq!(buried(&account), [(2, 2, Some(1), Cause::NoRoom), (5, 5, Some(1), Cause::NoRoom)]);
+        assert_eq!(account.unaccounted, [ChainGap { from: 6, to: 6 }]);
+    }
+
+    #[test]
     fn without_tombstones_nobody_accounts_for_anything() {
         let gaps = [ChainGap { from: 2, to: 3 }];
         assert_eq!(account(&gaps, &[]), Account { buried: Vec::new(), unaccounted: gaps.to_vec() });

@@ -1,6 +1,7 @@
 //! What every request handler shares.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use gatepost_evidence::id::Digest;
 use gatepost_evidence::key::SigningKey;
@@ -30,6 +31,8 @@ pub struct App {
     pub pack: Pack,
     /// Wakes the worker.
     pub bell: Bell,
+    /// Uploads in hand, which the worker gives way to.
+    pub uploads: InHand,
     /// Regressions that were counted already.
     pub deltas: DeltaCounts,
     /// Whether clients come over TLS, so that cookies may say so.
@@ -54,6 +57,7 @@ impl App {
             sessions: Sessions::default(),
             pack: Pack::builtin(),
             bell: Bell::default(),
+            uploads: InHand::default(),
             deltas: DeltaCounts::default(),
             secure,
         }))
@@ -108,6 +112,41 @@ pub fn now() -> Timestamp {
     now.round(Unit::Millisecond).unwrap_or(now)
 }
 
+/// Counts what is in hand, so that work which can wait gives way to it.
+#[derive(Debug, Default)]
+pub struct InHand {
+    count: Mutex<usize>,
+    none: Condvar,
+}
+
+/// One thing in hand, until it is dropped.
+#[derive(Debug)]
+pub struct Taken<'a>(&'a InHand);
+
+impl InHand {
+    /// One more.
+    pub fn take(&self) -> Taken<'_> {
+        *self.count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Taken(self)
+    }
+
+    /// Sleeps until nothing is in hand, but no longer than `limit`: whoever gives way gets on all the same.
+    pub fn give_way(&self, limit: Duration) {
+        let count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.none.wait_timeout_while(count, limit, |count| *count > 0));
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let mut count = self.0.count.lock().unwrap_or_else(PoisonError::into_inner);
+        *count -= 1;
+        if *count == 0 {
+            self.0.none.notify_all();
+        }
+    }
+}
+
 /// Wakes one sleeping thread, or tells it to stop. Ringing twice before it wakes is ringing once.
 #[derive(Debug, Default)]
 pub struct Bell {
@@ -148,5 +187,32 @@ impl Bell {
     #[must_use]
     pub fn stopped(&self) -> bool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).stopped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(600);
+
+    #[test]
+    fn work_that_can_wait_gives_way_and_gets_on_all_the_same() {
+        let uploads = InHand::default();
+        uploads.give_way(LONG);
+        let (first, second) = (uploads.take(), uploads.take());
+        drop(first);
+        let began = Instant::now();
+        let limit = Duration::from_millis(5);
+        uploads.give_way(limit);
+        assert!(began.elapsed() >= limit, "it did not give way");
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| uploads.give_way(LONG));
+            drop(second);
+            waits.join().unwrap();
+        });
+        assert!(began.elapsed() < LONG);
     }
 }

@@ -1,27 +1,28 @@
-//! Uploads: `POST /v1/runs`, a zstd batch of signed runs and tombstones, each answered on its own.
+//! Uploads: `POST /v1/runs`, a compressed batch of signed runs and tombstones, each answered on its own.
 //!
-//! Order of work: bound the body, bound what it unpacks to, verify each line with the enrolled key that its envelope names
-//! (never with a key from the payload), then one transaction for the batch, in which each accepted line also becomes a leaf of
-//! the transparency log, and only after the commit a signed checkpoint and the answer. What is refused is kept in the
-//! quarantine with its reason in that same transaction.
+//! Order of work: bound the body, find the run it is compressed against if it says so, bound what it unpacks to, verify each
+//! envelope with the enrolled key that it names (never with a key from the payload), then one transaction for the batch, in
+//! which each that is accepted also becomes a leaf of the transparency log, and only after the commit a signed checkpoint and
+//! the answer. What is refused is kept in the quarantine with its reason in that same transaction.
 
 pub(crate) mod rotation;
 mod tombstone;
 
-use std::io::Read as _;
 use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{FromRequest as _, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
+use gatepost_evidence::batch::{self, BatchError, Coded};
 use gatepost_evidence::chain::Link;
 use gatepost_evidence::envelope::Envelope;
 use gatepost_evidence::id::{Digest, GatewayId};
+use gatepost_evidence::parts::Parts;
 use gatepost_evidence::receipt::Receipt;
 use gatepost_evidence::rotation::Keyring;
 use gatepost_evidence::verify::{VerifiedRun, VerifyError};
-use gatepost_evidence::wire::{Answer, Answers, MAX_BATCH_BYTES, MAX_BATCH_ENVELOPES};
+use gatepost_evidence::wire::{Answer, Answers, UNKNOWN_DICTIONARY};
 use jiff::Timestamp;
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
@@ -36,12 +37,19 @@ use crate::{enrol, log};
 
 /// How long a client may take to send its body.
 pub const BODY_TIME: Duration = Duration::from_secs(60);
-/// zstd windows above 16 MiB are refused: nothing that fits a batch needs one.
-const WINDOW_LOG_MAX: u32 = 24;
-/// Batches that are unpacked and verified at the same time; each may hold [`MAX_BATCH_BYTES`].
+/// Batches that are unpacked and verified at the same time; each may hold a few times
+/// [`gatepost_evidence::wire::MAX_BATCH_BYTES`].
 static UNPACKING: Semaphore = Semaphore::const_new(16);
 
-/// One line of a batch, before the database is asked about it.
+/// A batch that was read, before the database is asked about its runs.
+#[derive(Debug)]
+struct Read {
+    lines: Vec<Line>,
+    /// Whose run it was compressed against.
+    dictionary: Option<GatewayId>,
+}
+
+/// One envelope of a batch, before the database is asked about it.
 #[derive(Debug)]
 struct Line {
     bytes: Vec<u8>,
@@ -72,6 +80,12 @@ impl Rejection {
         let refused = Refused { bytes, reason, detail, gateway: *gateway, vouched: *vouched };
         quarantine::insert(connection, &refused, time)
     }
+
+    /// Whether the sender may hear the detail, which can quote what came out of the dictionary: anybody who knows the digest
+    /// of a run can compress against it, but its words are for the gateway that signed it.
+    fn may_be_told(&self, dictionary: Option<GatewayId>) -> bool {
+        dictionary.is_none() || (self.vouched && self.gateway == dictionary)
+    }
 }
 
 /// What a key of a gateway signed for a place that is not its to sign: evidence, but nothing to believe.
@@ -89,27 +103,30 @@ fn wrong_key(gateway: GatewayId, wrong: Wrong) -> Rejection {
 /// A [`Refusal`] when the batch as a whole cannot be read; single envelopes are refused in the answers.
 pub async fn runs(State(app): State<Shared>, request: Request) -> Result<Json<Answers>, Refusal> {
     // The body is read before anything is said about it: an early answer could be lost in a reset connection.
-    let encoding = request.headers().get(header::CONTENT_ENCODING).map(|value| value.as_bytes().to_owned());
-    let seen = log::seen(request.headers());
+    let headers = request.headers();
+    let said = |name| headers.get(name).map(HeaderValue::as_bytes).unwrap_or_default().to_owned();
+    let (media_type, encoding) = (said(header::CONTENT_TYPE), said(header::CONTENT_ENCODING));
+    let seen = log::seen(headers);
     let body = body(request).await?;
     let seen = seen?;
-    if encoding.as_deref() != Some(b"zstd") {
-        let detail = "send the batch with Content-Encoding: zstd";
-        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding", detail));
+    if !media_type.eq_ignore_ascii_case(batch::CONTENT_TYPE.as_bytes()) {
+        let detail = format!("send the batch as Content-Type: {}", batch::CONTENT_TYPE);
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", detail));
     }
+    let _in_hand = app.uploads.take();
     let _turn = UNPACKING.acquire().await.map_err(Refusal::internal)?;
-    let verified = {
+    let read = {
         let app = app.clone();
         tokio::task::spawn_blocking(move || {
             log::not_rewound(&app, seen)?;
-            verify(&app, &body)
+            read(&app, &encoding, &body)
         })
         .await
         .map_err(Refusal::internal)??
     };
     let batch = {
         let app = app.clone();
-        app.clone().write(move |connection| keep(&app, connection, &verified)).await?
+        app.clone().write(move |connection| keep(&app, connection, &read)).await?
     };
     app.bell.ring();
     app.read(move |app, connection| Ok(Json(answer(app, connection, batch, seen)?))).await
@@ -134,39 +151,39 @@ pub async fn body(request: Request) -> Result<Bytes, Refusal> {
     }
 }
 
-/// Unpacks a batch without ever holding more than a byte beyond the limit.
-fn unpack(body: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let bad = |error: std::io::Error| Refusal::bad("bad_zstd", format!("the body is not a zstd batch: {error}"));
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(body).map_err(bad)?;
-    decoder.window_log_max(WINDOW_LOG_MAX).map_err(bad)?;
-    let mut batch = Vec::new();
-    decoder.take(MAX_BATCH_BYTES as u64 + 1).read_to_end(&mut batch).map_err(bad)?;
-    if batch.len() > MAX_BATCH_BYTES {
-        let detail = format!("the batch unpacks to more than {MAX_BATCH_BYTES} bytes; send fewer envelopes at once");
-        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail));
-    }
-    Ok(batch)
+/// Unpacks a batch and verifies what is in it.
+fn read(app: &App, encoding: &[u8], body: &[u8]) -> Result<Read, Refusal> {
+    let coded = Coded::parse(encoding, body).map_err(unreadable)?;
+    let dictionary = coded.dictionary().map(|digest| dictionary(app, digest)).transpose()?;
+    let texts = coded.decode(dictionary.as_ref().map(|(_, payload)| payload.as_slice())).map_err(unreadable)?;
+    let mut rings = Vec::new();
+    let lines = app.store.read(|connection| {
+        let verified = texts.into_iter().map(|bytes| {
+            let outcome = verify_line(connection, &mut rings, &bytes)?;
+            Ok(Line { bytes, outcome })
+        });
+        verified.collect::<Result<_, StoreError>>()
+    })?;
+    Ok(Read { lines, dictionary: dictionary.map(|(gateway, _)| gateway) })
 }
 
-fn verify(app: &App, body: &[u8]) -> Result<Vec<Line>, Refusal> {
-    let batch = unpack(body)?;
-    let batch = batch.strip_suffix(b"\n").unwrap_or(&batch);
-    if batch.is_empty() {
-        return Ok(Vec::new());
-    }
-    let lines: Vec<&[u8]> = batch.split(|byte| *byte == b'\n').take(MAX_BATCH_ENVELOPES + 1).collect();
-    if lines.len() > MAX_BATCH_ENVELOPES {
-        let detail = format!("the batch has more than {MAX_BATCH_ENVELOPES} envelopes; send fewer at once");
-        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_many", detail));
-    }
-    let mut rings = Vec::new();
-    let verified = app.store.read(|connection| {
-        lines
-            .iter()
-            .map(|line| Ok(Line { bytes: line.to_vec(), outcome: verify_line(connection, &mut rings, line)? }))
-            .collect()
-    });
-    Ok(verified?)
+fn unreadable(error: BatchError) -> Refusal {
+    let status = match error {
+        BatchError::Encoding | BatchError::WrongDictionary => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        BatchError::TooLarge | BatchError::TooMany => StatusCode::PAYLOAD_TOO_LARGE,
+        BatchError::Dcz(_) | BatchError::Zstd(_) | BatchError::Malformed(_) => StatusCode::BAD_REQUEST,
+    };
+    Refusal::new(status, error.reason(), error.to_string())
+}
+
+/// The payload of an accepted run, and whose it is.
+fn dictionary(app: &App, digest: Digest) -> Result<(GatewayId, Vec<u8>), Refusal> {
+    let run = app.store.read(|connection| runs::by_digest(connection, digest))?;
+    // One that is not written as usual is none, for whoever asks: the same upload without it is as good.
+    run.and_then(|run| Some((run.meta.gateway, Parts::of(&run.envelope)?.payload))).ok_or_else(|| {
+        let detail = format!("the run {digest} that the body is compressed against is not here; send it without");
+        Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, UNKNOWN_DICTIONARY, detail)
+    })
 }
 
 /// Verifies one line with the ring of its gateway. `rings` are those that were needed before in this batch, with the rotations
@@ -238,14 +255,15 @@ pub(crate) struct Kept {
 #[derive(Debug)]
 struct Batch {
     outcomes: Vec<Result<Kept, Rejection>>,
+    dictionary: Option<GatewayId>,
     time: Timestamp,
 }
 
 /// Everything that happens to a batch inside its transaction.
-fn keep(app: &App, connection: &Connection, lines: &[Line]) -> Result<Batch, StoreError> {
+fn keep(app: &App, connection: &Connection, read: &Read) -> Result<Batch, StoreError> {
     let time = now();
     let mut log = Log::open(connection)?;
-    let outcomes = lines.iter().map(|line| {
+    let outcomes = read.lines.iter().map(|line| {
         let outcome = match &line.outcome {
             Ok(Signed::Rotation(rotation)) => rotation.keep(app, connection, &mut log, &line.bytes, time)?,
             Ok(Signed::Run(run, signer)) => keep_run(app, connection, &mut log, (run, *signer), &line.bytes, time)?,
@@ -257,7 +275,8 @@ fn keep(app: &App, connection: &Connection, lines: &[Line]) -> Result<Batch, Sto
         }
         Ok(outcome)
     });
-    Ok(Batch { outcomes: outcomes.collect::<Result<_, StoreError>>()?, time })
+    let outcomes = outcomes.collect::<Result<_, StoreError>>()?;
+    Ok(Batch { outcomes, dictionary: read.dictionary, time })
 }
 
 fn keep_run(
@@ -317,7 +336,14 @@ fn answer(app: &App, connection: &Connection, batch: Batch, seen: u64) -> Result
                     true => Answer::Duplicate { digest, receipt, index, inclusion },
                 }
             }
-            Err(Rejection { reason, detail, .. }) => Answer::Rejected { reason: reason.to_owned(), detail },
+            Err(rejection) => {
+                let reason = rejection.reason.to_owned();
+                let detail = match rejection.may_be_told(batch.dictionary) {
+                    true => rejection.detail,
+                    false => "nothing is said about it because of the dictionary; send it without".to_owned(),
+                };
+                Answer::Rejected { reason, detail }
+            }
         })
     });
     let answers = answers.collect::<Result<_, StoreError>>()?;

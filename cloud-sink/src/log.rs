@@ -43,10 +43,14 @@ fn not_beyond(size: u64, seen: u64) -> Result<(), Refusal> {
     if seen <= size {
         return Ok(());
     }
-    tracing::error!(seen, size, "a gateway or auditor saw a larger log than this: was an older backup restored?");
+    tracing::error!(
+        seen,
+        size,
+        "a gateway or auditor saw a larger log than this: was an older backup restored? Gateways hand over again what they still have"
+    );
     let detail = format!(
-        "you saw this sink's log with {seen} leaves and it has {size}: an older copy of its database is in use. Restore \
-         the newest one; nothing was taken from you"
+        "you saw this sink's log with {seen} leaves and it has {size}: an older copy of its database is in use. \
+         Nothing was taken from this upload; hand over again what you still have"
     );
     Err(Refusal::conflict(LOG_REWOUND, detail))
 }

@@ -8,6 +8,7 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use gatepost_evidence::batch;
 use gatepost_evidence::wire::Problem;
 use serde::de::DeserializeOwned;
 
@@ -102,6 +103,10 @@ impl IntoResponse for Refusal {
             (self.status, Json(Problem { reason: self.reason.to_owned(), detail: self.detail })).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            // RFC 9110, section 15.5.16: a coding that is always taken.
+            response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static(batch::ZSTD));
         }
         if matches!(self.status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT) {
             // The rest of the body was not read: this connection serves nothing more.

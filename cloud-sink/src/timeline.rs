@@ -303,7 +303,7 @@ fn evicted(runs: &[Times], buried: &Buried) -> Event {
     };
     let at = minute(buried.buried_at);
     let text = format!(
-        "{} gone ({count}, {}): {}. The gateway signed this at {at}.",
+        "{} gone ({count}, {}): {}. The gateway signed this on {at}.",
         if first == last { format!("Run {first} is") } else { format!("Runs {first} to {last} are") },
         made(from, to),
         why(buried.cause)

@@ -5,6 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use gatepost_evidence::id::Digest;
 use gatepost_rules::assess::{Assessment, assess};
@@ -15,6 +16,8 @@ use crate::store::{StoreError, assessments, runs};
 
 /// Runs judged between two looks at the bell.
 const BATCH: usize = 64;
+/// How long a run that waits to be judged gives way to uploads: judging takes longer than accepting, and nobody waits for it.
+const GIVE_WAY: Duration = Duration::from_millis(20);
 
 /// Starts the worker's thread; it ends when the bell is stopped.
 ///
@@ -51,6 +54,7 @@ fn judge_waiting(app: &App) -> Result<usize, StoreError> {
     }
     let mut judged = Vec::with_capacity(waiting.len());
     for digest in waiting {
+        app.uploads.give_way(GIVE_WAY);
         if app.bell.stopped() {
             break;
         }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use common::{Field, State};
+use gatepost_evidence::batch::{self, Encoded};
 use gatepost_evidence::wire::{Answer, Answers};
 
 fn sink(arguments: &[&str], data: &Path) -> Command {
@@ -50,9 +51,10 @@ impl Serving {
         request.send(body).unwrap().body_mut().read_to_vec().unwrap()
     }
 
-    fn upload(&self, lines: &str) -> Vec<Answer> {
-        let body = zstd::encode_all(lines.as_bytes(), 3).unwrap();
-        let reply = self.post("/v1/runs", &[("content-encoding", "zstd")], &body);
+    fn upload(&self, envelopes: &[String]) -> Vec<Answer> {
+        let Encoded { encoding, body } = batch::encode(envelopes.iter().map(String::as_str), None).unwrap();
+        let headers = [("content-type", batch::CONTENT_TYPE), ("content-encoding", encoding)];
+        let reply = self.post("/v1/runs", &headers, &body);
         serde_json::from_slice::<Answers>(&reply).unwrap().answers
     }
 }
@@ -81,7 +83,7 @@ fn a_kill_loses_no_run_that_has_a_receipt() {
         // What a gateway sends does not steer the terminal of the operator who promotes it.
         run.bundle.name = "audit-baseline\u{1b}c".into();
         let run = field.sign(&run).envelope;
-        for answer in serving.upload(&run) {
+        for answer in serving.upload(std::slice::from_ref(&run)) {
             let Answer::Accepted { receipt, .. } = answer else { panic!("{answer:?}") };
             receipts.push(receipt);
         }
@@ -89,7 +91,7 @@ fn a_kill_loses_no_run_that_has_a_receipt() {
         // Dropping is SIGKILL, right after the answer.
     }
     let serving = Serving::start(data);
-    for (answer, first) in serving.upload(&lines.join("\n")).iter().zip(&receipts) {
+    for (answer, first) in serving.upload(&lines).iter().zip(&receipts) {
         assert!(matches!(answer, Answer::Duplicate { receipt, .. } if receipt == first), "{answer:?}");
     }
     let listed = ok(&mut sink(&["token", "list"], data));

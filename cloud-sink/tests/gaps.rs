@@ -74,7 +74,7 @@ fn a_missing_stretch_is_signed_away_or_nobody_accounts_for_it() {
         "4 runs unaccounted for",
         "4 runs are unaccounted for. Run 2, Run 5, Runs 7 to 8 never came, and no tombstone stands for them: an evidence gap.",
         "Runs 3 to 4 are gone (2 runs): the gateway's spool was full before they could be handed over. The gateway signed \
-         this at 2 Mar 2026, 08:00:00 UTC",
+         this on 2 Mar 2026, 08:00:00 UTC",
         "Runs 7 to 8 (made between",
     ] {
         assert!(page.contains(said), "{said:?} is not in\n{page}");

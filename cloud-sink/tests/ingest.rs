@@ -4,10 +4,12 @@
 mod common;
 
 use common::{Field, Sink, State};
+use gatepost_evidence::batch::{self, Encoded};
 use gatepost_evidence::envelope::{Envelope, MAX_ENVELOPE_BYTES};
+use gatepost_evidence::parts::Parts;
 use gatepost_evidence::receipt::Receipt;
-use gatepost_evidence::run::PAYLOAD_TYPE;
-use gatepost_evidence::wire::{Answer, MAX_BATCH_BYTES, MAX_BATCH_ENVELOPES};
+use gatepost_evidence::run::{PAYLOAD_TYPE, SignedRun};
+use gatepost_evidence::wire::{Answer, MAX_BATCH_BYTES, MAX_BATCH_ENVELOPES, UNKNOWN_DICTIONARY};
 
 fn reason(answer: &Answer) -> &str {
     match answer {
@@ -167,9 +169,9 @@ fn batches_that_are_too_large_or_not_zstd_are_refused_whole() {
     let zeros = vec![0; 64 * MAX_BATCH_BYTES];
     let bomb = zstd::encode_all(&zeros[..], 3).unwrap();
     assert!(bomb.len() < MAX_BATCH_BYTES / 8, "small on the wire");
-    let many = "x\n".repeat(MAX_BATCH_ENVELOPES + 1);
-    let many = zstd::encode_all(many.as_bytes(), 3).unwrap();
-    let good = zstd::encode_all(&b"x\n"[..], 3).unwrap();
+    let many = zstd::encode_all(&[0; 5 * (MAX_BATCH_ENVELOPES + 1)][..], 3).unwrap();
+    let Encoded { body: good, .. } = batch::encode(["x"], None).unwrap();
+    let lines = zstd::encode_all(&b"{}\n{}\n"[..], 3).unwrap();
     for (body, status, reason) in [
         (bomb, 413, "too_large"),
         (many, 413, "too_many"),
@@ -177,14 +179,96 @@ fn batches_that_are_too_large_or_not_zstd_are_refused_whole() {
         (b"garbage".to_vec(), 400, "bad_zstd"),
         (good[..good.len() - 1].to_vec(), 400, "bad_zstd"),
         ([&good[..], b"tail"].concat(), 400, "bad_zstd"),
+        (lines, 400, "bad_batch"),
     ] {
-        let reply = sink.upload_bytes(&body);
+        let reply = sink.upload_bytes(batch::ZSTD, &body);
         assert_eq!((reply.status, reply.reason().as_str()), (status, reason));
     }
-    let plain = sink.post_with("/v1/runs", &[], b"x\n");
-    assert_eq!((plain.status, plain.reason().as_str()), (415, "content_encoding"));
-    assert!(sink.upload_bytes(&zstd::encode_all(&b""[..], 3).unwrap()).answers().is_empty());
+    let no_media_type = sink.post_with("/v1/runs", &[("content-encoding", "zstd")], &good);
+    assert_eq!((no_media_type.status, no_media_type.reason().as_str()), (415, "content_type"));
+    for encoding in ["gzip", "identity"] {
+        let plain = sink.upload_bytes(encoding, &good);
+        assert_eq!((plain.status, plain.reason().as_str()), (415, "content_encoding"));
+        assert_eq!(plain.headers["accept-encoding"], "zstd");
+    }
+    assert!(sink.upload_lines(&[]).answers().is_empty());
+    assert_eq!(sink.get("/api/v1/gateways").json()["refusals"], serde_json::json!({}), "nothing of it is kept");
     assert_eq!(sink.get_with("/healthz", &[]).status, 200, "it still serves");
+}
+
+/// The bytes that were signed.
+fn payload(run: &SignedRun) -> Vec<u8> {
+    Parts::of(&run.envelope).unwrap().payload
+}
+
+#[test]
+fn a_batch_against_a_run_that_is_here_is_kept_byte_for_byte() {
+    let sink = Sink::start();
+    let mut field = Field::enrolled(1, &sink);
+    let runs = field.runs(&[State::Hardened; 3]);
+    sink.accept(&runs[..1]);
+    let lines: Vec<_> = runs[1..].iter().map(|run| run.envelope.clone()).collect();
+    let alone = batch::encode(lines.iter().map(String::as_str), None).unwrap().body.len();
+    let against = batch::encode(lines.iter().map(String::as_str), Some(&payload(&runs[0]))).unwrap().body.len();
+    assert!(against < alone, "{against} against the run, {alone} alone");
+    let answers = sink.upload_lines_against(&lines, Some(&payload(&runs[0]))).answers();
+    assert_eq!(answers.iter().map(reason).collect::<Vec<_>>(), ["accepted", "accepted"]);
+    for (run, seq) in runs.iter().zip(1..) {
+        assert_eq!(sink.get(&field.path(&format!("/runs/{seq}/envelope"))).text(), run.envelope);
+    }
+}
+
+#[test]
+fn a_batch_against_a_run_that_is_not_here_is_not_taken_until_it_comes_without() {
+    let sink = Sink::start();
+    let mut field = Field::enrolled(1, &sink);
+    let runs = field.runs(&[State::Hardened; 2]);
+    let line = [runs[1].envelope.clone()];
+    let reply = sink.upload_lines_against(&line, Some(&payload(&runs[0])));
+    assert_eq!((reply.status, reply.reason().as_str()), (415, UNKNOWN_DICTIONARY));
+    assert_eq!(reply.headers["accept-encoding"], "zstd");
+    let Encoded { mut body, .. } = batch::encode([line[0].as_str()], Some(&payload(&runs[0]))).unwrap();
+    let view = sink.get(&field.path("")).json();
+    assert_eq!((&view["runs"], &view["quarantined"]), (&0.into(), &serde_json::json!([])));
+    sink.accept(&runs);
+    // It is here now; with another magic number, or cut short, nobody looks for it.
+    assert_eq!(sink.upload_bytes(batch::DCZ, &body[..39]).reason(), "bad_dcz");
+    body[0] ^= 1;
+    assert_eq!(sink.upload_bytes(batch::DCZ, &body).reason(), "bad_dcz");
+    body[0] ^= 1;
+    assert_eq!(reason(&sink.upload_bytes(batch::DCZ, &body).answers()[0]), "duplicate");
+    // As a frame without a dictionary it is none, and a bomb in it goes off no more than in another.
+    assert_eq!(sink.upload_bytes(batch::ZSTD, &body[40..]).reason(), "bad_zstd");
+    body.truncate(40);
+    body.extend(zstd::encode_all(&vec![0; 16 * MAX_BATCH_BYTES][..], 3).unwrap());
+    assert_eq!(sink.upload_bytes(batch::DCZ, &body).status, 413);
+}
+
+#[test]
+fn the_words_of_a_run_are_not_told_to_whoever_only_knows_its_digest() {
+    let sink = Sink::start();
+    let mut field = Field::enrolled(1, &sink);
+    let run = field.run(State::Hardened);
+    sink.accept(std::slice::from_ref(&run));
+    let detail = |lines: &[String], dictionary: Option<&[u8]>| match &sink
+        .upload_lines_against(lines, dictionary)
+        .answers()[0]
+    {
+        Answer::Rejected { reason, detail } => (reason.clone(), detail.clone()),
+        other => panic!("{other:?}"),
+    };
+    // A refusal may quote what was refused: here, what came out of somebody else's run.
+    let quoting = Envelope::sign("words of the run", b"{}", &Field::enrolled(2, &sink).key).to_json();
+    let (said, words) = detail(std::slice::from_ref(&quoting), None);
+    assert_eq!(said, "payload_type");
+    assert!(words.contains("words of the run"), "{words}");
+    let (said, words) = detail(&[quoting], Some(&payload(&run)));
+    assert_eq!(said, "payload_type");
+    assert!(!words.contains("words of the run") && words.contains("without"), "{words}");
+    // The gateway itself hears what is wrong with what it signed.
+    let (said, words) = detail(&[Envelope::sign(PAYLOAD_TYPE, b"{}", &field.key).to_json()], Some(&payload(&run)));
+    assert_eq!(said, "not_a_run");
+    assert!(!words.contains("without"), "{words}");
 }
 
 #[test]

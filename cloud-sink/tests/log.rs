@@ -8,6 +8,7 @@ mod common;
 use std::path::Path;
 
 use common::{Field, Reply, Sink, State};
+use gatepost_evidence::batch::{self, Encoded};
 use gatepost_evidence::checkpoint::{Checkpoint, LogProof};
 use gatepost_evidence::id::Digest;
 use gatepost_evidence::key::PublicKey;
@@ -22,10 +23,11 @@ fn key(sink: &Sink) -> PublicKey {
 
 /// Uploads as a gateway that saw a log of `seen` leaves.
 fn upload_since(sink: &Sink, seen: u64, runs: &[SignedRun]) -> Reply {
-    let lines: String = runs.iter().map(|run| format!("{}\n", run.envelope)).collect();
+    let Encoded { encoding, body } = batch::encode(runs.iter().map(|run| run.envelope.as_str()), None).unwrap();
     let seen = seen.to_string();
-    let headers = [("content-encoding", "zstd"), (LOG_SIZE_HEADER, seen.as_str())];
-    sink.post_with("/v1/runs", &headers, &zstd::encode_all(lines.as_bytes(), 3).unwrap())
+    let headers =
+        [("content-type", batch::CONTENT_TYPE), ("content-encoding", encoding), (LOG_SIZE_HEADER, seen.as_str())];
+    sink.post_with("/v1/runs", &headers, &body)
 }
 
 fn answers(reply: &Reply) -> Answers {

@@ -1,8 +1,9 @@
 //! An evidence bundle: runs of one gateway with everything that is needed to check them, in one file.
 //!
 //! What is in it, and nothing else: `manifest.json` (a [`Manifest`]: every other file with its digest), `seal.json` (the
-//! maker's signature of the manifest), `keys/`, `runs/`, `tombstones/`, `receipts/`, `rotations/`, `packs/` and `assessments/` (what the
-//! maker says came out, as a [`Claim`]). The container is [`crate::archive`]; the judgement of a bundle is not here, it needs
+//! maker's signature of the manifest), `keys/`, `runs/`, `tombstones/`, `rotations/`, `receipts/`, `consistency/` (that the
+//! sink's checkpoints are one history), `packs/` and `assessments/` (what the maker says came out, as a [`Claim`]). The
+//! container is [`crate::archive`]; the judgement of a bundle is not here, it needs
 //! the rules.
 //!
 //! Guarantees: pure; the same content at the same time gives the same bytes. Nothing read here is believed.
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::archive::{self, ArchiveError, Files};
 use crate::canonical;
+use crate::checkpoint::LogLink;
 use crate::envelope::{Envelope, EnvelopeError};
 use crate::id::{Digest, GatewayId};
 use crate::key::{PublicKey, SigningKey};
@@ -116,6 +118,8 @@ pub enum Kind {
     Receipt(u64),
     /// `rotations/<seq>.json`, an envelope
     Rotation(u64),
+    /// `consistency/<from>-<to>.json`, a [`crate::checkpoint::LogLink`] of the logs of these sizes
+    Consistency(u64, u64),
     /// `packs/<digest>.toml`
     Pack(Digest),
     /// `assessments/<seq>.<pack digest>.json`, a [`Claim`]
@@ -140,7 +144,8 @@ impl Kind {
             "runs" => seq(name).map(Self::Run),
             "receipts" => seq(name).map(Self::Receipt),
             "rotations" => seq(name).map(Self::Rotation),
-            "tombstones" => name.split_once('-').and_then(|(from, to)| Some(Self::Tombstone(seq(from)?, seq(to)?))),
+            "tombstones" => range(name).map(|(from, to)| Self::Tombstone(from, to)),
+            "consistency" => range(name).map(|(from, to)| Self::Consistency(from, to)),
             "assessments" => {
                 name.split_once('.').and_then(|(at, pack)| Some(Self::Claim(seq(at)?, pack.parse().ok()?)))
             }
@@ -158,13 +163,20 @@ impl Kind {
             Self::Tombstone(from, to) => format!("tombstones/{from}-{to}.json"),
             Self::Receipt(seq) => format!("receipts/{seq}.json"),
             Self::Rotation(seq) => format!("rotations/{seq}.json"),
+            Self::Consistency(from, to) => format!("consistency/{from}-{to}.json"),
             Self::Pack(digest) => format!("packs/{digest}.toml"),
             Self::Claim(seq, pack) => format!("assessments/{seq}.{pack}.json"),
         }
     }
 }
 
-/// A place in a chain as a name writes it: decimal, no leading zeroes, at most 16 digits.
+/// Two numbers as a name writes them.
+fn range(text: &str) -> Option<(u64, u64)> {
+    let (from, to) = text.split_once('-')?;
+    Some((seq(from)?, seq(to)?))
+}
+
+/// A place in a chain, or a size of a log, as a name writes it: decimal, no leading zeroes, at most 16 digits.
 fn seq(text: &str) -> Option<u64> {
     let plain = (1..=16).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     let seq = plain.then(|| text.parse::<u64>().ok()).flatten()?;
@@ -212,6 +224,15 @@ impl Draft {
             self.places = Some((first.min(from), last.max(to)));
         }
         self.files.insert(kind.path(), content.into());
+    }
+
+    /// Adds the proof that the later of two checkpoints of the sink continues the earlier.
+    ///
+    /// # Errors
+    /// When it has no canonical form, which texts and lists of them always have.
+    pub fn link(&mut self, sizes: (u64, u64), link: &LogLink) -> Result<(), canonical::CanonicalError> {
+        self.add(Kind::Consistency(sizes.0, sizes.1), canonical::to_vec(link)?);
+        Ok(())
     }
 
     /// Adds what the maker says came out of judging the run at `seq`.
@@ -280,7 +301,7 @@ impl Seal {
     /// When it is not signed by `key` or is not a seal.
     pub fn open(envelope: &Envelope, key: &PublicKey) -> Result<Self, EnvelopeError> {
         let payload = envelope.open(SEAL_TYPE, key)?;
-        serde_json::from_slice(&payload).map_err(|error| EnvelopeError::Malformed(error.to_string()))
+        canonical::from_slice(&payload).map_err(|error| EnvelopeError::Malformed(format!("not a seal: {error}")))
     }
 }
 
@@ -298,6 +319,7 @@ mod tests {
             Kind::Tombstone(2, 9_007_199_254_740_991),
             Kind::Receipt(12),
             Kind::Rotation(5),
+            Kind::Consistency(1, 12),
             Kind::Pack(digest),
             Kind::Claim(9_007_199_254_740_991, digest),
         ];
@@ -305,7 +327,9 @@ mod tests {
             assert_eq!(Kind::of(&kind.path()), Some(kind));
             assert!(archive::is_name(&kind.path()), "{kind:?}");
         }
-        for wrong in ["runs/0.json", "runs/01.json", "runs/+1.json", "runs/1.toml", "keys/other.pem", "manifest.json"] {
+        for wrong in
+            ["runs/0.json", "runs/01.json", "runs/+1.json", "runs/1.toml", "keys/other.pem", "consistency/7.json"]
+        {
             assert_eq!(Kind::of(wrong), None, "{wrong}");
         }
     }

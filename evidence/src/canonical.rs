@@ -3,7 +3,8 @@
 //! Signing happens over these bytes, so this file is the only place that makes them.
 
 use serde::Serialize;
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use serde_json::{Number, Value};
 
 /// The largest whole number that every reader of JSON keeps exactly (I-JSON, RFC 7493, section 2.2).
 const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
@@ -19,33 +20,79 @@ pub enum CanonicalError {
     UnsafeInteger(serde_json::Number),
 }
 
+/// Why bytes are not the canonical form of what they should hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// Not the canonical form of anything.
+    #[error("it is not canonical JSON (RFC 8785)")]
+    NotCanonical,
+    /// The canonical form of something else.
+    #[error("{0}")]
+    Shape(String),
+}
+
 /// The canonical bytes of `value` (RFC 8785).
 ///
 /// # Errors
 /// When `value` cannot be serialised as JSON, or holds a whole number that would be rounded.
 pub fn to_vec<T: Serialize>(value: &T) -> Result<Vec<u8>, CanonicalError> {
-    let value = serde_json::to_value(value)?;
-    check_integers(&value)?;
-    Ok(serde_json_canonicalizer::to_vec(&value)?)
+    let mut bytes = Vec::new();
+    write(&serde_json::to_value(value)?, &mut bytes)?;
+    Ok(bytes)
 }
 
-fn check_integers(value: &Value) -> Result<(), CanonicalError> {
+/// Appends a value. Everything the sink takes goes through here, so names, texts and whole numbers are written directly; only
+/// how a number with a fraction is written is left to a crate, which is also what all this is tested against.
+fn write(value: &Value, bytes: &mut Vec<u8>) -> Result<(), CanonicalError> {
     match value {
+        Value::Object(members) => {
+            let mut members: Vec<(&String, &Value)> = members.iter().collect();
+            // Section 3.2.3: by UTF-16 code units, which is not the order of the bytes.
+            members.sort_by(|(one, _), (other, _)| one.encode_utf16().cmp(other.encode_utf16()));
+            bytes.push(b'{');
+            for (number, (name, member)) in members.into_iter().enumerate() {
+                if number > 0 {
+                    bytes.push(b',');
+                }
+                serde_json::to_writer(&mut *bytes, name)?;
+                bytes.push(b':');
+                write(member, bytes)?;
+            }
+            bytes.push(b'}');
+        }
+        Value::Array(items) => {
+            bytes.push(b'[');
+            for (number, item) in items.iter().enumerate() {
+                if number > 0 {
+                    bytes.push(b',');
+                }
+                write(item, bytes)?;
+            }
+            bytes.push(b']');
+        }
         Value::Number(number) => {
-            let magnitude = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
-            // ECMAScript writes a float below 10^21 without point or exponent, and a reader takes what fits for an integer.
-            let float = number.as_f64().filter(|_| number.is_f64());
-            let unsafe_float = float.is_some_and(|float| {
-                float.abs() > MAX_SAFE_INTEGER as f64 && (i64::MIN as f64..u64::MAX as f64).contains(&float)
-            });
-            match magnitude {
-                _ if unsafe_float => Err(CanonicalError::UnsafeInteger(number.clone())),
-                Some(magnitude) if magnitude > MAX_SAFE_INTEGER => Err(CanonicalError::UnsafeInteger(number.clone())),
-                _ => Ok(()),
+            check_number(number)?;
+            match number.is_f64() {
+                true => bytes.extend(serde_json_canonicalizer::to_vec(number)?),
+                false => serde_json::to_writer(bytes, number)?,
             }
         }
-        Value::Array(items) => items.iter().try_for_each(check_integers),
-        Value::Object(members) => members.values().try_for_each(check_integers),
+        // Section 3.2.2.2 wants the escapes that serde_json writes: the short ones, and lower-case digits for the rest.
+        Value::String(_) | Value::Bool(_) | Value::Null => serde_json::to_writer(bytes, value)?,
+    }
+    Ok(())
+}
+
+fn check_number(number: &Number) -> Result<(), CanonicalError> {
+    let magnitude = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
+    // ECMAScript writes a float below 10^21 without point or exponent, and a reader takes what fits for an integer.
+    let float = number.as_f64().filter(|_| number.is_f64());
+    let unsafe_float = float.is_some_and(|float| {
+        float.abs() > MAX_SAFE_INTEGER as f64 && (i64::MIN as f64..u64::MAX as f64).contains(&float)
+    });
+    match magnitude {
+        _ if unsafe_float => Err(CanonicalError::UnsafeInteger(number.clone())),
+        Some(magnitude) if magnitude > MAX_SAFE_INTEGER => Err(CanonicalError::UnsafeInteger(number.clone())),
         _ => Ok(()),
     }
 }
@@ -57,6 +104,21 @@ pub fn is_canonical(bytes: &[u8]) -> bool {
         .ok()
         .and_then(|value| to_vec(&value).ok())
         .is_some_and(|canonical| canonical == bytes)
+}
+
+/// Reads a value that has one form only: the bytes must be the very ones that [`to_vec`] makes of it. So an optional member
+/// is written as null and not left out, a time has its one form, and no two payloads say the same.
+///
+/// # Errors
+/// When the bytes are not canonical, or not those of a `T`.
+pub fn from_slice<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, ReadError> {
+    let wrong = match serde_json::from_slice::<T>(bytes) {
+        Ok(value) if to_vec(&value).is_ok_and(|again| again == bytes) => return Ok(value),
+        Ok(_) => "a member is left out, or a value is written in another form than the one it has".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    // Only now is it worth looking which of the two it is.
+    if is_canonical(bytes) { Err(ReadError::Shape(wrong)) } else { Err(ReadError::NotCanonical) }
 }
 
 #[cfg(test)]
@@ -91,9 +153,65 @@ mod tests {
     }
 
     #[test]
+    fn another_implementation_writes_the_same() {
+        let every: String =
+            (0..=0x2ff_u32).chain([0xd7ff, 0xe000, 0xffff, 0x1_0000, 0x10_ffff]).filter_map(char::from_u32).collect();
+        let names: serde_json::Map<String, Value> =
+            every.chars().map(|c| (c.to_string(), Value::from(c.to_string()))).collect();
+        let numbers = serde_json::json!([
+            0,
+            -0.0,
+            1.0,
+            -1,
+            1e-7,
+            0.1,
+            1e21,
+            5e-324,
+            333333333.3333333,
+            (1_u64 << 53) - 1,
+            -(1_i64 << 53) + 1
+        ]);
+        let value = serde_json::json!({"b": [names, every, {}, []], "a": {"\u{1f600}": numbers, "\u{fb33}": [true, null, [[]]]}});
+        assert_eq!(to_vec(&value).unwrap(), serde_json_canonicalizer::to_vec(&value).unwrap());
+    }
+
+    #[test]
     fn anything_else_is_not_canonical() {
         for text in ["{\"b\":1,\"a\":2}", "{ \"a\":1}", "{\"a\":1.0}", "{\"a\":1,\"a\":1}", "{", "", "{}\n"] {
             assert!(!is_canonical(text.as_bytes()), "{text}");
+        }
+    }
+    #[test]
+    fn a_value_that_is_read_has_one_form() {
+        #[derive(Debug, PartialEq, Serialize, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Seen {
+            at: jiff::Timestamp,
+            prev: Option<u64>,
+        }
+        let read = |text: &str| from_slice::<Seen>(text.as_bytes());
+        assert!(read(r#"{"at":"2026-03-01T10:00:00Z","prev":null}"#).is_ok());
+        assert!(read(r#"{"at":"2026-03-01T10:00:00.5Z","prev":7}"#).is_ok());
+        for shape in [
+            r#"{"at":"2026-03-01T10:00:00Z"}"#,
+            r#"{"at":"2026-03-01T10:00:00.50Z","prev":null}"#,
+            r#"{"at":"2026-03-01T10:00:00+00:00","prev":null}"#,
+            r#"{"at":"2026-03-01T12:00:00+02:00","prev":null}"#,
+            r#"{"at":"2026-03-01 10:00:00z","prev":null}"#,
+            r#"{"at":"2026-03-01T10:00:00Z","prev":"7"}"#,
+            r#"{"at":"2026-03-01T10:00:00Z","more":1,"prev":7}"#,
+            "[]",
+        ] {
+            assert!(matches!(read(shape), Err(ReadError::Shape(_))), "{shape}");
+        }
+        for form in [
+            r#"{"prev":7,"at":"2026-03-01T10:00:00Z"}"#,
+            r#"{"at":"2026-03-01T10:00:00Z","at":"2026-03-01T10:00:00Z","prev":7}"#,
+            r#"{"at":"2026-03-01T10:00:00Z","prev":7} "#,
+            r#"{"at":"2026-03-01T10:00:00Z","prev":9007199254740993}"#,
+            "{",
+        ] {
+            assert_eq!(read(form), Err(ReadError::NotCanonical), "{form}");
         }
     }
 }

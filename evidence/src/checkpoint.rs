@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::Digest;
 use crate::key::{PublicKey, SigningKey};
-use crate::log::{InclusionProof, LogError, LogHash, LogRoot};
+use crate::log::{ConsistencyProof, InclusionProof, LogError, LogHash, LogRoot};
 use crate::note::{self, NoteError};
 
 /// Why a checkpoint was not believed.
@@ -122,6 +122,39 @@ impl LogProof {
     }
 }
 
+/// Two checkpoints with the proof that the later one continues the earlier, for whoever has the sink's public key: a file of
+/// an evidence bundle. A chain of them makes one history of all checkpoints in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LogLink {
+    /// The earlier checkpoint, a signed note.
+    pub from: String,
+    /// The later one.
+    pub to: String,
+    /// That the later log only added to the earlier.
+    pub consistency: ConsistencyProof,
+}
+
+impl LogLink {
+    /// The two checkpoints, if the sink with this key signed both. Whether one continues the other is not checked here.
+    ///
+    /// # Errors
+    /// When one of them cannot be believed.
+    pub fn open(&self, key: &PublicKey) -> Result<(Checkpoint, Checkpoint), CheckpointError> {
+        Ok((Checkpoint::open(&self.from, key)?, Checkpoint::open(&self.to, key)?))
+    }
+
+    /// Checks that the sink with this key signed both, and that the later continues the earlier.
+    ///
+    /// # Errors
+    /// When one of them cannot be believed, or the proof does not connect them.
+    pub fn verify(&self, key: &PublicKey) -> Result<(Checkpoint, Checkpoint), CheckpointError> {
+        let (from, to) = self.open(key)?;
+        self.consistency.verify(&from.root, &to.root)?;
+        Ok((from, to))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,5 +219,29 @@ mod tests {
         assert!(proof.verify(Digest::of(b"other"), key(1).public()).is_err());
         assert!(proof.verify(digest, key(2).public()).is_err());
         assert!(LogProof { index: 1, ..proof }.verify(digest, key(1).public()).is_err());
+    }
+
+    #[test]
+    fn a_link_holds_for_its_own_two_checkpoints_only() {
+        let leaf = |text: &str| LogHash::leaf(Digest::of(text.as_bytes()));
+        let sign = |root: LogRoot, seed: u8| Checkpoint::sign(root, &key(seed)).note().to_owned();
+        let one = LogRoot::new(1, leaf("one")).unwrap();
+        let mut nodes = std::collections::BTreeMap::new();
+        for (size, text) in ["one", "two"].iter().enumerate() {
+            let digest = Digest::of(text.as_bytes());
+            let added = crate::log::append(size as u64, digest, |id| nodes.get(&id).copied().ok_or(LogError::NotEmpty));
+            nodes.extend(added.unwrap());
+        }
+        let two = crate::log::root(2, |id| nodes.get(&id).copied().ok_or(LogError::NotEmpty)).unwrap();
+        let consistency = ConsistencyProof::new(vec![leaf("two")]);
+        let link = LogLink { from: sign(one, 1), to: sign(two, 1), consistency };
+        let (from, to) = link.verify(key(1).public()).unwrap();
+        assert_eq!((from.size(), to.size()), (1, 2));
+        assert!(link.open(key(2).public()).is_err());
+        let backwards = LogLink { from: link.to.clone(), to: link.from.clone(), ..link.clone() };
+        assert!(backwards.open(key(1).public()).is_ok() && backwards.verify(key(1).public()).is_err());
+        let other = sign(LogRoot::new(1, leaf("other")).unwrap(), 1);
+        assert!(LogLink { from: other, ..link.clone() }.verify(key(1).public()).is_err());
+        assert!(LogLink { to: sign(two, 2), ..link }.verify(key(1).public()).is_err());
     }
 }

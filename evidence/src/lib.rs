@@ -7,6 +7,7 @@
 //! year. Time enters only as a run's own `observed_at`.
 
 pub mod archive;
+pub mod batch;
 pub mod bundle;
 pub mod canonical;
 pub mod certificate;
@@ -19,6 +20,7 @@ pub mod key;
 pub mod log;
 pub mod look;
 pub mod note;
+pub mod parts;
 pub mod receipt;
 pub mod rotation;
 pub mod run;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical;
 use crate::checkpoint::LogProof;
-use crate::envelope::{Envelope, EnvelopeError};
+use crate::envelope::{Envelope, EnvelopeError, MAX_ENVELOPE_BYTES};
 use crate::id::{Digest, GatewayId};
 use crate::key::{PublicKey, SigningKey};
 
@@ -46,7 +46,7 @@ impl Receipt {
     /// When it is not signed by `key` or is not a receipt.
     pub fn open(envelope: &Envelope, key: &PublicKey) -> Result<Self, EnvelopeError> {
         let payload = envelope.open(PAYLOAD_TYPE, key)?;
-        serde_json::from_slice(&payload).map_err(|error| EnvelopeError::Malformed(error.to_string()))
+        canonical::from_slice(&payload).map_err(|error| EnvelopeError::Malformed(format!("not a receipt: {error}")))
     }
 }
 
@@ -71,8 +71,11 @@ impl Acknowledgement {
     /// Reads what was kept; a bare receipt is one without a place in the log.
     ///
     /// # Errors
-    /// When it is neither.
+    /// When it is neither, or longer than an envelope may be.
     pub fn parse(json: &[u8]) -> Result<Self, EnvelopeError> {
+        if json.len() > MAX_ENVELOPE_BYTES {
+            return Err(EnvelopeError::TooLarge(json.len()));
+        }
         serde_json::from_slice(json).or_else(|_| Ok(Self { receipt: Envelope::parse(json)?, log: None }))
     }
 }
@@ -99,5 +102,20 @@ mod tests {
         assert_eq!((&bare.receipt, &bare.log), (&envelope, &None));
         assert_eq!(Acknowledgement::parse(bare.to_json().as_bytes()).unwrap(), bare);
         assert!(Acknowledgement::parse(b"{}").is_err());
+    }
+    #[test]
+    fn a_receipt_has_one_form() {
+        // Found by the fuzz target `payload`: a sink could give two receipts that say the same.
+        let sink = SigningKey::from_seed(&[3; 32]).unwrap();
+        let digest = Digest::of(b"run");
+        let plain =
+            format!(r#"{{"accepted_at":"2026-03-01T10:00:00Z","digest":"{digest}","gateway":"{digest}","seq":4}}"#);
+        let open = |text: &str| Receipt::open(&Envelope::sign(PAYLOAD_TYPE, text.as_bytes(), &sink), sink.public());
+        assert!(open(&plain).is_ok());
+        for (from, to) in [("\"seq\":4", "\"seq\": 4"), ("00Z", "00+00:00"), ("\"seq\":4", "\"seq\":4,\"seq\":4")] {
+            assert_eq!(open(&plain.replace(from, to)).unwrap_err().reason(), "malformed", "{to}");
+        }
+        let long = format!("{plain}{}", " ".repeat(MAX_ENVELOPE_BYTES));
+        assert_eq!(Acknowledgement::parse(long.as_bytes()).unwrap_err().reason(), "too_large");
     }
 }

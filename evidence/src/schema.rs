@@ -8,7 +8,7 @@ use schemars::{Schema, SchemaGenerator};
 
 use crate::bundle::{Claim, Manifest};
 use crate::check::CHECKS;
-use crate::checkpoint::LogProof;
+use crate::checkpoint::{LogLink, LogProof};
 use crate::envelope::Envelope;
 use crate::receipt::{Acknowledgement, Receipt};
 use crate::rotation::Rotation;
@@ -31,6 +31,7 @@ pub fn all() -> BTreeMap<String, Schema> {
         ("enrolled.json".to_owned(), generate().into_root_schema_for::<Enrolled>()),
         ("answers.json".to_owned(), generate().into_root_schema_for::<Answers>()),
         ("log_proof.json".to_owned(), generate().into_root_schema_for::<LogProof>()),
+        ("log_link.json".to_owned(), generate().into_root_schema_for::<LogLink>()),
         ("log_consistency.json".to_owned(), generate().into_root_schema_for::<LogConsistency>()),
         ("bundle_manifest.json".to_owned(), generate().into_root_schema_for::<Manifest>()),
         ("bundle_claim.json".to_owned(), generate().into_root_schema_for::<Claim>()),

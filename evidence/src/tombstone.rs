@@ -111,10 +111,7 @@ impl Tombstone {
         let key = signers.signer(envelope);
         let payload = envelope.open(PAYLOAD_TYPE, key)?;
         let malformed = |why: &str| VerifyError::Envelope(EnvelopeError::Malformed(format!("not a tombstone: {why}")));
-        if !canonical::is_canonical(&payload) {
-            return Err(malformed("the payload is not canonical JSON (RFC 8785)"));
-        }
-        let tombstone: Self = serde_json::from_slice(&payload).map_err(|error| malformed(&error.to_string()))?;
+        let tombstone: Self = canonical::from_slice(&payload).map_err(|error| malformed(&error.to_string()))?;
         if tombstone.gateway != signers.gateway() {
             return Err(malformed("it speaks of another gateway than the one that signed it"));
         }

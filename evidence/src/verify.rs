@@ -3,7 +3,7 @@
 //! [`VerifiedRun`] has no public constructor: whoever holds one holds a run whose signature, identity and form were
 //! checked here. Nothing is repaired and nothing is skipped; the first thing wrong is the answer.
 
-use crate::canonical;
+use crate::canonical::{self, ReadError};
 use crate::envelope::{Envelope, EnvelopeError};
 use crate::id::{Digest, GatewayId};
 use crate::rotation::{Signers, WrongKey};
@@ -64,11 +64,10 @@ impl VerifiedRun {
     pub fn open(envelope: &Envelope, signers: &impl Signers) -> Result<Self, VerifyError> {
         let key = signers.signer(envelope);
         let payload = envelope.open(PAYLOAD_TYPE, key)?;
-        if !canonical::is_canonical(&payload) {
-            return Err(VerifyError::NotCanonical);
-        }
-        let statement: Statement =
-            serde_json::from_slice(&payload).map_err(|error| VerifyError::NotARun(error.to_string()))?;
+        let statement: Statement = canonical::from_slice(&payload).map_err(|error| match error {
+            ReadError::NotCanonical => VerifyError::NotCanonical,
+            ReadError::Shape(why) => VerifyError::NotARun(why),
+        })?;
         let run = Self::check(statement, signers.gateway())?;
         signers.in_force(key, run.seq)?;
         Ok(Self { digest: Digest::of(&payload), run })
@@ -188,5 +187,23 @@ mod tests {
         payload.push(b' ');
         let spaced = Envelope::sign(PAYLOAD_TYPE, &payload, &key(1));
         assert_eq!(VerifiedRun::open(&spaced, key(1).public()).unwrap_err(), VerifyError::NotCanonical);
+    }
+    #[test]
+    fn a_run_has_one_form_however_well_it_is_signed() {
+        // Found by the fuzz target `payload`: these were accepted, and another verifier refused the first.
+        let run = samples::run(key(1).public().id(), 1, None);
+        let signed = run.sign(&key(1)).unwrap();
+        let payload = Envelope::parse(signed.envelope.as_bytes()).unwrap().open(PAYLOAD_TYPE, key(1).public()).unwrap();
+        let payload = String::from_utf8(payload).unwrap();
+        for (from, to) in [
+            (r#""prev":null,"#, ""),
+            (r#""model":null,"#, ""),
+            (r#""started_at":"2026-03-01T10:00:00Z""#, r#""started_at":"2026-03-01T10:00:00.0Z""#),
+            (r#""started_at":"2026-03-01T10:00:00Z""#, r#""started_at":"2026-03-01T11:00:00+01:00""#),
+        ] {
+            assert!(payload.contains(from), "{from}");
+            let other = Envelope::sign(PAYLOAD_TYPE, payload.replace(from, to).as_bytes(), &key(1));
+            assert_eq!(VerifiedRun::open(&other, key(1).public()).unwrap_err().reason(), "not_a_run", "{to}");
+        }
     }
 }

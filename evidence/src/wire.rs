@@ -2,10 +2,11 @@
 //!
 //! * `POST /v1/enrol`: body is a DSSE envelope around an [`Enrolment`], signed with the gateway's new key, which proves
 //!   that the sender has it. The answer is [`Enrolled`].
-//! * `POST /v1/runs`: body is envelopes, one line of JSON each, compressed with zstd (`Content-Encoding: zstd`), oldest
-//!   first. The answer is [`Answers`], one per line, in order. The header [`LOG_SIZE_HEADER`] says the size of the last
-//!   checkpoint the gateway saw, and the answer proves that the sink's log continues that one. A sink whose log is smaller
-//!   answers 409 with the reason [`LOG_REWOUND`] and keeps nothing of the upload.
+//! * `POST /v1/runs`: body is a batch of envelopes, oldest first, as [`crate::batch`] codes it. The answer is [`Answers`], one
+//!   per envelope, in order. The header [`LOG_SIZE_HEADER`] says the size of the last checkpoint the gateway saw, and the
+//!   answer proves that the sink's log continues that one. A sink whose log is smaller answers 409 with the reason
+//!   [`LOG_REWOUND`], one that does not have the run which the body is compressed against answers 415 with the reason
+//!   [`UNKNOWN_DICTIONARY`]; both keep nothing of the upload.
 //! * `GET /v1/log/checkpoint` is the log's newest checkpoint as a signed note. `GET /v1/log/consistency?from=N&to=M` is a
 //!   [`LogConsistency`], `GET /v1/log/inclusion?digest=D` a [`crate::checkpoint::LogProof`]. For anyone who watches the sink; they name no
 //!   gateway and need no sign-in.
@@ -39,6 +40,12 @@ pub const LOG_INCLUSION_PATH: &str = "/v1/log/inclusion";
 pub const LOG_SIZE_HEADER: &str = "gatepost-log-size";
 /// Reason of the [`Problem`] of a sink whose log is smaller than one the asker saw.
 pub const LOG_REWOUND: &str = "log_rewound";
+/// Reason of the [`Problem`] of a sink that does not have the run which an upload is compressed against; the same without a
+/// dictionary can be read by any sink.
+pub const UNKNOWN_DICTIONARY: &str = "unknown_dictionary";
+/// Reason of a [`Rejected`](Answer::Rejected) envelope whose key is not enrolled. Given to a gateway's own key it means that
+/// the gateway has to enrol (again), and nothing about the envelope.
+pub const UNKNOWN_KEY: &str = "unknown_key";
 /// The most envelopes in one upload.
 pub const MAX_BATCH_ENVELOPES: usize = 256;
 /// The most bytes in one upload after decompression.

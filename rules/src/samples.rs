@@ -76,6 +76,7 @@ pub(crate) fn tls_listener() -> Listener {
         versions: vec![offer(TlsVersion::Tls12), offer(TlsVersion::Tls13)],
         anonymous: Some(failed(FailureKind::TlsAlert)),
         authenticated: Some(Look::Seen(Connack { code: 0, micros: 800 })),
+        survey: None,
     }
 }
 
@@ -90,6 +91,7 @@ pub(crate) fn plain_listener(address: &str, code: Option<u8>) -> Listener {
         versions: Vec::new(),
         anonymous: code.map(|code| Look::Seen(Connack { code, micros: 700 })),
         authenticated: None,
+        survey: None,
     }
 }
 

@@ -37,6 +37,7 @@ BLOCK = 512
 SEAL_TYPE = "application/vnd.gatepost.bundle+json"
 TOMBSTONE_TYPE = "application/vnd.gatepost.tombstone+json"
 HEX = "[0-9a-f]{64}"
+TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{0,8}[1-9])?Z")
 SEQ = "[1-9][0-9]{0,15}"
 KINDS = {
     "key": re.compile(r"keys/(gateway|sink)\.pem"),
@@ -44,6 +45,7 @@ KINDS = {
     "tombstone": re.compile(rf"tombstones/({SEQ})-({SEQ})\.json"),
     "rotation": re.compile(rf"rotations/({SEQ})\.json"),
     "receipt": re.compile(rf"receipts/({SEQ})\.json"),
+    "consistency": re.compile(rf"consistency/({SEQ})-({SEQ})\.json"),
     "pack": re.compile(rf"packs/({HEX})\.toml"),
     "claim": re.compile(rf"assessments/({SEQ})\.({HEX})\.json"),
 }
@@ -178,9 +180,9 @@ def is_count(value):
 
 
 def is_time(value):
-    """Whether this is a time."""
+    """Whether this is a time, in the one form it has."""
     try:
-        return datetime.fromisoformat(value) is not None
+        return datetime.fromisoformat(value) is not None and TIME.fullmatch(value) is not None
     except (TypeError, ValueError):
         return False
 
@@ -431,21 +433,89 @@ def open_checkpoint(note, sink):
     return broken("bad_checkpoint", "the sink did not sign it")
 
 
+def node(left, right):
+    """The hash of two nodes."""
+    return hashlib.sha256(b"\1" + left + right).digest()
+
+
 def root_of(leaf, index, size, path):
     """RFC 9162, section 2.1.3.2: the root that a proof leads to, or none."""
-    node, last, path = index, size - 1, list(path)
+    at, last = index, size - 1
     value = hashlib.sha256(b"\0" + leaf).digest()
     for sibling in path:
         if last == 0:
             return None
-        if node % 2 or node == last:
-            value = hashlib.sha256(b"\1" + sibling + value).digest()
-            while node % 2 == 0 and node:
-                node, last = node >> 1, last >> 1
+        if at % 2 or at == last:
+            value = node(sibling, value)
+            while at % 2 == 0 and at:
+                at, last = at >> 1, last >> 1
         else:
-            value = hashlib.sha256(b"\1" + value + sibling).digest()
-        node, last = node >> 1, last >> 1
+            value = node(value, sibling)
+        at, last = at >> 1, last >> 1
     return value if last == 0 else None
+
+
+def is_consistent(first, first_root, second, second_root, path):
+    """RFC 9162, section 2.1.4.2: whether the log of `second` leaves continues the smaller one of `first`."""
+    path = list(path)
+    if first & (first - 1) == 0:
+        path.insert(0, first_root)
+    if not path:
+        return False
+    at, last = first - 1, second - 1
+    while at % 2:
+        at, last = at >> 1, last >> 1
+    old = new = path[0]
+    for sibling in path[1:]:
+        if last == 0:
+            return False
+        if at % 2 or at == last:
+            old, new = node(sibling, old), node(sibling, new)
+            while at % 2 == 0 and at:
+                at, last = at >> 1, last >> 1
+        else:
+            new = node(new, sibling)
+        at, last = at >> 1, last >> 1
+    return (old, new, last) == (first_root, second_root, 0)
+
+
+def check_links(files, roots, sink):
+    """That each proof connects its two checkpoints, and no two checkpoints speak of different logs. Gives the sizes connected."""
+    links = []
+    for sizes, name, data in of_kind(files, "consistency"):
+        link = canonical(data, "malformed")
+        shape(
+            link,
+            "malformed",
+            **{"from": lambda note: isinstance(note, str)},
+            to=lambda note: isinstance(note, str),
+            consistency=lambda path: isinstance(path, list) and len(path) <= 64,
+        )
+        try:
+            path = [base64.b64decode(part, validate=True) for part in link["consistency"]]
+        except (ValueError, TypeError) as error:
+            raise Rejected("malformed", repr(error)) from error
+        if any(len(part) != 32 for part in path):
+            broken("malformed", "it is not a proof")
+        ends = [open_checkpoint(link[end], sink) for end in ("from", "to")]
+        if tuple(size for size, _ in ends) != sizes or sizes[0] >= sizes[1]:
+            broken("other_range", name)
+        for size, root in ends:
+            if roots.setdefault(size, root) != root:
+                broken("log_forked", f"two logs of {size} leaves")
+        if not is_consistent(*ends[0], *ends[1], path):
+            broken("not_consistent", name)
+        links.append(sizes)
+    return links
+
+
+def histories(roots, links):
+    """The sizes of the checkpoints, those that proofs connect together."""
+    found = [{size} for size in sorted(roots)]
+    for ends in links:
+        touched = [history for history in found if history & set(ends)]
+        found = [history for history in found if not history & set(ends)] + [set().union(*touched)]
+    return sorted(found, key=min)
 
 
 def check_log(runs, proofs, sink):
@@ -511,8 +581,11 @@ def verify(files, arguments):
         proofs = check_receipts(files, runs, gateway[1].keyid, sink[1])
         roots = check_log(runs, proofs, sink)
         print(f"holds: {len(proofs)} receipts and proofs of sink {sink[1].keyid}")
-        if len(roots) > 1:
-            print(f"not checked: whether {len(roots)} checkpoints continue each other")
+        found = histories(roots, check_links(files, roots, sink))
+        if len(found) == 1 and len(roots) > 1:
+            print(f"holds: {len(roots)} checkpoints are one history")
+        if len(found) > 1:
+            print(f"not checked: whether {len(roots)} checkpoints are one history: they are {len(found)}")
     else:
         print("not checked: receipts and log, for want of a sink's key")
     claims = check_claims(files, runs)

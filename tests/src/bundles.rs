@@ -11,11 +11,11 @@ use anyhow::{Context as _, Result};
 use gatepost_evidence::archive::{self, Files};
 use gatepost_evidence::bundle::{Claim, Draft, Kind, MANIFEST, Maker, Manifest, SEAL, Seal};
 use gatepost_evidence::canonical;
-use gatepost_evidence::checkpoint::{Checkpoint, LogProof};
+use gatepost_evidence::checkpoint::{Checkpoint, LogLink, LogProof};
 use gatepost_evidence::envelope::Envelope;
 use gatepost_evidence::id::{Digest, GatewayId};
 use gatepost_evidence::key::SigningKey;
-use gatepost_evidence::log::{self, LogError, LogHash, NodeId};
+use gatepost_evidence::log::{self, ConsistencyProof, LogError, LogHash, NodeId};
 use gatepost_evidence::receipt::{Acknowledgement, Receipt};
 use gatepost_evidence::rotation::{self, Keyring, Rotation};
 use gatepost_evidence::run::{Run, SignedRun};
@@ -27,7 +27,17 @@ use jiff::Timestamp;
 use crate::golden::{self, GATEWAY_SEED, NEXT_SEED, OTHER_SEED, SINK_SEED};
 
 /// The good ones.
-pub const GOOD: &[&str] = &["agent", "sink", "buried-and-there", "rotated"];
+pub const GOOD: &[&str] = &["agent", "sink", "agent-started-over", "buried-and-there", "rotated"];
+/// Those in which every byte is flipped: no other has files of another sort.
+pub const FLIPPED: &[&str] = &["agent", "sink"];
+/// What both verifiers say of the history of the sink's log in each of the good ones.
+pub const HISTORY: &[(&str, &str)] = &[
+    ("agent", "3 checkpoints are one history"),
+    ("sink", ""),
+    ("buried-and-there", ""),
+    ("rotated", ""),
+    ("agent-started-over", "whether 2 checkpoints are one history: they are 2"),
+];
 /// The bad ones: name, exit code of a verifier, first reason.
 pub const BAD: &[(&str, i32, &str)] = &[
     ("run-swapped", 1, "other_seq"),
@@ -41,6 +51,12 @@ pub const BAD: &[(&str, i32, &str)] = &[
     ("inclusion-wrong", 1, "not_included"),
     ("checkpoint-forged", 1, "bad_checkpoint"),
     ("checkpoint-forked", 1, "log_forked"),
+    ("consistency-rewritten", 1, "not_consistent"),
+    ("consistency-unproved", 1, "not_consistent"),
+    ("consistency-forked", 1, "log_forked"),
+    ("consistency-forged", 1, "bad_checkpoint"),
+    ("consistency-misnamed", 1, "other_range"),
+    ("consistency-not-canonical", 1, "malformed"),
     ("tombstone-missing", 1, "gap"),
     ("tombstone-forged", 1, "unknown_key"),
     ("tombstone-too-narrow", 1, "gap"),
@@ -153,9 +169,18 @@ impl Log {
         self.nodes.get(&id.number()).copied().ok_or(LogError::TooLarge(id.number()))
     }
 
+    fn checkpoint(&self, size: u64, sink: &SigningKey) -> Result<String> {
+        Ok(Checkpoint::sign(log::root(size, |id| self.node(id))?, sink).note().to_owned())
+    }
+
     fn proof(&self, index: u64, sink: &SigningKey) -> Result<LogProof> {
-        let checkpoint = Checkpoint::sign(log::root(self.size, |id| self.node(id))?, sink).note().to_owned();
-        Ok(LogProof { index, inclusion: log::prove_inclusion(self.size, index, |id| self.node(id))?, checkpoint })
+        let inclusion = log::prove_inclusion(self.size, index, |id| self.node(id))?;
+        Ok(LogProof { index, inclusion, checkpoint: self.checkpoint(self.size, sink)? })
+    }
+
+    fn link(&self, from: u64, to: u64, sink: &SigningKey) -> Result<LogLink> {
+        let consistency = log::prove_consistency(from, to, |id| self.node(id))?;
+        Ok(LogLink { from: self.checkpoint(from, sink)?, to: self.checkpoint(to, sink)?, consistency })
     }
 }
 
@@ -227,7 +252,9 @@ impl Golden {
         }
     }
 
-    /// What is in the good bundle: the agent's has a tombstone and checkpoints of its time, the sink's one checkpoint.
+    /// What is in the good bundle: the agent's has a tombstone and checkpoints of its time, linked by way of one that no
+    /// receipt is from; the sink's has one checkpoint. In the one that started over, run 2 was handed to a sink that had been
+    /// restored from a backup: nothing contradicts what it said of run 1, and nothing connects it with that.
     fn parts(&self, name: &str) -> Result<Parts> {
         let mut parts = Parts::new();
         let mut add = |kind: Kind, content: Vec<u8>| drop(parts.insert(kind.path(), (kind, content)));
@@ -239,17 +266,29 @@ impl Golden {
         let by_agent = maker(name) == Maker::Agent;
         let places: &[u64] = if by_agent { &[1, 2, 5] } else { &[1, 2, 3] };
         let leaves = [self.digest(1), foreign, self.digest(2), self.digest(3)];
+        let over = [Digest::of(b"a run from before the backup"), self.digest(2)];
         for (seq, index) in places.iter().zip([0, 2, 3]) {
             let (run, signed) = &self.runs[*seq as usize - 1];
             add(Kind::Run(*seq), signed.envelope.clone().into_bytes());
             if *seq < 5 {
-                let log = if by_agent { Log::of(&leaves[..=index])? } else { Log::of(&leaves)? };
+                let (log, index) = match (name, seq) {
+                    ("agent-started-over", 1) => (Log::of(&[over[0], foreign, self.digest(1)])?, 2),
+                    ("agent-started-over", _) => (Log::of(&over)?, 1),
+                    _ if by_agent => (Log::of(&leaves[..=index])?, index),
+                    _ => (Log::of(&leaves)?, index),
+                };
                 let proof = log.proof(index as u64, &self.sink)?;
                 add(Kind::Receipt(*seq), self.receipt(*seq, proof, &self.sink)?);
             }
             let assessment = assess(run, signed.digest, &self.pack).digest();
             let claim = Claim { run: signed.digest, pack, assessment };
             add(Kind::Claim(*seq, pack), canonical::to_vec(&claim)?);
+        }
+        if by_agent && name != "agent-started-over" {
+            let log = Log::of(&leaves)?;
+            for (from, to) in [(1, 2), (2, 3)] {
+                add(Kind::Consistency(from, to), canonical::to_vec(&log.link(from, to, &self.sink)?)?);
+            }
         }
         if by_agent {
             let stone = self.tombstone(3, 4).sign(&self.gateway)?;
@@ -281,9 +320,9 @@ impl Golden {
     /// What a rotation at place 5 makes of a bundle: run 5 is signed by the new key, and so is the tombstone before it.
     fn rotate(&self, parts: &mut Parts) -> Result<()> {
         let mut set = |kind: Kind, content: String| drop(parts.insert(kind.path(), (kind, content.into_bytes())));
-        set(Kind::Rotation(5), self.rotation((&self.gateway, &self.next), 5)?.to_json());
-        set(Kind::Run(5), self.runs[4].0.sign(&self.next)?.envelope);
-        set(Kind::Tombstone(3, 4), self.tombstone(3, 4).sign(&self.next)?.to_json());
+        set(parts, Kind::Rotation(5), self.rotation((&self.gateway, &self.next), 5)?.to_json());
+        set(parts, Kind::Run(5), self.runs[4].0.sign(&self.next)?.envelope);
+        set(parts, Kind::Tombstone(3, 4), self.tombstone(3, 4).sign(&self.next)?.to_json());
         Ok(())
     }
 
@@ -338,7 +377,7 @@ impl Golden {
     fn change_parts(&self, name: &str, parts: &mut Parts) -> Result<()> {
         let run = |seq: u64| Kind::Run(seq).path();
         let content = |parts: &Parts, path: &str| parts.get(path).map(|part| part.1.clone()).context("no such part");
-        let mut set = |kind: Kind, content: Vec<u8>| drop(parts.insert(kind.path(), (kind, content)));
+        let set = |parts: &mut Parts, kind: Kind, content: Vec<u8>| drop(parts.insert(kind.path(), (kind, content)));
         let second = Envelope::parse(self.runs[1].1.envelope.as_bytes())?;
         let payload = {
             use base64::Engine as _;
@@ -347,8 +386,8 @@ impl Golden {
         let stranger = Envelope::sign(&second.payload_type, &payload, &self.other);
         match name {
             "run-swapped" => {
-                set(Kind::Run(1), self.runs[1].1.envelope.clone().into_bytes());
-                set(Kind::Run(2), self.runs[0].1.envelope.clone().into_bytes());
+                set(parts, Kind::Run(1), self.runs[1].1.envelope.clone().into_bytes());
+                set(parts, Kind::Run(2), self.runs[0].1.envelope.clone().into_bytes());
             }
             "run-removed" => {
                 let pack = self.pack.reference().digest;
@@ -360,20 +399,20 @@ impl Golden {
                 let old = content(parts, &run(1))?;
                 parts.insert(run(5), (Kind::Run(5), old));
             }
-            "run-of-another-key" => set(Kind::Run(2), stranger.to_json().into_bytes()),
+            "run-of-another-key" => set(parts, Kind::Run(2), stranger.to_json().into_bytes()),
             "run-of-another-key-under-this-name" => {
                 let mut renamed = stranger;
                 renamed.signatures[0].keyid = self.id.to_string();
-                set(Kind::Run(2), renamed.to_json().into_bytes());
+                set(parts, Kind::Run(2), renamed.to_json().into_bytes());
             }
             "run-forked" => {
                 let mut fork = self.runs[1].0.clone();
                 fork.clock.uptime_ms += 1;
-                set(Kind::Run(2), fork.sign(&self.gateway)?.envelope.into_bytes());
+                set(parts, Kind::Run(2), fork.sign(&self.gateway)?.envelope.into_bytes());
             }
             "receipt-forged" => {
                 let proof = Log::of(&[self.digest(1)])?.proof(0, &self.sink)?;
-                set(Kind::Receipt(1), self.receipt(1, proof, &self.other)?);
+                set(parts, Kind::Receipt(1), self.receipt(1, proof, &self.other)?);
             }
             "receipt-of-another-run" => {
                 let other = content(parts, &Kind::Receipt(2).path())?;
@@ -382,26 +421,63 @@ impl Golden {
             "inclusion-wrong" => {
                 let log = Log::of(&[self.digest(1), Digest::of(b"x"), self.digest(2), self.digest(3)])?;
                 let proof = LogProof { index: 3, ..log.proof(2, &self.sink)? };
-                set(Kind::Receipt(2), self.receipt(2, proof, &self.sink)?);
+                set(parts, Kind::Receipt(2), self.receipt(2, proof, &self.sink)?);
             }
             "checkpoint-forged" => {
                 let proof = Log::of(&[self.digest(2)])?.proof(0, &self.other)?;
-                set(Kind::Receipt(2), self.receipt(2, proof, &self.sink)?);
+                set(parts, Kind::Receipt(2), self.receipt(2, proof, &self.sink)?);
             }
             "checkpoint-forked" => {
                 let leaves = [Digest::of(b"x"), self.digest(2), Digest::of(b"y"), Digest::of(b"z")];
                 let proof = Log::of(&leaves)?.proof(1, &self.sink)?;
-                set(Kind::Receipt(2), self.receipt(2, proof, &self.sink)?);
+                set(parts, Kind::Receipt(2), self.receipt(2, proof, &self.sink)?);
+            }
+            "consistency-rewritten" => {
+                // The second checkpoint is of a log that had another run first.
+                let log = Log::of(&[Digest::of(b"x"), self.digest(2)])?;
+                let link = LogLink {
+                    from: Log::of(&[self.digest(1)])?.checkpoint(1, &self.sink)?,
+                    ..log.link(1, 2, &self.sink)?
+                };
+                parts.remove(&Kind::Consistency(2, 3).path());
+                set(parts, Kind::Consistency(1, 2), canonical::to_vec(&link)?);
+            }
+            "consistency-unproved" | "consistency-forged" | "consistency-misnamed" | "consistency-not-canonical" => {
+                let kind = Kind::Consistency(1, 2);
+                let mut link: LogLink = serde_json::from_slice(&content(parts, &kind.path())?)?;
+                match name {
+                    "consistency-unproved" => link.consistency = ConsistencyProof::default(),
+                    "consistency-forged" => {
+                        let root = Checkpoint::open(&link.to, self.sink.public())?.root();
+                        link.to = Checkpoint::sign(root, &self.other).note().to_owned();
+                    }
+                    "consistency-misnamed" => drop(parts.remove(&kind.path())),
+                    _ => {}
+                }
+                let kind = if name == "consistency-misnamed" { Kind::Consistency(1, 3) } else { kind };
+                let mut bytes = canonical::to_vec(&link)?;
+                if name == "consistency-not-canonical" {
+                    bytes.push(b'\n');
+                }
+                parts.insert(kind.path(), (kind, bytes));
+            }
+            "consistency-forked" => {
+                // Proved to go on from the first, and not to what the receipts speak of.
+                let log = Log::of(&[self.digest(1), Digest::of(b"x"), self.digest(2)])?;
+                let link = canonical::to_vec(&log.link(1, 3, &self.sink)?)?;
+                parts.remove(&Kind::Consistency(1, 2).path());
+                parts.remove(&Kind::Consistency(2, 3).path());
+                set(parts, Kind::Consistency(1, 3), link);
             }
             "rotation-of-a-stranger" => {
-                set(Kind::Rotation(5), self.rotation((&self.other, &self.next), 5)?.to_json().into_bytes());
+                set(parts, Kind::Rotation(5), self.rotation((&self.other, &self.next), 5)?.to_json().into_bytes());
             }
             "rotation-missing" => drop(parts.remove(&Kind::Rotation(5).path())),
             "rotation-twice" => {
                 let ring = Keyring::new(self.gateway.public().clone());
                 let place = (6, Some(self.digest(5)));
                 let second = Rotation::sign(&ring, &self.gateway, &self.other, place, self.at)?;
-                set(Kind::Rotation(6), second.to_json().into_bytes());
+                set(parts, Kind::Rotation(6), second.to_json().into_bytes());
             }
             "rotation-without-possession" | "rotation-of-another-chain" => {
                 let envelope = self.rotation((&self.gateway, &self.next), 5)?;
@@ -416,11 +492,11 @@ impl Golden {
                     let prev = Some(Digest::of(b"another run"));
                     Rotation::sign(&ring, &self.gateway, &self.next, (5, prev), self.at)?
                 };
-                set(Kind::Rotation(5), envelope.to_json().into_bytes());
+                set(parts, Kind::Rotation(5), envelope.to_json().into_bytes());
             }
-            "run-by-the-retired-key" => set(Kind::Run(5), self.runs[4].1.envelope.clone().into_bytes()),
+            "run-by-the-retired-key" => set(parts, Kind::Run(5), self.runs[4].1.envelope.clone().into_bytes()),
             "run-by-the-key-to-come" => {
-                set(Kind::Run(2), self.runs[1].0.sign(&self.next)?.envelope.into_bytes());
+                set(parts, Kind::Run(2), self.runs[1].0.sign(&self.next)?.envelope.into_bytes());
             }
             "tombstone-by-the-retired-key" => {
                 let pack = self.pack.reference().digest;
@@ -433,34 +509,34 @@ impl Golden {
             "tombstone-missing" => drop(parts.remove(&Kind::Tombstone(3, 4).path())),
             "tombstone-forged" => {
                 let stone = self.tombstone(3, 4).sign(&self.other)?;
-                set(Kind::Tombstone(3, 4), stone.to_json().into_bytes());
+                set(parts, Kind::Tombstone(3, 4), stone.to_json().into_bytes());
             }
             "tombstone-too-narrow" => {
-                set(Kind::Tombstone(3, 3), self.tombstone(3, 3).sign(&self.gateway)?.to_json().into_bytes());
+                set(parts, Kind::Tombstone(3, 3), self.tombstone(3, 3).sign(&self.gateway)?.to_json().into_bytes());
                 parts.remove(&Kind::Tombstone(3, 4).path());
             }
             "tombstone-of-another-chain" => {
                 let stone = Tombstone { last_digest: Some(Digest::of(b"x")), ..self.tombstone(3, 4) };
-                set(Kind::Tombstone(3, 4), stone.sign(&self.gateway)?.to_json().into_bytes());
+                set(parts, Kind::Tombstone(3, 4), stone.sign(&self.gateway)?.to_json().into_bytes());
             }
             "tombstone-over-another-run" => {
                 let stone = Tombstone { first_digest: Some(Digest::of(b"x")), ..self.tombstone(2, 4) };
-                set(Kind::Tombstone(2, 4), stone.sign(&self.gateway)?.to_json().into_bytes());
+                set(parts, Kind::Tombstone(2, 4), stone.sign(&self.gateway)?.to_json().into_bytes());
                 parts.remove(&Kind::Tombstone(3, 4).path());
             }
             "tombstone-folds-other-runs" => {
                 let stone = Tombstone { digest: Some(Digest::of(b"x")), ..self.tombstone(2, 2) };
-                set(Kind::Tombstone(2, 2), stone.sign(&self.gateway)?.to_json().into_bytes());
+                set(parts, Kind::Tombstone(2, 2), stone.sign(&self.gateway)?.to_json().into_bytes());
             }
-            "gateway-exchanged" => set(Kind::GatewayKey, self.other.public().to_pem().into_bytes()),
+            "gateway-exchanged" => set(parts, Kind::GatewayKey, self.other.public().to_pem().into_bytes()),
             "pack-changed" => {
                 let softer = PACK.replace("severity = \"high\"", "severity = \"low\"");
-                set(Kind::Pack(self.pack.reference().digest), softer.into_bytes());
+                set(parts, Kind::Pack(self.pack.reference().digest), softer.into_bytes());
             }
             "verdict-lying" => {
                 let pack = self.pack.reference().digest;
                 let claim = Claim { run: self.digest(2), pack, assessment: Digest::of(b"all is well") };
-                set(Kind::Claim(2, pack), canonical::to_vec(&claim)?);
+                set(parts, Kind::Claim(2, pack), canonical::to_vec(&claim)?);
             }
             _ => {}
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use gatepost_evidence::batch::{CONTENT_TYPE, Encoded};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use crate::tls;
@@ -98,13 +99,13 @@ impl Client {
         answer(self.0.get(url).header("Cookie", cookie).call()?)
     }
 
-    /// POST of envelopes that are already compressed, as an agent uploads them.
+    /// POST of a batch of envelopes, as an agent uploads them.
     ///
     /// # Errors
     /// When there is no answer.
-    pub fn upload(&self, url: &str, body: &[u8]) -> Result<Answer, ureq::Error> {
-        let request = self.0.post(url).header("Content-Type", "application/x-ndjson");
-        answer(request.header("Content-Encoding", "zstd").send(body)?)
+    pub fn upload(&self, url: &str, batch: &Encoded) -> Result<Answer, ureq::Error> {
+        let request = self.0.post(url).header("Content-Type", CONTENT_TYPE);
+        answer(request.header("Content-Encoding", batch.encoding).send(&batch.body)?)
     }
 }
 

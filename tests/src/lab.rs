@@ -201,6 +201,14 @@ impl Lab {
         Sink::start(&self.folder().join(name), &self.pki)
     }
 
+    /// As [`Self::start_sink`], in plaintext.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn start_plaintext_sink(&self, name: &str) -> Result<Sink> {
+        Sink::start_plaintext(&self.folder.path().join(name), &self.pki)
+    }
+
     /// As [`Self::start_sink`], under another clock than the machine's.
     ///
     /// # Errors

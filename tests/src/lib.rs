@@ -11,8 +11,10 @@
 //! Everything blocks; none of it may be called from inside an asynchronous task.
 
 pub mod agent;
+pub mod agreement;
 pub mod broker;
 pub mod bundles;
+pub mod chaos;
 pub mod clock;
 pub mod device;
 pub mod golden;
@@ -24,7 +26,9 @@ pub mod peer;
 pub mod pki;
 pub mod port;
 pub mod process;
+pub mod proxy;
 pub mod python;
+pub mod relay;
 pub mod service;
 pub mod sink;
 pub mod spool;

@@ -1,7 +1,7 @@
-//! The Python verifier, in a virtual environment of its own.
+//! Python programs, each in a virtual environment of its own: the verifier here, `sslyze` in [`crate::agreement`].
 //!
-//! The environment stands in `target/python` and is made once, from the pinned `tests/python/requirements.txt`; that needs
-//! `python3` with `venv`, and the package index. A changed list makes it anew.
+//! An environment stands in `target/` and is made once, from a pinned list such as `tests/python/requirements.txt`; that
+//! needs `python3` with `venv`, and the package index. A changed list makes it anew.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,30 +29,7 @@ impl Verifier {
     /// When there is no Python, or a package cannot be had; pip's words are in the error.
     pub fn ready() -> Result<Self> {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("python");
-        let requirements = sources.join("requirements.txt");
-        let wanted = fs::read_to_string(&requirements).context("tests/python/requirements.txt cannot be read")?;
-        let place = target()?.join("python");
-        fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
-        // One maker at a time, whichever process it is in.
-        let lock = fs::File::create(place.join("lock")).context("the lock of the Python environment cannot be made")?;
-        let _locked = Flock::lock(lock, FlockArg::LockExclusive)
-            .map_err(|(_, error)| error)
-            .context("the Python environment cannot be locked")?;
-        let stamp = place.join("made-from");
-        let python = place.join("bin/python");
-        if !python.exists() || fs::read_to_string(&stamp).ok().as_deref() != Some(&wanted) {
-            // Emptied by hand, since `--clear` would take the lock away as well.
-            for part in ["bin", "lib", "lib64", "include", "pyvenv.cfg"] {
-                remove(&place.join(part))?;
-            }
-            let mut make = command(&installed("python3", "python3 python3-venv")?);
-            make.args(["-m", "venv"]).arg(&place);
-            run(make, LIMIT)?.expect_code(0).context("python3 -m venv; is python3-venv installed?")?;
-            let mut install = command(&python);
-            install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&requirements);
-            run(install, LIMIT)?.expect_code(0).context("pip cannot install what the verifier needs")?;
-            fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))?;
-        }
+        let python = environment("python", &sources.join("requirements.txt"))?;
         Ok(Self { python, script: sources.join("verify_envelope.py") })
     }
 
@@ -77,6 +54,39 @@ impl Verifier {
         command.arg("-I").arg(self.script.with_file_name("verify_bundle.py")).args(options).arg(bundle);
         run(command, LIMIT)
     }
+}
+
+/// The Python of an environment in `target/<name>` with the packages that the file `requirements` pins, made if need be.
+///
+/// # Errors
+/// When there is no Python, or a package cannot be had; pip's words are in the error.
+pub fn environment(name: &str, requirements: &Path) -> Result<PathBuf> {
+    let wanted = fs::read_to_string(requirements).with_context(|| format!("cannot read {}", requirements.display()))?;
+    let place = target()?.join(name);
+    fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
+    // One maker at a time, whichever process it is in.
+    let lock = fs::File::create(place.join("lock")).context("the lock of the Python environment cannot be made")?;
+    let _locked = Flock::lock(lock, FlockArg::LockExclusive)
+        .map_err(|(_, error)| error)
+        .context("the Python environment cannot be locked")?;
+    let stamp = place.join("made-from");
+    let python = place.join("bin/python");
+    if !python.exists() || fs::read_to_string(&stamp).ok().as_deref() != Some(&wanted) {
+        // Emptied by hand, since `--clear` would take the lock away as well.
+        for part in ["bin", "lib", "lib64", "include", "pyvenv.cfg"] {
+            remove(&place.join(part))?;
+        }
+        let mut make = command(&installed("python3", "python3 python3-venv")?);
+        make.args(["-m", "venv"]).arg(&place);
+        run(make, LIMIT)?.expect_code(0).context("python3 -m venv; is python3-venv installed?")?;
+        let mut install = command(&python);
+        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(requirements);
+        run(install, LIMIT)?
+            .expect_code(0)
+            .with_context(|| format!("pip cannot install {}", requirements.display()))?;
+        fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))?;
+    }
+    Ok(python)
 }
 
 /// Removes a file, a link or a folder with what is in it, if it is there.

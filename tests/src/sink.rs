@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
@@ -33,7 +34,8 @@ pub struct Sink {
     clock: Vec<(OsString, OsString)>,
     binary: PathBuf,
     folder: PathBuf,
-    identity: Identity,
+    /// None when it serves in plaintext.
+    identity: Option<Identity>,
     port: Port,
     info: SinkInfo,
     client: Client,
@@ -45,7 +47,7 @@ impl Sink {
     /// # Errors
     /// When the binary has not been built or does not come up; its log is in the error.
     pub fn start(folder: &Path, pki: &Pki) -> Result<Self> {
-        Self::start_under(folder, pki, None)
+        Self::start_as(folder, pki, Some(pki.sink.clone()), None)
     }
 
     /// As [`Self::start`], under another clock than the machine's.
@@ -53,15 +55,36 @@ impl Sink {
     /// # Errors
     /// When the binary has not been built or does not come up; its log is in the error.
     pub fn start_under(folder: &Path, pki: &Pki, clock: Option<&Clock>) -> Result<Self> {
+        Self::start_as(folder, pki, Some(pki.sink.clone()), clock)
+    }
+
+    /// As [`Self::start`], with another certificate than the lab's CA gave it. Its [`Api`] trusts that CA only.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(folder: &Path, pki: &Pki, identity: &Identity) -> Result<Self> {
+        Self::start_as(folder, pki, Some(identity.clone()), None)
+    }
+
+    /// As [`Self::start`], but it serves in plaintext, for those who count the bytes.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_plaintext(folder: &Path, pki: &Pki) -> Result<Self> {
+        Self::start_as(folder, pki, None, None)
+    }
+
+    fn start_as(folder: &Path, pki: &Pki, identity: Option<Identity>, clock: Option<&Clock>) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let port = Port::reserve()?;
-        let info = SinkInfo { url: format!("https://{}", port.address()), ca_file: pki.ca.clone() };
+        let scheme = if identity.is_some() { "https" } else { "http" };
+        let info = SinkInfo { url: format!("{scheme}://{}", port.address()), ca_file: pki.ca.clone() };
         let mut sink = Self {
             program: None,
             clock: clock.map(Clock::variables).unwrap_or_default(),
             binary: built("gatepost-sink")?,
             folder: folder.to_owned(),
-            identity: pki.sink.clone(),
+            identity,
             port,
             info,
             client: Client::new(&pki.ca)?,
@@ -88,7 +111,9 @@ impl Sink {
         let mut command = command(&self.binary);
         command.args(["serve", "--listen", &self.port.address().to_string()]);
         command.arg("--data").arg(self.data());
-        command.arg("--tls-cert").arg(&self.identity.certificate).arg("--tls-key").arg(&self.identity.key);
+        if let Some(identity) = &self.identity {
+            command.arg("--tls-cert").arg(&identity.certificate).arg("--tls-key").arg(&identity.key);
+        }
         command.arg("--address-file").arg(&address_file).envs(self.clock.iter().cloned());
         let mut program = Program::start_command(&self.binary, command)?;
         let expected = self.port.address().to_string();
@@ -134,6 +159,25 @@ impl Sink {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.info.url
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.port.address()
+    }
+
+    /// Takes the run at `seq` out of its database, of every gateway, as if it had never come.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn forget_run(&self, seq: u64) -> Result<()> {
+        let database = rusqlite::Connection::open(self.data().join("sink.db"))?;
+        database.busy_timeout(LIMIT)?;
+        // What refers to it may stay: this is damage.
+        database.pragma_update(None, "foreign_keys", false)?;
+        anyhow::ensure!(database.execute("DELETE FROM runs WHERE seq = ?1", [seq])? > 0, "there is no run {seq}");
+        Ok(())
     }
 
     /// Its data folder.

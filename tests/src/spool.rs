@@ -126,6 +126,15 @@ impl OpenSpool {
         Ok(())
     }
 
+    /// Forgets how the sink's log was proved to go on.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn forget_proofs(&self) -> Result<()> {
+        self.0.execute("DELETE FROM checkpoints", [])?;
+        Ok(())
+    }
+
     /// Takes over the enrolment of the agent whose state folder is `other`.
     ///
     /// # Errors

@@ -15,11 +15,12 @@ use gatepost_evidence::bundle::{MANIFEST, Manifest};
 use gatepost_evidence::id::Digest;
 use gatepost_rules::replay::{Trust, replay};
 use gatepost_tests::agent::{Agent, Finished, run};
-use gatepost_tests::bundles::{self, BAD, GOOD, NEEDS_JUDGEMENT};
+use gatepost_tests::bundles::{self, BAD, FLIPPED, GOOD, HISTORY, NEEDS_JUDGEMENT};
 use gatepost_tests::golden;
 use gatepost_tests::lab::Lab;
 use gatepost_tests::process::{built, command};
 use gatepost_tests::python::Verifier;
+use gatepost_tests::spool::OpenSpool;
 
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = bundles::folder();
@@ -76,6 +77,13 @@ fn two_verifiers_agree_on_every_golden_bundle() -> Result<()> {
         let other = python(&[], &file(name))?.expect_code(0)?;
         assert!(other.stdout.contains("does not judge"), "{other:?}");
     }
+    for (name, words) in HISTORY {
+        for text in [verify(&[], &file(name))?.stdout, python(&[], &file(name))?.stdout] {
+            let said: Vec<_> = text.lines().filter(|line| line.contains("one history")).collect();
+            let expected = if words.is_empty() { 0 } else { 1 };
+            assert!(said.len() == expected && said.iter().all(|said| said.contains(words)), "{name}: {said:?}");
+        }
+    }
     for (name, code, reason) in BAD {
         let report = verify(&["--format", "json"], &file(name))?.expect_code(*code).context(*name)?.json()?;
         assert_eq!(report["reason"], *reason, "{name}: {report:#}");
@@ -111,7 +119,7 @@ fn keys_that_the_auditor_knows_come_before_those_inside() -> Result<()> {
 /// the manifest does not have, which is looked at for every byte.
 #[test]
 fn every_flipped_byte_of_the_archive_is_caught() {
-    for name in GOOD {
+    for name in FLIPPED {
         let good = bundles::good(name).unwrap();
         let tar = archive::pack(&good).unwrap();
         assert!(replay(&archive::unpack(&tar).unwrap(), &Trust::default()).holds);
@@ -135,7 +143,7 @@ fn every_flipped_byte_of_the_archive_is_caught() {
 /// Compression is not signed, and need not be: a flip there is refused, or the archive inside is the same to the last byte.
 #[test]
 fn every_flipped_bit_of_the_compressed_bundle_is_caught_or_has_no_effect() {
-    for name in GOOD {
+    for name in FLIPPED {
         let good = fs::read(file(name)).unwrap();
         let tar = archive::decompress(&good).unwrap();
         let mut without_effect = Vec::new();
@@ -191,11 +199,20 @@ fn what_the_agent_and_the_sink_export_holds() -> Result<()> {
         }
         python(&["--gateway", &gateway], bundle)?.expect_code(0)?;
     }
+    let text = verify(&[], &by_agent)?.expect_code(0)?.stdout;
+    assert!(text.contains("2 checkpoints are one history"), "{text}");
     // A file that is there is not replaced; part of a chain says that it is one.
     agent.run(&["export", "--output", by_agent.to_str().unwrap()])?.expect_code(2)?;
     let part = lab.folder().join("part.tar.zst");
     agent.run(&["export", "--from", "2", "--to", "2", "--output", part.to_str().unwrap()])?.expect_code(0)?;
     let text = verify(&[], &part)?.expect_code(0)?.stdout;
     assert!(text.contains("not checked  chain: what came before 2"), "{text}");
+    // The proofs that its checkpoints are one history got lost: an auditor is told.
+    OpenSpool::open(&state)?.forget_proofs()?;
+    let unlinked = lab.folder().join("unlinked.tar.zst");
+    agent.run(&["export", "--output", unlinked.to_str().unwrap()])?.expect_code(0)?;
+    let text = verify(&["--gateway", &gateway], &unlinked)?.expect_code(0)?.stdout;
+    assert!(text.contains("not checked  log: whether 2 checkpoints are one history: they are 2"), "{text}");
+    python(&["--gateway", &gateway], &unlinked)?.expect_code(0)?;
     Ok(())
 }

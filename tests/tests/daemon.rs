@@ -3,7 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -238,6 +240,93 @@ fn every_run_arrives_once_though_the_sink_is_killed_while_it_takes_them() -> Res
     terminate(&mut daemon)?;
     field.everything_arrived_once_and_in_order()?;
     Ok(())
+}
+
+#[test]
+fn a_sink_restored_from_an_older_backup_gets_back_what_it_lost_and_nobody_does_anything() -> Result<()> {
+    let mut field = Field::start()?;
+    let copy = |from: &Path, to: &Path| -> Result<()> {
+        fs::create_dir(to)?;
+        for file in fs::read_dir(from)? {
+            let file = file?;
+            fs::copy(file.path(), to.join(file.file_name()))?;
+        }
+        Ok(())
+    };
+    let backup = field.lab.folder().join("backup");
+    field.sink.stop()?;
+    copy(&field.sink.data(), &backup)?;
+    field.sink.start_again()?;
+    let mut daemon = field.agent.start(&["run"])?;
+    wait_for_more(&mut daemon, "uploaded acknowledged=", 3, LIMIT)?;
+    field.sink.kill()?;
+    fs::rename(field.sink.data(), field.lab.folder().join("lost"))?;
+    copy(&backup, &field.sink.data())?;
+    field.sink.start_again()?;
+    wait_for_more(&mut daemon, "the sink broke its log", 1, PATIENCE)?;
+    wait_for_more(&mut daemon, "uploaded acknowledged=", 1, PATIENCE)?;
+    terminate(&mut daemon)?;
+    field.everything_arrived_once_and_in_order()?;
+    Ok(())
+}
+
+/// Overwrites where `table` of the spool begins, whoever has it open.
+fn damage(state: &Path, table: &str) -> Result<()> {
+    let file = state.join("spool.db");
+    let database = rusqlite::Connection::open(&file)?;
+    // Into the file with it, and out of everybody's cache.
+    database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, u32>(0))?;
+    let page: u64 =
+        database.query_row("SELECT rootpage FROM sqlite_schema WHERE name = ?1", [table], |row| row.get(0))?;
+    let bytes: u64 = database.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+    drop(database);
+    let garbage = vec![0x5a; usize::try_from(bytes)?];
+    Ok(fs::OpenOptions::new().write(true).open(&file)?.write_all_at(&garbage, (page - 1) * bytes)?)
+}
+
+/// A daemon whose spool was damaged while its uploader waited for the sink, after it was mended.
+fn mended(field: &mut Field, table: &str) -> Result<Program> {
+    let mut daemon = field.agent.start(&["run"])?;
+    wait_for_more(&mut daemon, "uploaded acknowledged=", 2, LIMIT)?;
+    field.sink.stop()?;
+    // It has the spool open, and rests.
+    wait_for_more(&mut daemon, "not uploaded: ", 1, LIMIT)?;
+    damage(&field.state, table)?;
+    // An audit finds out; it can be mended once the uploader has stepped aside.
+    wait_for_more(&mut daemon, "the spool was damaged", 1, LIMIT)?;
+    wait_for_more(&mut daemon, "audited seq=", 2, LIMIT)?;
+    field.sink.start_again()?;
+    Ok(daemon)
+}
+
+/// What came after the damage is on the sink, and the agent says what happened.
+fn went_on(field: &Field) -> Result<()> {
+    let status = field.agent.status()?;
+    assert!(status["damage"]["aside"].is_string(), "{status}");
+    assert_eq!((&status["pending"], &status["quarantined"]), (&0.into(), &Value::Array(vec![])), "{status}");
+    assert_eq!(field.runs()?.last().context("no run")?["seq"], status["last_run"], "{status}");
+    Ok(())
+}
+
+#[test]
+fn a_spool_that_is_damaged_while_it_waits_for_the_sink_is_mended_and_it_goes_on() -> Result<()> {
+    let mut field = Field::start()?;
+    let mut daemon = mended(&mut field, "runs")?;
+    wait_for_more(&mut daemon, "uploaded acknowledged=", 1, PATIENCE)?;
+    terminate(&mut daemon)?;
+    field.agent.run(&["upload"])?.expect_code(0)?;
+    went_on(&field)
+}
+
+#[test]
+fn a_spool_that_lost_its_enrolment_is_mended_and_goes_on_once_it_has_another() -> Result<()> {
+    let mut field = Field::start()?;
+    let mut daemon = mended(&mut field, "settings")?;
+    terminate(&mut daemon)?;
+    assert_eq!(field.agent.status()?["enrolled"], false);
+    field.agent.enroll(&field.sink.enrolment_token()?)?.expect_code(0)?;
+    field.agent.run(&["upload"])?.expect_code(0)?;
+    went_on(&field)
 }
 
 #[test]

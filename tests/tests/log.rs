@@ -1,5 +1,6 @@
 //! The transparency log with the real agent and the real sink: one gateway catches a sink that was restored from an older
-//! backup, that dropped a run or that goes on as two, keeps the proof, and goes on auditing.
+//! backup, that dropped a run or that goes on as two, keeps the proof, goes on auditing, and hands over again what it still
+//! has, so that every run is there once in the end and nobody had to do anything.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
@@ -63,6 +64,23 @@ impl Field {
         Ok(aside)
     }
 
+    /// Every run of `gateway` that ever was arrived, once, and the gateway knows it.
+    fn has_everything(&self, gateway: &Gateway) -> Result<()> {
+        let status = gateway.agent.status()?;
+        let id = status["gateway"].as_str().context("no gateway")?;
+        let answer = self.sink.api()?.json(&format!("/api/v1/gateways/{id}/runs"))?;
+        let mut seqs: Vec<_> =
+            answer["runs"].as_array().context("no runs")?.iter().map(|run| run["seq"].as_u64()).collect();
+        seqs.reverse();
+        let last = status["last_run"].as_u64().context("no run")?;
+        ensure!(seqs == (1..=last).map(Some).collect::<Vec<_>>(), "{last} runs expected: {seqs:?}");
+        ensure!((&status["acknowledged"], &status["pending"]) == (&last.into(), &0.into()), "{status}");
+        ensure!(status["quarantined"] == Value::Array(vec![]), "{status}");
+        let about = self.sink.api()?.json(&format!("/api/v1/gateways/{id}"))?;
+        ensure!(about["chain_gaps"] == Value::Array(vec![]), "{about}");
+        Ok(())
+    }
+
     fn size(&self) -> Result<u64> {
         let note = self.sink.anonymous_api().get("/v1/log/checkpoint")?;
         note.body.lines().nth(1).context("no size")?.parse().context("not a size")
@@ -92,15 +110,19 @@ impl Gateway {
         Ok(())
     }
 
-    /// An upload that is not believed, of whose `reason` this many disputes are then kept in all.
+    /// An upload that is not believed, of whose `reason` this many disputes are then kept in all. Everything that was
+    /// acknowledged is pending again.
     fn caught(&self, reason: &str, kept: usize) -> Result<Value> {
         let before = self.agent.status()?;
         let upload = self.agent.run(&["upload"])?.expect_code(1)?;
         ensure!(upload.stderr.contains("cannot be believed") && upload.stderr.contains("log-dispute-"), "{upload:?}");
+        ensure!(upload.stderr.contains("handed over again at the next try"), "{upload:?}");
         let after = self.agent.status()?;
-        for what in ["pending", "acknowledged", "quarantined", "log_size"] {
-            ensure!(before[what] == after[what], "{what} changed: {after}");
-        }
+        let number = |status: &Value, what: &str| status[what].as_u64().with_context(|| format!("no {what}: {status}"));
+        let (all, pending) = (number(&before, "last_run")?, number(&after, "pending")?);
+        ensure!(pending == all && after["acknowledged"] == 0 && after["log_size"].is_null(), "{all} runs: {after}");
+        ensure!(after["started_over"]["why"] == reason, "{after}");
+        ensure!(after["started_over"]["runs"] == before["acknowledged"], "{before}\n{after}");
         let disputes = after["log_disputes"].as_array().context("no list")?;
         ensure!(disputes.len() == kept, "{kept} disputes expected: {after}");
         let newest = disputes.last().context("no dispute")?;
@@ -108,6 +130,7 @@ impl Gateway {
         let text = self.agent.run(&["status"])?.expect_code(0)?.stdout;
         let file = newest["file"].as_str().context("no file")?;
         ensure!(text.contains("THE SINK BROKE ITS LOG") && text.contains(file), "{text}");
+        ensure!(text.contains("started over  ") && text.contains(&format!("({reason})")), "{text}");
         // An outage of trust is no reason not to look.
         self.audit(1)?;
         Ok(serde_json::from_str(&fs::read_to_string(file)?)?)
@@ -160,9 +183,9 @@ fn every_run_gets_its_place_and_anyone_can_check_it() -> Result<()> {
 }
 
 #[test]
-fn a_sink_restored_from_an_older_backup_is_caught_and_believed_again_once_it_has_everything() -> Result<()> {
+fn a_sink_restored_from_an_older_backup_is_caught_and_gets_back_what_it_lost() -> Result<()> {
     let mut field = Field::start()?;
-    let (gateway, other) = (field.enrolled("agent")?, field.enrolled("other")?);
+    let gateway = field.enrolled("agent")?;
     gateway.audit(2)?;
     gateway.upload(2)?;
     let backup = field.back_up("backup")?;
@@ -175,21 +198,67 @@ fn a_sink_restored_from_an_older_backup_is_caught_and_believed_again_once_it_has
     assert_eq!(contradicts_itself(&dispute)?, (5, 2), "the sink's own word of what it has left is kept");
     assert!(dispute["detail"].as_str().is_some_and(|detail| detail.contains("5 leaves and it has 2")), "{dispute}");
     assert!(field.sink.log().contains("larger log than this"), "the operator is told");
-    gateway.caught("log_rewound", 1)?;
-    // It cannot grow out of it.
+    gateway.upload(7)?;
+    field.has_everything(&gateway)?;
+    assert_eq!((gateway.agent.status()?["log_size"].as_u64(), field.size()?), (Some(7), 7));
+
+    // The newest copy was found after all, and lacks what the older one got since.
+    field.go_on_with(&newest, "restored")?;
+    gateway.audit(1)?;
+    assert_eq!(contradicts_itself(&gateway.caught("log_rewound", 2)?)?, (7, 5));
+    gateway.upload(9)?;
+    field.has_everything(&gateway)?;
+    gateway.audit(1)?;
+    gateway.upload(1)?;
+    field.has_everything(&gateway)?;
+    assert_eq!(gateway.agent.status()?["started_over"]["times"], 2);
+    Ok(())
+}
+
+#[test]
+fn a_sink_that_others_went_on_with_since_it_was_restored_gets_everything_as_well() -> Result<()> {
+    let mut field = Field::start()?;
+    let (gateway, other) = (field.enrolled("agent")?, field.enrolled("other")?);
+    gateway.audit(2)?;
+    gateway.upload(2)?;
+    let backup = field.back_up("backup")?;
+    gateway.audit(3)?;
+    gateway.upload(3)?;
+    gateway.audit(1)?;
+    field.go_on_with(&backup, "newest")?;
+    // Its log is longer than the one that was lost when the gateway comes back.
     other.audit(4)?;
     other.upload(4)?;
-    let dispute = gateway.caught("not_consistent", 2)?;
-    assert_eq!(contradicts_itself(&dispute)?.0, 5);
-
-    // The newest copy was found after all.
-    field.go_on_with(&newest, "restored")?;
-    gateway.upload(4)?;
-    assert_eq!(gateway.agent.status()?["log_size"], 9);
-    // But it lacks what the older copy took from the other gateway, and that one knows.
+    assert_eq!(contradicts_itself(&gateway.caught("not_consistent", 1)?)?.0, 5);
+    gateway.upload(7)?;
+    field.has_everything(&gateway)?;
     other.audit(1)?;
-    other.caught("not_consistent", 1)?;
+    other.upload(1)?;
+    field.has_everything(&other)?;
+    assert_eq!(other.agent.status()?["log_disputes"], serde_json::json!([]));
     Ok(())
+}
+
+#[test]
+fn a_sink_that_lost_its_gateways_too_is_enrolled_with_again_and_gets_everything() -> Result<()> {
+    let mut field = Field::start()?;
+    let backup = field.back_up("backup")?;
+    let gateway = field.enrolled("agent")?;
+    gateway.audit(2)?;
+    gateway.upload(2)?;
+    field.go_on_with(&backup, "lost")?;
+    gateway.audit(1)?;
+    gateway.caught("log_rewound", 1)?;
+    for _ in 0..2 {
+        let upload = gateway.agent.run(&["upload"])?.expect_code(1)?;
+        assert!(upload.stderr.contains("does not know this gateway"), "{upload:?}");
+        assert!(upload.stderr.contains("gatepost enroll --token-file"), "{upload:?}");
+        let status = gateway.agent.status()?;
+        assert_eq!((&status["pending"], &status["quarantined"]), (&4.into(), &serde_json::json!([])), "{status}");
+    }
+    gateway.agent.enroll(&field.sink.enrolment_token()?)?.expect_code(0)?;
+    gateway.upload(4)?;
+    field.has_everything(&gateway)
 }
 
 #[test]
@@ -204,7 +273,7 @@ fn a_sink_that_drops_a_run_is_caught() -> Result<()> {
     database.execute_batch(
         "DELETE FROM assessments WHERE run IN (SELECT digest FROM runs WHERE seq = 2);
          DELETE FROM runs WHERE seq = 2;
-         DROP INDEX runs_log_index; ALTER TABLE runs DROP COLUMN log_index; DROP TABLE log_nodes;
+         DROP INDEX runs_log_index; ALTER TABLE runs DROP COLUMN log_index; DROP TABLE log_nodes; DROP TABLE tombstones;
          PRAGMA user_version = 1;",
     )?;
     drop(database);
@@ -215,7 +284,8 @@ fn a_sink_that_drops_a_run_is_caught() -> Result<()> {
     other.upload(2)?;
     gateway.audit(1)?;
     assert_eq!(contradicts_itself(&gateway.caught("not_consistent", 1)?)?, (3, 5));
-    Ok(())
+    gateway.upload(5)?;
+    field.has_everything(&gateway)
 }
 
 #[test]
@@ -232,15 +302,19 @@ fn two_copies_of_a_sink_are_caught_by_a_gateway_that_meets_both() -> Result<()> 
     other.upload(2)?;
     gateway.audit(1)?;
     assert_eq!(contradicts_itself(&gateway.caught("not_consistent", 1)?)?, (2, 4));
+    gateway.upload(4)?;
+    field.has_everything(&gateway)?;
     field.go_on_with(&first, "second")?;
-    gateway.upload(2)?;
-    assert_eq!(gateway.agent.status()?["log_size"], 4);
-    assert_eq!(gateway.agent.status()?["log_disputes"].as_array().map(Vec::len), Some(1), "the proof stays");
+    gateway.audit(1)?;
+    gateway.caught("log_rewound", 2)?;
+    gateway.upload(6)?;
+    field.has_everything(&gateway)?;
+    assert_eq!(gateway.agent.status()?["log_disputes"].as_array().map(Vec::len), Some(2), "the proof stays");
     Ok(())
 }
 
 #[test]
-fn enrolling_again_starts_over_with_a_sink_that_lost_its_past() -> Result<()> {
+fn enrolling_again_with_a_sink_that_lost_its_past_gives_it_back() -> Result<()> {
     let mut field = Field::start()?;
     let gateway = field.enrolled("agent")?;
     let backup = field.back_up("backup")?;
@@ -248,11 +322,11 @@ fn enrolling_again_starts_over_with_a_sink_that_lost_its_past() -> Result<()> {
     gateway.upload(2)?;
     field.go_on_with(&backup, "lost")?;
     gateway.audit(1)?;
-    gateway.caught("log_rewound", 1)?;
-    gateway.agent.enroll(&field.sink.enrolment_token()?)?.expect_code(0)?;
-    gateway.upload(2)?;
-    let status = gateway.agent.status()?;
-    assert_eq!((&status["log_size"], &status["pending"]), (&2.into(), &0.into()));
-    assert_eq!(status["log_disputes"].as_array().map(Vec::len), Some(1), "what happened is not forgotten");
+    // Before it noticed anything.
+    let enrolled = gateway.agent.enroll(&field.sink.enrolment_token()?)?.expect_code(0)?;
+    assert!(enrolled.stdout.contains("2 runs that it was asked to take before"), "{enrolled:?}");
+    gateway.upload(3)?;
+    field.has_everything(&gateway)?;
+    assert_eq!(gateway.agent.status()?["log_size"], 3);
     Ok(())
 }

@@ -27,6 +27,27 @@ pub const MOSQUITTO_CLIENTS: Need = Need {
 /// openssl(1).
 pub const OPENSSL: Need =
     Need { file: "/usr/bin/openssl", package: "openssl", why: "a TLS peer that nobody here wrote" };
+/// sslscan(1).
+pub const SSLSCAN: Need =
+    Need { file: "/usr/bin/sslscan", package: "sslscan", why: "a TLS scanner that the probe has to agree with" };
+/// testssl.sh, for the whole comparison.
+pub const TESTSSL: Need =
+    Need { file: "/usr/bin/testssl", package: "testssl.sh", why: "another one, for the whole comparison" };
+/// tinyproxy(8), without the service that its main package starts.
+pub const TINYPROXY: Need = Need {
+    file: "/usr/bin/tinyproxy",
+    package: "tinyproxy-bin",
+    why: "a proxy that nobody here wrote, on the way to the sink",
+};
+/// microsocks(1).
+pub const MICROSOCKS: Need = Need {
+    file: "/usr/bin/microsocks",
+    package: "microsocks",
+    why: "the same by SOCKS, that nobody here wrote either",
+};
+/// A C++ compiler.
+pub const CXX: Need =
+    Need { file: "/usr/bin/g++", package: "g++", why: "libFuzzer, which the fuzz targets run in, is C++" };
 /// A wall clock that tests turn.
 pub const FAKETIME: Need =
     Need { file: FAKETIME_LIBRARY, package: "libfaketime", why: "outages of days, in the time of a test" };

@@ -3,22 +3,57 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::machine::{self, FAKETIME, MOSQUITTO, MOSQUITTO_CLIENTS, OPENSSL};
+use crate::fuzz;
+use crate::machine::{self, CXX, FAKETIME, MICROSOCKS, MOSQUITTO, MOSQUITTO_CLIENTS, OPENSSL, SSLSCAN, TINYPROXY};
 use crate::step::{self, Failed, cargo};
 
+/// What `--full` adds: too long for every change, meant for a night or a release.
+struct Long {
+    title: &'static str,
+    /// How long it takes on two cores, and what more it does than the usual tests.
+    what: &'static str,
+    arguments: &'static [&'static str],
+    variables: &'static [(&'static str, &'static str)],
+}
+
+/// In this order.
+const FULL: &[Long] = &[Long {
+    title: "conservation, 5,000 seeds",
+    what: "about an hour: the flagship test (tests/tests/conservation.rs) with 5,000 schedules instead of 200",
+    arguments: &["test", "-p", "gatepost-tests", "--test", "conservation", "--", "--nocapture"],
+    variables: &[("GATEPOST_SEEDS", "5000")],
+}];
+
 pub fn run(arguments: &[String]) -> Result<(), Failed> {
-    if let Some(other) = arguments.first() {
-        return Err(Failed::CouldNot(format!("test takes no {other:?}")));
-    }
-    machine::provide(&[&MOSQUITTO, &MOSQUITTO_CLIENTS, &OPENSSL, &FAKETIME])?;
+    let full = match arguments.first().map(String::as_str) {
+        None => false,
+        Some("--full") if arguments.len() == 1 => true,
+        Some("--help" | "-h") => {
+            println!("cargo xtask test [--full]\n\nEverything that has to hold. --full adds:\n");
+            FULL.iter().for_each(|long| println!("  {}\n      {}", long.title, long.what));
+            println!("  fuzzing\n      a quarter of an hour: each target of `cargo xtask fuzz` for a minute");
+            return Ok(());
+        }
+        Some(other) => return Err(Failed::CouldNot(format!("test takes no {other:?}, only --full"))),
+    };
+    machine::provide(&[&CXX, &MOSQUITTO, &MOSQUITTO_CLIENTS, &OPENSSL, &FAKETIME, &SSLSCAN, &TINYPROXY, &MICROSOCKS])?;
     machine::provide_venv()?;
     step::run("format", cargo(["fmt", "--all", "--check"]))?;
     step::run("lints", cargo(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    fuzz::check()?;
     step::run("build", cargo(["build", "--quiet", "--workspace"]))?;
     // Schema drift and golden vectors are tests of the evidence crate and of `tests`.
     step::run("tests", cargo(["test", "--workspace"]))?;
     step::run("rule vectors", step::program(step::binaries().join("gatepost"), ["rules", "test"]))?;
     dependencies()?;
+    for long in FULL.iter().filter(|_| full) {
+        let mut command = cargo(long.arguments.iter().copied());
+        command.envs(long.variables.iter().copied());
+        step::run(long.title, command)?;
+    }
+    if full {
+        fuzz::all_for_a_minute()?;
+    }
     println!("\neverything holds");
     Ok(())
 }

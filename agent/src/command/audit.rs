@@ -53,7 +53,14 @@ pub(crate) async fn audit(
     stage: Stage,
     progress: impl FnMut(&Record),
 ) -> anyhow::Result<(Head, RunReport)> {
-    let sink_time = place.spool.sink_time()?;
+    let sink_time = match place.spool.sink_time() {
+        Ok(time) => time,
+        // A damaged spool is mended before the work is done, which could not be kept else.
+        Err(_) => {
+            place.spool.look_after()?;
+            place.spool.sink_time()?
+        }
+    };
     let gateway = place.identity.gateway();
     let config = Arc::clone(&place.config);
     let execution = runner::execute(config, gateway, bundle, stage, sink_time, progress).await;

@@ -16,13 +16,18 @@ pub(super) fn run(mut place: Place, options: &Enroll) -> anyhow::Result<Outcome>
         place.config.sink.clone().context("no sink is configured; add [sink] with a url to the configuration")?;
     let token = token(&options.token_file)?;
     match upload::enroll(&place.config, &sink, &place.identity, &token) {
-        Ok(enrolled) => {
-            place.spool.at_once(|spool| {
-                spool.set_enrolment(&Enrolment { url: sink.url.clone(), sink_key: enrolled.sink_key })?;
-                spool.forget_checkpoint()?;
-                spool.heard_from_sink(enrolled.time)
-            })?;
+        Ok((enrolled, pin)) => {
+            let enrolment = Enrolment { url: sink.url.clone(), sink_key: enrolled.sink_key };
+            let over = place.spool.enrolled(place.identity.ring(), &enrolment, enrolled.time)?;
             print(&format!("Enrolled with {} as gateway {}.\n", sink.url, enrolled.gateway))?;
+            if over.runs > 0 {
+                print(&format!("{} runs that it was asked to take before are handed over again.\n", over.runs))?;
+            }
+            if let Some(pin) = pin.filter(|_| sink.pin_sha256.is_empty()) {
+                print(&format!(
+                    "To talk only to a sink with the key it has now, add to [sink]: pin_sha256 = [\"{pin}\"]\n"
+                ))?;
+            }
             Ok(Outcome::Clean)
         }
         Err(error) => {

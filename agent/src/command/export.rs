@@ -10,7 +10,7 @@ use gatepost_rules::assess::assess;
 use gatepost_rules::pack::{BUILTIN_TOML, Pack};
 use jiff::Timestamp;
 
-use super::{Outcome, Place, print};
+use super::{Outcome, Place, history, print};
 use crate::cli::Export;
 use crate::spool::{self, Buried, Spool, SpoolError};
 
@@ -24,7 +24,7 @@ pub(super) fn run(place: &Place, options: &Export) -> anyhow::Result<Outcome> {
     let (pack, id) = (Pack::builtin(), place.identity.gateway());
     let mut draft = Draft::new();
     let mut missing = Vec::new();
-    let mut count = 0_usize;
+    let (mut count, mut words) = (0_usize, Vec::new());
     for seq in from..=to {
         let run = match place.spool.get(seq) {
             Ok(Some(run)) => run,
@@ -50,6 +50,7 @@ pub(super) fn run(place: &Place, options: &Export) -> anyhow::Result<Outcome> {
         draft.add(Kind::Run(seq), run.envelope);
         if let Some(word) = place.spool.acknowledgement(seq)? {
             draft.add(Kind::Receipt(seq), word.to_json());
+            words.push(word);
         }
         count += 1;
     }
@@ -62,6 +63,9 @@ pub(super) fn run(place: &Place, options: &Export) -> anyhow::Result<Outcome> {
     draft.key(Kind::GatewayKey, place.identity.ring().first());
     if let Some(enrolment) = place.spool.enrolment()? {
         draft.key(Kind::SinkKey, &enrolment.sink_key);
+        for (sizes, link) in history::links(&place.spool.checkpoints()?, &words, &enrolment.sink_key) {
+            draft.link(sizes, &link)?;
+        }
     }
     draft.add(Kind::Pack(pack.reference().digest), BUILTIN_TOML);
     let bundle = draft.write(id, Maker::Agent, Timestamp::now(), place.identity.key())?;

@@ -174,7 +174,14 @@ fn text(default: &Config, found: &Found) -> String {
     }
     out.push_str(
         "]\n\n# Where evidence is handed to; `gatepost enroll` makes this gateway known there.\n# [sink]\n\
-         # url = \"https://sink.example\"\n# ca_file = \"/etc/gatepost/sink-ca.pem\"\n\
+         # url = \"https://sink.example\"\n# Who vouches for its certificate, which key that must have, or both; `gatepost enroll`\n\
+         # says the pin. A pin without a ca_file is enough, for a sink that signed its certificate itself.\n\
+         # ca_file = \"/etc/gatepost/sink-ca.pem\"\n\
+         # pin_sha256 = [\"r/mIkG3eEpVdm+u/ko/cwxzOMo1bk4TyHIlByibiA5E=\"]\n\
+         # The proxy on the way to it: http (CONNECT), socks5 or socks5h. The environment is not asked for one. The file\n\
+         # holds user:password, which the proxy gets in the clear.\n\
+         # proxy = \"http://proxy.example:3128\"\n\
+         # proxy_credentials_file = \"/etc/gatepost/proxy.credentials\"\n\
          \n[schedule]\nevery = \"1h\"\njitter = \"5m\"\nbundle = \"field-self-audit\"\n",
     );
     out

@@ -5,6 +5,7 @@ mod compare;
 mod config;
 mod enroll;
 mod export;
+mod history;
 mod init;
 mod rotate_key;
 mod rules;

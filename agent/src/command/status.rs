@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{Outcome, Place, print, print_json};
 use crate::cli::Format;
 use crate::report;
-use crate::spool::{self, Mended};
+use crate::spool::{self, Mended, StartedOver};
 use crate::upload::dispute::{self, Dispute};
 
 #[derive(Serialize)]
@@ -39,6 +39,8 @@ struct Status {
     /// Leaves in the newest checkpoint of the sink's log that was verified.
     log_size: Option<u64>,
     log_disputes: Vec<Disputed>,
+    /// When and why everything was last made ready to be handed over again.
+    started_over: Option<StartedOver>,
 }
 
 #[derive(Serialize)]
@@ -78,6 +80,8 @@ struct Gone {
     count: Option<u64>,
     cause: Cause,
     at: Timestamp,
+    /// Whether the sink refused to be told.
+    refused: bool,
 }
 
 pub(super) fn run(place: &Place, format: Format) -> anyhow::Result<Outcome> {
@@ -116,6 +120,7 @@ fn status(place: &Place) -> anyhow::Result<Status> {
         sink,
         log_size: checkpoint.map(|checkpoint| checkpoint.size()),
         log_disputes: disputes.map(disputed).collect(),
+        started_over: place.spool.started_over()?,
         sink_time: place.spool.sink_time()?.map(|time| time.to_string()),
     })
 }
@@ -151,7 +156,7 @@ fn gone(place: &Place) -> anyhow::Result<Vec<Gone>> {
         let Tombstone { from_seq, to_seq, count, cause, at, .. } =
             spool::open_tombstone(&buried, place.identity.ring())
                 .with_context(|| format!("the tombstone of runs {} to {}", buried.from_seq, buried.to_seq))?;
-        Ok(Gone { from_seq, to_seq, count, cause, at })
+        Ok(Gone { from_seq, to_seq, count, cause, at, refused: buried.refused })
     });
     gone.collect()
 }
@@ -193,8 +198,12 @@ fn text(status: &Status) -> String {
     for gone in &status.gone {
         let runs = gone.count.map_or_else(|| "unknown number".to_owned(), |count| count.to_string());
         text.push_str(&format!(
-            "no longer kept  {} to {} ({runs}): {}, {}\n",
-            gone.from_seq, gone.to_seq, gone.cause, gone.at
+            "no longer kept  {} to {} ({runs}): {}, {}{}\n",
+            gone.from_seq,
+            gone.to_seq,
+            gone.cause,
+            gone.at,
+            if gone.refused { " (the sink refuses to be told)" } else { "" }
         ));
     }
     if let Some(damage) = &status.damage {
@@ -207,6 +216,9 @@ fn text(status: &Status) -> String {
     }
     for Disputed { file, reason, detail } in &status.log_disputes {
         text.push_str(&format!("  {reason}: {detail}\n    {file}\n"));
+    }
+    if let Some(over) = &status.started_over {
+        text.push_str(&format!("started over  {over}\n"));
     }
     text
 }

@@ -11,6 +11,9 @@ pub(super) fn run(mut place: Place) -> anyhow::Result<Outcome> {
     match upload::drain(&mut place.spool, &sink, place.identity.ring()) {
         Ok(sent) => {
             print(&format!("{} acknowledged, {} refused and quarantined.\n", sent.acknowledged, sent.quarantined))?;
+            if sent.tombstones > 0 {
+                print(&format!("{} tombstones of runs that are no longer here.\n", sent.tombstones))?;
+            }
             if sent.quarantined > 0 {
                 print("`gatepost status` says which and why.\n")?;
                 return Ok(Outcome::Findings);

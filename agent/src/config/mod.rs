@@ -13,6 +13,8 @@ use std::time::Duration;
 
 pub use mistakes::{Mistake, Mistakes};
 
+use crate::http::pin::Pin;
+
 /// The agent's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -141,12 +143,18 @@ pub struct Host {
 }
 
 /// `[sink]`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sink {
     /// Its URL; `https`, or `http` on loopback.
     pub url: String,
-    /// Anchors for its certificate; the system's by default.
+    /// Anchors for its certificate; by default the system's, or none where keys are pinned.
     pub ca_file: Option<PathBuf>,
+    /// The keys that its certificate may have (RFC 7469); any, where the list is empty.
+    pub pin_sha256: Vec<Pin>,
+    /// The proxy on the way to it: `http` (CONNECT), `socks5` or `socks5h`, with its port.
+    pub proxy: Option<String>,
+    /// The file that holds the proxy's user, a colon and the password.
+    pub proxy_credentials_file: Option<PathBuf>,
 }
 
 /// `[schedule]`

@@ -1,14 +1,15 @@
-//! Looks for `broker_transport_posture`: dials each of the broker's listeners, offers each TLS version on its own, and
-//! connects by MQTT without and with credentials.
+//! Looks for `broker_transport_posture`: dials each of the broker's listeners, offers each TLS version on its own, connects
+//! by MQTT without and with credentials, and surveys what else a TLS listener takes.
 //!
 //! A plaintext listener gets one connection. A TLS listener gets two, one per version; the client without credentials
 //! connects over the newest of them that completed. A third carries the configured client, once the broker's certificate
-//! has verified. Credentials never go over plaintext: there is no configured client for a plaintext listener.
+//! has verified. Then comes the survey ([`super::hello`]), one connection after the other, no handshake finished. Credentials never go over plaintext: there is no configured client for a plaintext listener.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use gatepost_evidence::check::Contract as _;
+use gatepost_evidence::check::broker_transport_posture::survey::Survey;
 use gatepost_evidence::check::broker_transport_posture::{
     Check, Connack, Dialled, Listener, Observation, TlsVersion, Transport, VersionOffer,
 };
@@ -19,6 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::broker::{self, Candidate};
+use super::hello::{self, Bounds};
 use super::tls::{self, Unauthenticated};
 use super::wire::{self, Budget, Limits};
 use super::{Missed, Probe, blocking, mqtt, observed};
@@ -31,7 +33,8 @@ pub const PROBE: Probe = Probe {
     limit: Duration::from_secs(20),
     touches: "The broker's listeners: one TCP connection to each plaintext listener, two or three to each TLS listener, \
               on each at most one MQTT CONNECT under a canary client id, and DISCONNECT. Nothing is published or \
-              subscribed to.",
+              subscribed to. To each TLS listener then ClientHellos that are never finished, one connection after the \
+              other: some 40 to a usual broker, at most 240 in 12 s, 200 a second. Each is a line in the broker's log.",
     needs: "The broker's listeners in [broker], or a readable mosquitto.conf; ca_file and a client certificate or a user \
             name to try the configured client.",
     targets: |_| vec![Target::new(TargetKind::Broker, "broker")],
@@ -100,6 +103,7 @@ impl Dialogue<'_> {
             versions: Vec::new(),
             anonymous: None,
             authenticated: None,
+            survey: None,
         };
         let wire = match self.dial().await {
             Ok((wire, micros)) => {
@@ -117,13 +121,35 @@ impl Dialogue<'_> {
             return listener;
         }
         match tls::server_name(self.name) {
-            Ok(name) => self.tls(&mut listener, wire, &name, client).await,
+            Ok(name) => {
+                self.tls(&mut listener, wire, &name, client).await;
+                listener.survey = Some(self.survey(&listener.versions, &name).await);
+            }
             Err(failure) => {
                 listener.anonymous = Some(Look::Failed(failure.clone()));
-                listener.authenticated = client.then_some(Look::Failed(failure));
+                listener.authenticated = client.then_some(Look::Failed(failure.clone()));
+                listener.survey = Some(Look::Failed(failure));
             }
         }
         listener
+    }
+
+    /// A peer that answered neither handshake in TLS has nothing to be surveyed.
+    async fn survey(&self, versions: &[VersionOffer], name: &ServerName<'static>) -> Look<Survey> {
+        let silent = |failure: &&Failure| !matches!(failure.kind, FailureKind::TlsAlert | FailureKind::Closed);
+        let failures: Vec<&Failure> =
+            versions.iter().filter_map(|offer| offer.handshake.failure()).filter(silent).collect();
+        let asked = versions.iter().any(|offer| offer.client_certificate_requested);
+        match failures.first() {
+            Some(failure) if failures.len() == versions.len() && !asked => Look::Failed((*failure).clone()),
+            _ => {
+                let server_name = match name {
+                    ServerName::DnsName(name) => Some(name.as_ref()),
+                    _ => None,
+                };
+                hello::survey(&self.candidate.address, server_name, Bounds::default(), self.budget).await.into()
+            }
+        }
     }
 
     async fn dial(&self) -> Result<(wire::Wire, u64), Failure> {

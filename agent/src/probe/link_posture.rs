@@ -60,7 +60,8 @@ async fn see(config: Arc<Config>) -> Result<Observation, Missed> {
 
 async fn try_peers(config: &Config) -> BTreeMap<String, Peer> {
     let ingest = config.ingest.as_ref().map(|ingest| ("ingest", ingest.url.as_str()));
-    let sink = config.sink.as_ref().map(|sink| ("sink", sink.url.as_str()));
+    // What is behind a proxy cannot be reached without it: the proxy is the next thing on the way.
+    let sink = config.sink.as_ref().map(|sink| ("sink", sink.proxy.as_deref().unwrap_or(&sink.url)));
     let mut peers = BTreeMap::new();
     // One after another, so that they do not disturb each other's times.
     for (name, url) in ingest.into_iter().chain(sink) {

@@ -29,7 +29,7 @@ async fn this_machine_is_seen_as_it_is() {
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let mut config = config(Path::new("/"));
     config.ingest = ingest(&format!("http://{open}/v1/events"));
-    config.sink = Some(Sink { url: format!("http://{closed}"), ca_file: None });
+    config.sink = Some(Sink { url: format!("http://{closed}"), ..Sink::default() });
     let (observation, facts, unknown) = look_at(config).await;
 
     let ingest = &facts.peers["ingest"];
@@ -55,7 +55,7 @@ async fn peers_that_are_not_there_are_data() {
     let mut config = config(root.path());
     assert!(look_at(config.clone()).await.0.peers.is_empty());
     config.ingest = ingest("https://gatepost.invalid/");
-    config.sink = Some(Sink { url: "no url".into(), ca_file: None });
+    config.sink = Some(Sink { url: "no url".into(), ..Sink::default() });
     let (observation, ..) = look_at(config).await;
     let ingest = &observation.peers["ingest"];
     assert_eq!((ingest.address.as_str(), ingest.tries.len()), ("gatepost.invalid:443", TRIES));

@@ -10,6 +10,7 @@ pub mod canary;
 pub mod certificates;
 pub mod device_certificate_hygiene;
 pub mod gateway_config_guardrails;
+pub mod hello;
 pub mod host;
 pub mod host_guardrails;
 pub mod ingest_auth;

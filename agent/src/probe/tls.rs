@@ -97,6 +97,8 @@ pub async fn look(wire: Wire, name: &ServerName<'static>, version: Option<TlsVer
     let versions = match version {
         Some(TlsVersion::Tls12) => &[&rustls::version::TLS12][..],
         Some(TlsVersion::Tls13) => &[&rustls::version::TLS13][..],
+        // rustls does not speak the older ones, and has nothing to offer then.
+        Some(TlsVersion::Ssl3 | TlsVersion::Tls10 | TlsVersion::Tls11) => &[],
         None => rustls::ALL_VERSIONS,
     };
     let provider = provider();

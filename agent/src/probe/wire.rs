@@ -66,6 +66,12 @@ impl Budget {
         &self.limits
     }
 
+    /// The same limits, cut off at `total` from now if that is sooner.
+    #[must_use]
+    pub fn within(&self, total: Duration) -> Self {
+        Self { limits: self.limits, end: self.end.min(Instant::now() + total) }
+    }
+
     /// Waits for `stage`, called `what`, for at most `limit` and not beyond the end.
     ///
     /// # Errors

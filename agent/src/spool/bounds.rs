@@ -17,7 +17,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::rows::{self, ACKNOWLEDGED, QUARANTINED};
 use super::tombstones::{self, Gone};
-use super::{Keeping, SpoolError};
+use super::{Keeping, SpoolError, log};
 
 /// How much the spool keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +68,9 @@ pub(super) fn enforce(
     let mut gone = too_old(connection, keeping.bounds.max_age, mark)?;
     for run in &gone {
         rows::remove(connection, run.seq)?;
+    }
+    if !gone.is_empty() {
+        log::prune(connection)?;
     }
     gone.extend(no_room(connection, keeping.bounds.max_bytes, bytes)?);
     tombstones::bury(connection, &keeping.identity, gone, now)
@@ -122,6 +125,7 @@ fn no_room(connection: &Connection, max_bytes: u64, bytes: u64) -> rusqlite::Res
     while used(connection)?.saturating_add(bytes) > wanted {
         let Some(run) = first_to_go(connection)? else { break };
         rows::remove(connection, run.seq)?;
+        log::prune(connection)?;
         gone.push(run);
     }
     Ok(gone)

@@ -20,7 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use super::place::{self, Place};
 use super::rows::{self, Kept};
-use super::{Keeping, SpoolError, bounds, pack, rotations, schema, tombstones};
+use super::tombstones;
+use super::{Keeping, SpoolError, bounds, log, pack, rotations, schema};
 use crate::identity::Identity;
 
 /// How far from the places that can be walked to runs are still looked for: a week of audits every minute.
@@ -67,6 +68,7 @@ fn fill(draft: &Path, damaged: &Path, keeping: &Keeping, mended: &mut Mended) ->
     let mut salvage = Salvage::default();
     if let Ok(from) = look_into(damaged) {
         salvage.settings(&from, &transaction).map_err(at)?;
+        log::salvage(&from, &transaction).map_err(at)?;
         rotations::salvage(&from, &transaction).map_err(at)?;
         salvage.tombstones(&from, &transaction, &keeping.identity).map_err(at)?;
         salvage.runs(&from, &transaction, &keeping.identity).map_err(at)?;

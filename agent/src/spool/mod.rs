@@ -2,9 +2,11 @@
 //!
 //! Guarantees: a run is on disk (`synchronous=FULL`) before [`Spool::append`] returns; its `seq` and `prev` are given out in
 //! the transaction that stores it, so two agents cannot fork the chain; states only move from `pending` to `acknowledged`
-//! or `quarantined`. Envelopes come back as the very bytes that were signed. What is let go to stay within bounds, and what
+//! or `quarantined`, and back only when everything starts over with a sink (`again.rs`). Envelopes come back as the very
+//! bytes that were signed. What is let go to stay within bounds, and what
 //! damage took, leaves a signed tombstone; a damaged database is moved aside and never written to.
 
+mod again;
 mod bounds;
 mod connect;
 mod error;
@@ -39,8 +41,10 @@ use connect::{CHECK_EVERY, Check, check, connect, forget, mend_now};
 use place::Place;
 use rows::Found;
 
+pub use again::StartedOver;
 pub use bounds::Bounds;
 pub use error::SpoolError;
+pub use log::Seen;
 pub use mend::Mended;
 pub use model::{Counts, Enrolment, Head, Refused, Spooled, State};
 pub use rotations::Turned;
@@ -74,8 +78,10 @@ pub struct Spool {
     mended: Option<Mended>,
     /// Whether `connection` leads nowhere, because a damaged database could not be replaced yet.
     stranded: bool,
-    /// No run below this place is pending. States never go back, so this only grows.
+    /// No run below this place is pending, unless the spool started over since.
     settled: Cell<u64>,
+    /// How often the spool had started over when `settled` was found out.
+    times_over: Cell<u64>,
     /// How many runs could not be read back and were quarantined for it.
     unreadable: Cell<u64>,
     /// When the database was last found sound.
@@ -124,6 +130,7 @@ impl Spool {
             mended,
             stranded: false,
             settled: Cell::new(0),
+            times_over: Cell::new(0),
             unreadable: Cell::new(0),
             checked,
             suspected: Cell::new(false),
@@ -185,6 +192,15 @@ impl Spool {
         rows::insert(&transaction, (next.seq, next.digest), (now, mark), &packed).map_err(&at)?;
         transaction.commit().map_err(&at)?;
         Ok((next, signed))
+    }
+
+    /// Looks for damage if something could not be read, or a day has passed, and mends it. [`Spool::append`] does so, too;
+    /// this is for whoever cannot come as far as that.
+    ///
+    /// # Errors
+    /// When it is damaged and cannot be mended now, as while somebody else has it open.
+    pub fn look_after(&mut self) -> Result<(), SpoolError> {
+        self.look_through(clock::now())
     }
 
     /// Looks for damage once a day, and tries again to mend what could not be mended.
@@ -253,6 +269,7 @@ impl Spool {
     /// # Errors
     /// When the database cannot be read; also when a run cannot, if the spool was opened without a key for tombstones.
     pub fn pending(&self, count: usize, bytes: usize) -> Result<Vec<Spooled>, SpoolError> {
+        self.note_start_over()?;
         let clause = "WHERE r.seq >= ?1 AND a.seq IS NULL ORDER BY r.seq LIMIT ?2";
         let found = self.select(clause, params![self.settled.get(), count as u64])?;
         if let Some(first) = found.first() {
@@ -295,6 +312,14 @@ impl Spool {
         found.into_iter().map(|found| self.readable(found)).collect()
     }
 
+    /// The places of the latest runs that the sink has, newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn acknowledged(&self, count: u32) -> Result<Vec<u64>, SpoolError> {
+        rows::acknowledged(&self.connection, count).map_err(self.at())
+    }
+
     /// How many runs [`Spool::pending`] found unreadable, and quarantined, since the spool was opened.
     #[must_use]
     pub fn unreadable(&self) -> u64 {
@@ -311,15 +336,18 @@ impl Spool {
     }
 
     fn select(&self, clause: &str, values: impl rusqlite::Params) -> Result<Vec<Found>, SpoolError> {
-        let found = rows::select(&self.connection, clause, values).map_err(self.at());
-        if found.as_ref().is_err_and(|error| error.damage().is_some()) {
-            // Whoever opens the spool next, or appends to it, looks through it and mends it.
+        self.suspecting(rows::select(&self.connection, clause, values).map_err(self.at()))
+    }
+
+    /// `read`; if it failed for damage, whoever opens the spool next, or appends to it, looks through it and mends it.
+    fn suspecting<T>(&self, read: Result<T, SpoolError>) -> Result<T, SpoolError> {
+        if read.as_ref().is_err_and(|error| error.damage().is_some()) {
             self.suspected.set(true);
             if let Err(error) = self.connection.execute("DELETE FROM settings WHERE key = 'checked'", []) {
                 tracing::debug!("the suspicion is not noted: {error}");
             }
         }
-        found
+        read
     }
 
     fn readable(&self, found: Found) -> Result<Spooled, SpoolError> {
@@ -472,6 +500,14 @@ impl Spool {
         tombstones::acknowledge(&self.connection, digest).map_err(self.at())
     }
 
+    /// Notes that the sink refuses the tombstone with this digest of its payload for good. It stays here.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn refuse_tombstone(&mut self, digest: Digest) -> Result<(), SpoolError> {
+        tombstones::refuse(&self.connection, digest).map_err(self.at())
+    }
+
     /// Remembers the sink this gateway is enrolled with.
     ///
     /// # Errors
@@ -511,10 +547,8 @@ impl Spool {
     }
 
     fn setting(&self, key: &str) -> Result<Option<String>, SpoolError> {
-        self.connection
-            .query_row("SELECT value FROM settings WHERE key = ?1", [key], |row| row.get(0))
-            .optional()
-            .map_err(self.at())
+        let sql = "SELECT value FROM settings WHERE key = ?1";
+        self.suspecting(self.connection.query_row(sql, [key], |row| row.get(0)).optional().map_err(self.at()))
     }
 }
 

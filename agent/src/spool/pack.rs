@@ -6,10 +6,9 @@
 
 use std::io;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use gatepost_evidence::envelope::{Envelope, EnvelopeSignature, MAX_ENVELOPE_BYTES};
+use gatepost_evidence::envelope::MAX_ENVELOPE_BYTES;
 use gatepost_evidence::id::Digest;
+use gatepost_evidence::parts::{self, Parts, SIGNATURE_BYTES};
 use gatepost_evidence::wire::MAX_BATCH_BYTES;
 
 /// The most bytes of one envelope that are read back: what goes into an upload. One that is too large for the sink is still
@@ -21,49 +20,31 @@ const WHOLE: u8 = 0;
 /// 64 bytes of signature, 32 of key id, zstd of payload type, newline and payload; the base is zstd's dictionary.
 const PARTS: u8 = 1;
 
-const SIGNATURE: usize = 64;
-const KEY_ID: usize = 32;
+const KEY_ID_BYTES: usize = 32;
 /// zstd's own default: more costs time on a small processor and saves little.
 const LEVEL: i32 = 3;
 
-/// The parts of an envelope of the usual shape.
-struct Parts {
-    /// Signature and key id.
-    signed: Vec<u8>,
-    /// Payload type, newline, payload.
-    body: Vec<u8>,
-}
-
-/// None when the envelope would not come back exactly.
+/// The parts of an envelope of the usual shape; none when it would not come back exactly.
 fn take_apart(envelope: &str) -> Option<Parts> {
-    let parsed = Envelope::parse(envelope.as_bytes()).ok()?;
-    let [signature] = parsed.signatures.as_slice() else { return None };
-    let mut signed = STANDARD.decode(&signature.sig).ok().filter(|bytes| bytes.len() == SIGNATURE)?;
-    signed.extend(signature.keyid.parse::<Digest>().ok()?.as_bytes());
-    let mut body = format!("{}\n", parsed.payload_type).into_bytes();
-    body.extend(STANDARD.decode(&parsed.payload).ok()?);
-    let parts = Parts { signed, body };
-    (put_together(&parts.signed, &parts.body)? == envelope).then_some(parts)
+    Parts::of(envelope).filter(|parts| !parts.payload_type.contains('\n'))
 }
 
 fn put_together(signed: &[u8], body: &[u8]) -> Option<String> {
-    let (signature, key_id) = signed.split_at_checked(SIGNATURE)?;
+    let (signature, key_id) = signed.split_first_chunk::<SIGNATURE_BYTES>()?;
     let newline = body.iter().position(|&byte| byte == b'\n')?;
     let (payload_type, payload) = (&body[..newline], &body[newline + 1..]);
-    let envelope = Envelope {
-        payload: STANDARD.encode(payload),
-        payload_type: std::str::from_utf8(payload_type).ok()?.to_owned(),
-        signatures: vec![EnvelopeSignature {
-            keyid: Digest::from_bytes(key_id.try_into().ok()?).to_string(),
-            sig: STANDARD.encode(signature),
-        }],
-    };
-    Some(envelope.to_json())
+    let key_id = Digest::from_bytes(key_id.try_into().ok()?);
+    Some(parts::to_json(signature, key_id, std::str::from_utf8(payload_type).ok()?, payload))
+}
+
+/// Payload type, newline, payload.
+fn body(parts: &Parts) -> Vec<u8> {
+    [parts.payload_type.as_bytes(), b"\n", &parts.payload].concat()
 }
 
 /// What later envelopes can be packed against, if this one has the usual shape.
 pub(super) fn base(envelope: &str) -> Option<Vec<u8>> {
-    take_apart(envelope).map(|parts| parts.body)
+    take_apart(envelope).map(|parts| body(&parts))
 }
 
 /// Packs an envelope, against `base` if there is one.
@@ -74,8 +55,9 @@ pub(super) fn pack(envelope: &str, base: Option<&[u8]>) -> io::Result<Vec<u8>> {
         return Ok(content);
     };
     let mut content = vec![PARTS];
-    content.extend(&parts.signed);
-    content.extend(compress(&parts.body, base)?);
+    content.extend(parts.signature);
+    content.extend(parts.key_id.as_bytes());
+    content.extend(compress(&body(&parts), base)?);
     Ok(content)
 }
 
@@ -88,7 +70,7 @@ pub(super) fn unpack(content: &[u8], base: Option<&[u8]>) -> Result<String, Stri
             String::from_utf8(text).map_err(|error| error.to_string())
         }
         Some((&PARTS, rest)) => {
-            let (signed, rest) = rest.split_at_checked(SIGNATURE + KEY_ID).ok_or("it is cut short")?;
+            let (signed, rest) = rest.split_at_checked(SIGNATURE_BYTES + KEY_ID_BYTES).ok_or("it is cut short")?;
             let body = decompress(rest, base).map_err(wrong)?;
             put_together(signed, &body).ok_or_else(|| "it is not an envelope".to_owned())
         }
@@ -110,6 +92,7 @@ pub(super) fn decompress(compressed: &[u8], base: Option<&[u8]>) -> io::Result<V
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gatepost_evidence::envelope::Envelope;
     use gatepost_evidence::key::SigningKey;
 
     fn envelope(payload: &str) -> String {
@@ -122,7 +105,8 @@ mod tests {
         let spaced = usual.replace("\":", "\": ");
         let upper = usual.replace("\"keyid\":\"", "\"keyid\":\"X");
         let base = base(&envelope("a payload before it")).unwrap();
-        for text in [usual.as_str(), &spaced, &upper, "", "not an envelope", "{\"payload\":\"\\u0000\"}"] {
+        let broken = Envelope::sign("two\nlines", b"a payload", &SigningKey::from_seed(&[1; 32]).unwrap()).to_json();
+        for text in [usual.as_str(), &spaced, &upper, &broken, "", "not an envelope", "{\"payload\":\"\\u0000\"}"] {
             for base in [None, Some(base.as_slice())] {
                 let content = pack(text, base).unwrap();
                 assert_eq!(unpack(&content, base).as_deref(), Ok(text));

@@ -8,7 +8,7 @@ use gatepost_evidence::id::Digest;
 use gatepost_evidence::receipt::Acknowledgement;
 use rusqlite::{Connection, Row, params};
 
-use super::{Head, Spool, SpoolError, Spooled, State};
+use super::{Head, Spool, SpoolError, State};
 use crate::identity::Identity;
 
 pub(super) const TABLE: &str = "
@@ -40,14 +40,6 @@ pub struct Turned {
     pub reason: Option<String>,
     /// The envelope, as it was signed.
     pub envelope: String,
-}
-
-/// To be handed over like a run.
-impl From<Turned> for Spooled {
-    fn from(rotation: Turned) -> Self {
-        let Turned { seq, digest, state, reason, envelope } = rotation;
-        Self { seq, digest, state, reason, stored_at: String::new(), envelope }
-    }
 }
 
 impl Spool {
@@ -152,6 +144,12 @@ fn answer(
 ) -> rusqlite::Result<()> {
     let sql = "UPDATE rotations SET state = ?2, reason = ?3, receipt = ?4 WHERE digest = ?1 AND state = ?5";
     connection.execute(sql, params![digest.as_bytes(), state, reason, receipt, PENDING]).map(|_| ())
+}
+
+/// Makes every rotation pending again that the sink has acknowledged or refused; says how many.
+pub(super) fn unacknowledge(connection: &Connection) -> rusqlite::Result<usize> {
+    let sql = "UPDATE rotations SET state = ?1, reason = NULL, receipt = NULL WHERE state <> ?1";
+    connection.execute(sql, [PENDING])
 }
 
 /// Where the chain goes on after the last rotation, as that was signed.

@@ -130,6 +130,16 @@ pub(super) fn answer(
     connection.execute(sql, params![seq, state, reason, receipt]).map(|_| ())
 }
 
+/// Makes every acknowledged run pending again; gives their number.
+pub(super) fn unacknowledge(connection: &Connection) -> rusqlite::Result<u64> {
+    connection.execute("DELETE FROM answers WHERE state = ?1", [ACKNOWLEDGED]).map(|runs| runs as u64)
+}
+
+/// Makes the run at `seq` pending again.
+pub(super) fn unanswer(connection: &Connection, seq: u64) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM answers WHERE seq = ?1", [seq]).map(|_| ())
+}
+
 /// Joins the answers to the runs.
 const WITH_ANSWERS: &str = "LEFT JOIN answers a ON a.seq = r.seq";
 /// Joins nothing, for when the answers cannot be read.
@@ -231,6 +241,14 @@ pub(super) fn quarantined(connection: &Connection) -> rusqlite::Result<Vec<Refus
     let refused =
         |row: &Row<'_>| Ok(Refused { seq: row.get(0)?, digest: Digest::from_bytes(row.get(1)?), reason: row.get(2)? });
     statement.query_map([QUARANTINED], refused)?.collect()
+}
+
+/// The places of the latest runs that the sink has, newest first.
+pub(super) fn acknowledged(connection: &Connection, count: u32) -> rusqlite::Result<Vec<u64>> {
+    // By the answers, of which there are few behind the last one, however many runs are pending.
+    let sql = "SELECT seq FROM answers WHERE state = ?1 ORDER BY seq DESC LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    statement.query_map(params![ACKNOWLEDGED, count], |row| row.get(0))?.collect()
 }
 
 /// The sink's word for the run at `seq`, packed.

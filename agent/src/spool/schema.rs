@@ -1,7 +1,7 @@
 //! The spool's schema and how it came to be: one step per version, all steps in one transaction.
 //!
 //! Version 2 is made for few writes. Runs are only ever appended, an answer is a row of its own, and there is no index
-//! beside the tables: an audit changes one page, and one more now and then.
+//! beside the tables: an audit changes one page, and one more now and then. Version 3 keeps how the sink's log went on.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::rows::{self, Kept};
-use super::{SpoolError, State, pack, rotations};
+use super::{SpoolError, State, log, pack, rotations};
 
 /// The version that this agent writes.
 const VERSION: u32 = 3;
@@ -37,10 +37,19 @@ const VERSION_2: &str = "
     CREATE TABLE tombstones (
         to_seq    INTEGER PRIMARY KEY,
         from_seq  INTEGER NOT NULL,
-        state     INTEGER NOT NULL,  -- 0 pending, 1 acknowledged
+        state     INTEGER NOT NULL,  -- 0 pending, 1 acknowledged, 2 refused
         digest    BLOB NOT NULL,     -- SHA-256 of the tombstone's payload
         link      BLOB NOT NULL,     -- what the run after it has as its prev
         envelope  TEXT NOT NULL
+    );
+";
+const VERSION_3: &str = "
+    CREATE TABLE checkpoints (
+        id        INTEGER PRIMARY KEY,  -- in the order in which they came
+        head      INTEGER NOT NULL,     -- the last place of the chain at that time
+        continues INTEGER NOT NULL,     -- leaves of the one before; 0 for the first, and for a new beginning
+        size      INTEGER NOT NULL,     -- leaves
+        content   BLOB NOT NULL         -- the note, and the proof that it continues the one before
     );
 ";
 const SETTINGS: &str = "CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;";
@@ -49,7 +58,7 @@ const SETTINGS: &str = "CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT 
 pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     connection.execute_batch(&format!(
-        "PRAGMA journal_mode=WAL; BEGIN; {VERSION_2} {SETTINGS} {} PRAGMA user_version = {VERSION}; COMMIT;",
+        "PRAGMA journal_mode=WAL; BEGIN; {VERSION_2} {SETTINGS} {VERSION_3} {} PRAGMA user_version = {VERSION}; COMMIT;",
         rotations::TABLE
     ))
 }
@@ -63,18 +72,15 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Sp
         match version(&transaction).map_err(at)? {
             // A database without a table where there should be a spool has lost them: a new one is made elsewhere.
             0 => return Err(SpoolError::damaged(path, "it has no schema version")),
-            1 => {
-                to_version_2(&transaction, path)?;
-                transaction.execute_batch(rotations::TABLE).map_err(at)?;
-            }
-            2 => transaction.execute_batch(rotations::TABLE).map_err(at)?,
+            1 => to_version_2(&transaction, path).and_then(|()| to_version_3(&transaction, path))?,
+            2 => to_version_3(&transaction, path)?,
             VERSION => {}
             found => return Err(SpoolError::TooNew { path: path.to_owned(), found, known: VERSION }),
         }
         transaction.pragma_update(None, "user_version", VERSION).map_err(at)?;
         transaction.commit().map_err(at)?;
     }
-    for table in ["runs", "bases", "answers", "tombstones", "rotations", "settings"] {
+    for table in ["runs", "bases", "answers", "tombstones", "rotations", "settings", "checkpoints"] {
         let sql = format!("SELECT 1 FROM {table} LIMIT 1");
         connection.prepare(&sql).map_err(|error| SpoolError::damaged(path, format!("table {table}: {error}")))?;
     }
@@ -108,6 +114,12 @@ fn to_version_2(transaction: &Transaction<'_>, path: &Path) -> Result<(), SpoolE
         rows::keep(transaction, &kept).map_err(at)?;
     }
     transaction.execute_batch("DROP TABLE runs_1").map_err(at)
+}
+
+/// Version 2 remembered the newest checkpoint only.
+fn to_version_3(transaction: &Transaction<'_>, path: &Path) -> Result<(), SpoolError> {
+    let made = transaction.execute_batch(VERSION_3).and_then(|()| log::begin(transaction));
+    made.map_err(|source| SpoolError::Database { path: path.to_owned(), source })
 }
 
 /// A run of version 1; inside, what is wrong with it.

@@ -1,11 +1,15 @@
 //! The spool keeps a chain, gives out the oldest first, and never moves a run backwards.
 
+mod again;
 mod bounds;
 #[path = "../../tests/common/chain.rs"]
 #[allow(clippy::unwrap_used, dead_code, reason = "helpers of tests, not all used here")]
 mod chain;
+mod log;
 mod mend;
 mod old;
+
+use std::collections::BTreeMap;
 
 use super::*;
 use gatepost_evidence::key::SigningKey;

@@ -9,6 +9,11 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::bounds::Enforce;
 use crate::identity::Identity;
 
+/// States as they stand in the table.
+const PENDING: u8 = 0;
+const ACKNOWLEDGED: u8 = 1;
+const REFUSED: u8 = 2;
+
 /// A tombstone as it lies in the spool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Buried {
@@ -22,6 +27,8 @@ pub struct Buried {
     pub link: Digest,
     /// Whether the sink still has to be told.
     pub pending: bool,
+    /// Whether the sink refused to be told.
+    pub refused: bool,
     /// The signed envelope.
     pub envelope: String,
 }
@@ -43,6 +50,8 @@ pub(super) fn bury(
 ) -> Result<(), Enforce> {
     gone.sort_by_key(|run| run.seq);
     let mut open: Option<Tombstone> = None;
+    // Whether the sink has yet to be told of what `open` grew from.
+    let mut tell = false;
     for run in gone {
         if covered(connection, run.seq)? {
             // It could not be read back, and was buried when that was found out.
@@ -56,9 +65,11 @@ pub(super) fn bury(
             continue;
         }
         if let Some(tombstone) = open.take() {
-            write(connection, identity, &tombstone)?;
+            write_owed(connection, identity, &tombstone, tell)?;
         }
-        open = Some(match neighbour(connection, identity, &run)? {
+        let (grown, owed) = neighbour(connection, identity, &run)?.unzip();
+        tell = owed.unwrap_or(false);
+        open = Some(match grown {
             Some(mut tombstone) => {
                 extend(&mut tombstone, &run, now);
                 tombstone
@@ -78,7 +89,7 @@ pub(super) fn bury(
         });
     }
     if let Some(tombstone) = open {
-        write(connection, identity, &tombstone)?;
+        write_owed(connection, identity, &tombstone, tell)?;
     }
     Ok(())
 }
@@ -91,14 +102,17 @@ fn extend(tombstone: &mut Tombstone, run: &Gone, now: Timestamp) {
     tombstone.at = now;
 }
 
-/// The tombstone just before `run` that can stand for it, too. It is taken out, to be written again as a longer one.
-fn neighbour(connection: &Connection, identity: &Identity, run: &Gone) -> rusqlite::Result<Option<Tombstone>> {
-    let sql = "SELECT envelope FROM tombstones WHERE to_seq = ?1";
-    let text: Option<String> = connection.query_row(sql, [run.seq - 1], |row| row.get(0)).optional()?;
-    let tombstone = text
-        .and_then(|text| Envelope::parse(text.as_bytes()).ok())
-        .and_then(|envelope| Tombstone::open(&envelope, identity.ring()).ok())
-        .filter(|tombstone| tombstone.cause == run.cause && tombstone.count.is_some() && tombstone.digest.is_some());
+/// The tombstone just before `run` that can stand for it, too, and whether the sink has yet to be told of it. It is taken
+/// out, to be written again as a longer one.
+fn neighbour(connection: &Connection, identity: &Identity, run: &Gone) -> rusqlite::Result<Option<(Tombstone, bool)>> {
+    let sql = "SELECT envelope, state FROM tombstones WHERE to_seq = ?1";
+    let found: Option<(String, u8)> =
+        connection.query_row(sql, [run.seq - 1], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let opened = |text: &str| Tombstone::open(&Envelope::parse(text.as_bytes())?, identity.ring());
+    let tombstone =
+        found.and_then(|(text, state)| Some((opened(&text).ok()?, state != ACKNOWLEDGED))).filter(|(tombstone, _)| {
+            tombstone.cause == run.cause && tombstone.count.is_some() && tombstone.digest.is_some()
+        });
     if tombstone.is_some() {
         connection.execute("DELETE FROM tombstones WHERE to_seq = ?1", [run.seq - 1])?;
     }
@@ -119,6 +133,11 @@ fn digest_at(connection: &Connection, seq: u64) -> rusqlite::Result<Option<Diges
 
 /// Signs and writes a tombstone; the sink is told of it unless it has all that went.
 pub(super) fn write(connection: &Connection, identity: &Identity, tombstone: &Tombstone) -> Result<(), Enforce> {
+    write_owed(connection, identity, tombstone, false)
+}
+
+/// As [`write`]; the sink is told in any case if it has yet to be told of what the tombstone grew from.
+fn write_owed(connection: &Connection, identity: &Identity, tombstone: &Tombstone, owed: bool) -> Result<(), Enforce> {
     let unsigned = |error: gatepost_evidence::canonical::CanonicalError| Enforce::Unsigned(error.to_string());
     let envelope = tombstone.sign(identity.key()).map_err(unsigned)?.to_json();
     let payload = gatepost_evidence::canonical::to_vec(tombstone).map_err(unsigned)?;
@@ -127,7 +146,8 @@ pub(super) fn write(connection: &Connection, identity: &Identity, tombstone: &To
         to_seq: tombstone.to_seq,
         digest: Digest::of(&payload),
         link: tombstone.link().map_err(unsigned)?,
-        pending: !tombstone.cause.is_harmless(),
+        pending: owed || !tombstone.cause.is_harmless(),
+        refused: false,
         envelope,
     };
     Ok(insert(connection, &buried)?)
@@ -136,7 +156,11 @@ pub(super) fn write(connection: &Connection, identity: &Identity, tombstone: &To
 pub(super) fn insert(connection: &Connection, buried: &Buried) -> rusqlite::Result<()> {
     let sql = "INSERT INTO tombstones (to_seq, from_seq, state, digest, link, envelope)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    let state = u8::from(!buried.pending);
+    let state = match (buried.pending, buried.refused) {
+        (true, _) => PENDING,
+        (false, false) => ACKNOWLEDGED,
+        (false, true) => REFUSED,
+    };
     let (digest, link) = (buried.digest.as_bytes(), buried.link.as_bytes());
     connection.execute(sql, params![buried.to_seq, buried.from_seq, state, digest, link, buried.envelope]).map(|_| ())
 }
@@ -155,7 +179,7 @@ pub(super) fn covering(connection: &Connection, seq: u64) -> rusqlite::Result<Op
 
 /// All tombstones, or those that the sink has to be told of, in the order of their places.
 pub(super) fn all(connection: &Connection, only_pending: bool) -> rusqlite::Result<Vec<Buried>> {
-    let clause = if only_pending { "WHERE state = 0" } else { "" };
+    let clause = if only_pending { format!("WHERE state = {PENDING}") } else { String::new() };
     let sql =
         format!("SELECT from_seq, to_seq, digest, link, state, envelope FROM tombstones {clause} ORDER BY to_seq");
     let mut statement = connection.prepare_cached(&sql)?;
@@ -168,12 +192,28 @@ fn buried(row: &Row<'_>) -> rusqlite::Result<Buried> {
         to_seq: row.get(1)?,
         digest: Digest::from_bytes(row.get(2)?),
         link: Digest::from_bytes(row.get(3)?),
-        pending: row.get::<_, u8>(4)? == 0,
+        pending: row.get::<_, u8>(4)? == PENDING,
+        refused: row.get::<_, u8>(4)? == REFUSED,
         envelope: row.get(5)?,
     })
 }
 
 /// Notes that the sink knows of the tombstone whose payload has this digest. One that has grown since is another one.
 pub(super) fn acknowledge(connection: &Connection, digest: Digest) -> rusqlite::Result<()> {
-    connection.execute("UPDATE tombstones SET state = 1 WHERE digest = ?1", [digest.as_bytes()]).map(|_| ())
+    answer(connection, digest, ACKNOWLEDGED)
+}
+
+/// Notes that the sink refuses the tombstone whose payload has this digest. A longer one is told again.
+pub(super) fn refuse(connection: &Connection, digest: Digest) -> rusqlite::Result<()> {
+    answer(connection, digest, REFUSED)
+}
+
+fn answer(connection: &Connection, digest: Digest, state: u8) -> rusqlite::Result<()> {
+    let sql = "UPDATE tombstones SET state = ?2 WHERE digest = ?1 AND state = ?3";
+    connection.execute(sql, params![digest.as_bytes(), state, PENDING]).map(|_| ())
+}
+
+/// Makes every tombstone one that the sink has to be told of, those of what it acknowledged as well: it may have lost that.
+pub(super) fn unacknowledge(connection: &Connection) -> rusqlite::Result<usize> {
+    connection.execute("UPDATE tombstones SET state = ?1 WHERE state != ?1", [PENDING])
 }

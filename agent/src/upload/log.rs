@@ -4,16 +4,18 @@
 //! An answer is believed as a whole or not at all. What contradicts the log is kept as a [`Dispute`]; pure otherwise.
 
 use gatepost_evidence::checkpoint::{Checkpoint, CheckpointError, LogProof};
-use gatepost_evidence::envelope::Envelope;
 use gatepost_evidence::log::{ConsistencyProof, LogRoot};
 use gatepost_evidence::receipt::{Acknowledgement, Receipt};
 use gatepost_evidence::rotation::Keyring;
 use gatepost_evidence::wire::{Answer, Answers};
 use jiff::Timestamp;
 
+use super::UploadError;
+use super::core::{self, Fate};
 use super::dispute::{Dispute, DisputedRun};
-use super::{UploadError, words};
-use crate::spool::{Enrolment, Spool, Spooled};
+use super::lines::Line;
+use super::post::words;
+use crate::spool::{Enrolment, Spool};
 
 /// The newest checkpoint that was verified.
 ///
@@ -29,13 +31,13 @@ pub(super) fn known(spool: &Spool, enrolment: &Enrolment) -> Result<Option<Check
     spool.checkpoint()?.map(|note| Checkpoint::open(&note, &enrolment.sink_key).map_err(unreadable)).transpose()
 }
 
-/// What is to be done with a run.
+/// What the sink said of a line.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// The sink has it.
+    /// It has it.
     Acknowledge(Box<Acknowledgement>),
-    /// The sink refused it for good, and why.
-    Quarantine(String),
+    /// It refused it: what that means, and why.
+    Refuse(Fate, String),
 }
 
 /// Why an answer is not believed.
@@ -47,16 +49,26 @@ pub(super) enum Doubt {
     Dispute(Box<Dispute>),
 }
 
-/// What `answers` mean for the runs of `batch`, and the checkpoint that the next answer must continue.
+impl Doubt {
+    /// A word for it.
+    pub(super) fn reason(&self) -> &str {
+        match self {
+            Self::Worthless(_) => "worthless",
+            Self::Dispute(dispute) => &dispute.reason,
+        }
+    }
+}
+
+/// What `answers` mean for the lines of `batch`, and the checkpoint that the next answer must continue.
 pub(super) fn judge(
     enrolment: &Enrolment,
     ring: &Keyring,
     known: Option<&Checkpoint>,
-    batch: &[Spooled],
+    batch: &[Line],
     answers: Answers,
 ) -> Result<(Checkpoint, Vec<Verdict>), Doubt> {
     if answers.answers.len() != batch.len() {
-        return Err(Doubt::Worthless(format!("{} answers to {} runs", answers.answers.len(), batch.len())));
+        return Err(Doubt::Worthless(format!("{} answers to {} lines", answers.answers.len(), batch.len())));
     }
     let Answers { answers, checkpoint: note, consistency, .. } = answers;
     let dispute = |reason: &str, detail: String, run: Option<DisputedRun>| {
@@ -70,28 +82,30 @@ pub(super) fn judge(
     if let Err(error) = consistency.verify(&before, &checkpoint.root()) {
         return Err(dispute(error.reason(), error.to_string(), None));
     }
-    let verdicts = batch.iter().zip(answers).map(|(run, answer)| {
+    let verdicts = batch.iter().zip(answers).map(|(line, answer)| {
+        let signer = line.signer();
+        let own = signer.is_some_and(|signer| ring.key(signer.digest()).is_some());
         let (receipt, index, inclusion) = match answer {
             Answer::Rejected { reason, detail } => {
-                return Ok(Verdict::Quarantine(words(&format!("{reason}: {detail}"))));
+                let fate = core::refused(line.kind, own, &reason);
+                return Ok(Verdict::Refuse(fate, words(&format!("{reason}: {detail}"))));
             }
             Answer::Accepted { receipt, index, inclusion, .. }
             | Answer::Duplicate { receipt, index, inclusion, .. } => (receipt, index, inclusion),
         };
-        let worthless = |detail: String| Doubt::Worthless(format!("receipt for run {}: {detail}", run.seq));
+        let worthless = |detail: String| Doubt::Worthless(format!("receipt for run {}: {detail}", line.seq));
         let named = Receipt::open(&receipt, &enrolment.sink_key).map_err(|error| worthless(error.to_string()))?;
         // A spool that outlived its key holds runs of the gateway this one was before.
-        let signer = Envelope::parse(run.envelope.as_bytes()).ok().and_then(|run| run.claimed_signer());
-        let other = signer.filter(|signer| ring.key(signer.digest()).is_none());
-        if (named.gateway, named.seq, named.digest) != (other.unwrap_or(ring.gateway()), run.seq, run.digest) {
+        let other = signer.filter(|_| !own);
+        if (named.gateway, named.seq, named.digest) != (other.unwrap_or(ring.gateway()), line.seq, line.digest) {
             let detail = format!("it names run {} of gateway {}", named.seq, named.gateway.short());
             return Err(worthless(detail));
         }
-        let checked = inclusion.verify(&checkpoint.root(), index, run.digest);
+        let checked = inclusion.verify(&checkpoint.root(), index, line.digest);
         let log = LogProof { index, inclusion, checkpoint: note.clone() };
         if let Err(error) = checked {
-            let detail = format!("run {} is not where the sink says it is: {error}", run.seq);
-            let run = DisputedRun { seq: run.seq, digest: run.digest, receipt, log };
+            let detail = format!("run {} is not where the sink says it is: {error}", line.seq);
+            let run = DisputedRun { seq: line.seq, digest: line.digest, receipt, log };
             return Err(dispute(error.reason(), detail, Some(run)));
         }
         Ok(Verdict::Acknowledge(Box::new(Acknowledgement { receipt, log: Some(log) })))
@@ -121,13 +135,23 @@ pub(super) fn disputed(
     }
 }
 
-/// Keeps the evidence, says so in the log, and makes the error of it.
-pub(super) fn report(spool: &Spool, dispute: &Dispute) -> UploadError {
+/// Keeps the evidence, and says so in the log. With `over`, the gateway starts over, so that a sink that lost its past gets it
+/// back. Gives the error that it all comes to.
+pub(super) fn report(spool: &mut Spool, dispute: &Dispute, over: bool) -> UploadError {
     let kept = match dispute.keep(spool.folder()) {
-        Ok(Some(path)) => format!("the evidence is in {}", path.display()),
-        Ok(None) => "earlier evidence is kept and this is not: there is enough of it".to_owned(),
-        Err(error) => format!("the evidence could not be kept: {error}"),
+        Ok(Some(path)) => Ok(format!("the evidence is in {}", path.display())),
+        Ok(None) => Ok("earlier evidence is kept and this is not: there is enough of it".to_owned()),
+        Err(error) => Err(format!("the evidence could not be kept: {error}")),
     };
-    tracing::error!(reason = dispute.reason, "the sink broke its log: {}; {kept}", dispute.detail);
-    UploadError::NotBelieved(format!("{}; {kept}", dispute.detail))
+    let (Ok(said) | Err(said)) = &kept;
+    tracing::error!(reason = dispute.reason, "the sink broke its log: {}; {said}", dispute.detail);
+    let detail = format!("{}; {said}", dispute.detail);
+    // Without the evidence the checkpoint that it rests on is not let go.
+    if kept.is_err() || !over {
+        return UploadError::NotBelieved(detail);
+    }
+    match spool.hand_over_again(&dispute.reason) {
+        Ok(_) => UploadError::StartedOver(detail),
+        Err(error) => error.into(),
+    }
 }

@@ -1,64 +1,66 @@
-//! Handing runs to the sink: oldest first, in zstd batches, each run answered on its own.
+//! Handing over to the sink: oldest first, in compressed batches, each line answered on its own.
 //!
 //! A run counts as handed over only when the sink's signed receipt names it, and the sink proves that it is in its log and
 //! that this log continues the one seen before ([`log`]). A run the sink refuses for good is quarantined with the reason;
-//! anything else is tried again later. Blocking: call it off the async threads.
+//! anything else is tried again later. How much, when, and what an answer means is decided in [`core`]; this file does it.
+//! Blocking: call it off the async threads.
 
 pub mod backoff;
+pub mod core;
+mod dictionary;
 pub mod dispute;
+mod lines;
 mod log;
+#[cfg(test)]
+mod model;
+mod post;
 
-use std::time::Duration;
+use std::time::Instant;
 
+use gatepost_evidence::batch::{CONTENT_TYPE, Encoded, encode};
 use gatepost_evidence::checkpoint::Checkpoint;
 use gatepost_evidence::look::Failure;
-use gatepost_evidence::note::MAX_NOTE_BYTES;
 use gatepost_evidence::rotation::Keyring;
 use gatepost_evidence::wire::{
-    Answers, ENROL_PATH, ENROLMENT_TYPE, Enrolled, LOG_CHECKPOINT_PATH, LOG_REWOUND, LOG_SIZE_HEADER, Problem,
-    RUNS_PATH,
+    Answers, ENROL_PATH, ENROLMENT_TYPE, Enrolled, LOG_REWOUND, LOG_SIZE_HEADER, RUNS_PATH, UNKNOWN_DICTIONARY,
 };
 use gatepost_evidence::{canonical, envelope::Envelope, wire};
-use serde::de::DeserializeOwned;
 
+use self::core::{Ask, Core, Heard, Next, Refused, Tally, Then};
 use crate::config::{Config, Sink};
-use crate::http;
+use crate::http::pin::Pin;
 use crate::identity::Identity;
 use crate::rotate::RotateError;
 use crate::secret::Secret;
-use crate::spool::{Enrolment, Spool, SpoolError, Spooled};
-use crate::upload::log::{Doubt, Verdict};
+use crate::spool::{Enrolment, Spool, SpoolError};
+use lines::Line;
+use log::Doubt;
+use post::{Connection, Refusal, Unanswered, words};
 
-/// The most runs in one upload: small, so that a link that drops often still makes progress.
-const BATCH_RUNS: usize = 64;
-/// The most bytes of envelopes in one upload, before compression.
-const BATCH_BYTES: usize = 1024 * 1024;
-/// The most time one upload may take.
-const LIMIT: Duration = Duration::from_secs(60);
-/// The most bytes that are read of an answer.
-const MAX_ANSWER_BYTES: u64 = 4 * 1024 * 1024;
-
-/// What to do about a certificate that is not trusted.
-const ADVICE: &str = "; nothing was sent. `sink.ca_file` must hold the anchor of the sink's certificate, and `sink.url` must \
-                      have a name that is in it";
-
-/// Why runs were not handed over.
+/// Why something was not handed over.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
     /// The sink could not be reached, or asked to wait.
-    #[error("{detail}")]
-    Later {
-        /// What happened.
-        detail: String,
-        /// How long the sink asked to wait (`Retry-After`, RFC 9110, section 10.2.3).
-        after: Option<Duration>,
-    },
+    #[error("{0}")]
+    Later(String),
     /// The sink answered something that trying again will not change.
     #[error("the sink refused: {0}")]
     Refused(String),
     /// This gateway is not enrolled.
     #[error("this gateway is not enrolled with {0}; run `gatepost enroll --token-file FILE`")]
     NotEnrolled(String),
+    /// The sink does not know this gateway, though it enrolled.
+    #[error(
+        "{0} does not know this gateway (any more); run `gatepost enroll --token-file FILE`. Until then every run stays \
+         in the spool"
+    )]
+    Forgotten(String),
+    /// The sink's log does not continue the one that was verified before. The evidence is kept, and everything that is still
+    /// in the spool is pending again.
+    #[error(
+        "the sink's answer cannot be believed: {0}; everything that is in the spool is handed over again at the next try"
+    )]
+    StartedOver(String),
     /// The answer cannot be believed.
     #[error("the sink's answer cannot be believed: {0}")]
     NotBelieved(String),
@@ -74,37 +76,45 @@ impl UploadError {
     /// Whether trying again without anybody doing anything can help.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
-        matches!(self, Self::Later { .. })
+        matches!(self, Self::Later(_) | Self::StartedOver(_))
     }
 }
 
 impl From<Failure> for UploadError {
     fn from(failure: Failure) -> Self {
-        Self::Later { detail: failure.to_string(), after: None }
+        Self::Later(failure.to_string())
     }
 }
 
-/// What one upload is of.
-#[derive(Debug, Clone, Copy)]
-enum Of {
-    Rotations,
-    Runs,
-}
-
-/// What became of the runs that were sent.
+/// What became of what was sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// The sink has them, with a receipt.
+    /// Runs that the sink has, with a receipt.
     pub acknowledged: u64,
-    /// The sink refused them, or they could not be read back; they are quarantined. Refused rotations count, too.
+    /// What the sink refused, or could not be read back; it is quarantined.
     pub quarantined: u64,
+    /// Tombstones that the sink has, with a receipt.
+    pub tombstones: u64,
 }
 
-/// Makes this gateway known to the sink, with a one-time token.
+impl std::ops::AddAssign for Sent {
+    fn add_assign(&mut self, more: Self) {
+        self.acknowledged += more.acknowledged;
+        self.quarantined += more.quarantined;
+        self.tombstones += more.tombstones;
+    }
+}
+
+/// Makes this gateway known to the sink, with a one-time token; says also which key the sink's certificate has.
 ///
 /// # Errors
 /// When the sink cannot be reached or refuses.
-pub fn enroll(config: &Config, sink: &Sink, identity: &Identity, token: &Secret) -> Result<Enrolled, UploadError> {
+pub fn enroll(
+    config: &Config,
+    sink: &Sink,
+    identity: &Identity,
+    token: &Secret,
+) -> Result<(Enrolled, Option<Pin>), UploadError> {
     let enrolment = wire::Enrolment {
         token: token.expose().to_owned(),
         public_key: identity.ring().first().clone(),
@@ -115,197 +125,237 @@ pub fn enroll(config: &Config, sink: &Sink, identity: &Identity, token: &Secret)
     let payload = canonical::to_vec(&enrolment).map_err(|error| UploadError::Refused(error.to_string()))?;
     let body = Envelope::sign(ENROLMENT_TYPE, &payload, identity.key()).to_json();
     let headers = [("content-type", "application/json")];
-    let enrolled: Enrolled = post(sink, ENROL_PATH, &headers, body.as_bytes())?.map_err(|why| why.refused())?;
+    let connection = Connection::new(sink)?;
+    let answer = connection.post(ENROL_PATH, &headers, body.as_bytes());
+    let enrolled: Enrolled = answer.map_err(|unanswered| unanswered.error(sink))?;
     if enrolled.gateway != identity.gateway() {
         return Err(UploadError::NotBelieved(format!("it enrolled gateway {}", enrolled.gateway)));
     }
-    Ok(enrolled)
+    Ok((enrolled, connection.seen()))
 }
 
-/// Hands every pending rotation and run to the sink; rotations first, since the sink knows the key of what follows by them.
-/// `ring` are the keys of this gateway.
+/// Hands over everything that waits, with the pauses between connections that the sink is owed.
 ///
 /// # Errors
 /// The first thing that stops it; what was handed over until then stays so.
 pub fn drain(spool: &mut Spool, sink: &Sink, ring: &Keyring) -> Result<Sent, UploadError> {
-    let enrolment = spool
-        .enrolment()?
-        .filter(|enrolment| enrolment.url == sink.url)
-        .ok_or_else(|| UploadError::NotEnrolled(sink.url.clone()))?;
+    let mut uploader = Uploader::default();
     let mut sent = Sent::default();
     loop {
-        let before = spool.unreadable();
-        let rotations = spool.pending_rotations()?.into_iter().take(BATCH_RUNS).map(Spooled::from).collect::<Vec<_>>();
-        let of = if rotations.is_empty() { Of::Runs } else { Of::Rotations };
-        let batch = if rotations.is_empty() { spool.pending(BATCH_RUNS, BATCH_BYTES)? } else { rotations };
-        sent.quarantined += spool.unreadable() - before;
-        if batch.is_empty() {
-            return Ok(sent);
-        }
-        let known = log::known(spool, &enrolment)?;
-        match send(sink, &batch, known.as_ref().map_or(0, Checkpoint::size))? {
-            Ok(answers) => take(spool, &enrolment, ring, known.as_ref(), (of, &batch), answers, &mut sent)?,
-            Err(why) if known.is_some() && why.problem.reason == LOG_REWOUND => {
-                let detail = format!("the sink says it lost part of its log: {}", words(&why.problem.detail));
-                let claimed = newest_checkpoint(sink);
-                let dispute = log::disputed(&enrolment, known.as_ref(), claimed, LOG_REWOUND, detail);
-                return Err(log::report(spool, &dispute));
+        match uploader.due() {
+            Next::Send(_) => sent += uploader.connect(spool, sink, ring)?,
+            Next::Rest(pause) => {
+                tracing::info!(?pause, "leaving the sink to others for a moment");
+                std::thread::sleep(pause);
             }
-            Err(why) => return Err(why.refused()),
+            Next::Idle => return Ok(sent),
         }
     }
 }
 
-fn send(sink: &Sink, batch: &[Spooled], seen: u64) -> Result<Result<Answers, Refused>, UploadError> {
-    let mut lines = String::new();
-    for run in batch {
-        lines.push_str(&line(&run.envelope));
-        lines.push('\n');
+/// The uploader of one gateway: the [`Core`] with a clock and a connection.
+#[derive(Debug)]
+pub struct Uploader {
+    core: Core,
+    since: Instant,
+}
+
+impl Default for Uploader {
+    fn default() -> Self {
+        Self { core: Core::default(), since: Instant::now() }
     }
-    let body = zstd::bulk::compress(lines.as_bytes(), 3).map_err(|error| UploadError::Refused(error.to_string()))?;
+}
+
+impl Uploader {
+    /// What is to be done now.
+    #[must_use]
+    pub fn due(&mut self) -> Next {
+        self.core.next(self.since.elapsed())
+    }
+
+    /// There is something new in the spool.
+    pub fn news(&mut self) {
+        self.core.news();
+    }
+
+    /// There is no spool to hand over from; as after every failure, it is tried again later.
+    pub fn failed(&mut self) {
+        self.heard(Heard::Failed);
+    }
+
+    /// Opens a connection and hands over what one may, if it is time to.
+    ///
+    /// # Errors
+    /// What ended the connection before it was its time; what was handed over until then stays so.
+    pub fn connect(&mut self, spool: &mut Spool, sink: &Sink, ring: &Keyring) -> Result<Sent, UploadError> {
+        let mut connection = None;
+        let mut sent = Sent::default();
+        while let Next::Send(ask) = self.due() {
+            let mut upload = Upload { spool: &mut *spool, sink, ring, lines: Vec::new(), dictionary: false };
+            let unreadable = upload.spool.unreadable();
+            let came = upload.exchange(ask, &mut connection).unwrap_or_else(Came::Failed);
+            sent.quarantined += upload.spool.unreadable() - unreadable;
+            let then = self.heard(came.heard(upload.lines.len(), upload.dictionary));
+            match upload.settle(came, then, connection.as_ref()) {
+                Ok(settled) => sent += settled,
+                Err(error) => {
+                    connection = None;
+                    // A smaller batch may go at once.
+                    if !matches!(self.due(), Next::Send(_)) {
+                        return Err(error);
+                    }
+                    tracing::debug!("{error}");
+                }
+            }
+        }
+        Ok(sent)
+    }
+
+    fn heard(&mut self, heard: Heard<'_>) -> Then {
+        self.core.heard(self.since.elapsed(), random(), heard)
+    }
+}
+
+/// One batch on its way.
+struct Upload<'s, 'a> {
+    spool: &'s mut Spool,
+    sink: &'a Sink,
+    ring: &'a Keyring,
+    lines: Vec<Line>,
+    /// Whether they were compressed against a dictionary.
+    dictionary: bool,
+}
+
+/// What came of it.
+enum Came {
+    NothingWaits,
+    Failed(UploadError),
+    Unanswered(Unanswered, Box<Known>),
+    Doubted(Doubt),
+    Answered(Sent, Tally),
+}
+
+/// The sink as this gateway knows it.
+struct Known {
+    enrolment: Enrolment,
+    checkpoint: Option<Checkpoint>,
+}
+
+impl Came {
+    fn heard(&self, lines: usize, dictionary: bool) -> Heard<'_> {
+        match self {
+            Self::NothingWaits => Heard::NothingWaits,
+            Self::Failed(_) => Heard::Failed,
+            Self::Unanswered(Unanswered::TimedOut(_), _) => Heard::TimedOut(lines),
+            Self::Unanswered(Unanswered::NoAnswer(_), _) => Heard::NoAnswer,
+            Self::Unanswered(Unanswered::Refused(Refusal { status, problem, after }), known) => {
+                let reason = problem.as_ref().map(|problem| problem.reason.as_str());
+                let known = known.checkpoint.is_some();
+                Heard::Refused(Refused { status: *status, reason, after: *after, lines, dictionary, known })
+            }
+            Self::Doubted(doubt) => Heard::Doubted(doubt.reason()),
+            Self::Answered(_, tally) => Heard::Answered(*tally),
+        }
+    }
+}
+
+impl<'a> Upload<'_, 'a> {
+    /// Sends the next batch and writes what the answer says of each line.
+    fn exchange(&mut self, ask: Ask, connection: &mut Option<Connection<'a>>) -> Result<Came, UploadError> {
+        let enrolment = self.spool.enrolment()?.filter(|enrolment| enrolment.url == self.sink.url);
+        let enrolment = enrolment.ok_or_else(|| UploadError::NotEnrolled(self.sink.url.clone()))?;
+        self.lines = lines::waiting(self.spool, ask)?;
+        if self.lines.is_empty() {
+            return Ok(Came::NothingWaits);
+        }
+        let checkpoint = log::known(self.spool, &enrolment)?;
+        let connection = match connection {
+            Some(connection) => connection,
+            none => none.insert(Connection::new(self.sink)?),
+        };
+        let seen = checkpoint.as_ref().map_or(0, Checkpoint::size);
+        let answers = match send(self.spool, connection, &self.lines, seen)? {
+            Ok(answers) => answers,
+            Err(unanswered) => {
+                return Ok(Came::Unanswered(unanswered, Box::new(Known { enrolment, checkpoint })));
+            }
+        };
+        self.take(&enrolment, checkpoint.as_ref(), answers)
+    }
+
+    /// Holds the answers to the log, and writes what they say.
+    fn take(
+        &mut self,
+        enrolment: &Enrolment,
+        known: Option<&Checkpoint>,
+        answers: Answers,
+    ) -> Result<Came, UploadError> {
+        let (time, consistency) = (answers.time, answers.consistency.clone());
+        let (next, verdicts) = match log::judge(enrolment, self.ring, known, &self.lines, answers) {
+            Ok(judged) => judged,
+            Err(doubt) => return Ok(Came::Doubted(doubt)),
+        };
+        let known = known.map(Checkpoint::note);
+        let (sent, tally) = lines::take(self.spool, known, &self.lines, (next.note(), &consistency, time, verdicts))?;
+        Ok(Came::Answered(sent, tally))
+    }
+
+    /// Does what the core makes of it to the spool; gives what was taken, or why nothing was.
+    fn settle(&mut self, came: Came, then: Then, connection: Option<&Connection<'_>>) -> Result<Sent, UploadError> {
+        match (came, then) {
+            (Came::NothingWaits, _) => Ok(Sent::default()),
+            (Came::Failed(error), _) => Err(error),
+            (Came::Answered(_, tally), _) if tally.unknown => Err(UploadError::Forgotten(self.sink.url.clone())),
+            (Came::Answered(sent, _), _) => Ok(sent),
+            (Came::Doubted(Doubt::Worthless(detail)), _) => Err(UploadError::NotBelieved(detail)),
+            (Came::Doubted(Doubt::Dispute(dispute)), then) => {
+                Err(log::report(self.spool, &dispute, then == Then::StartOver))
+            }
+            (Came::Unanswered(Unanswered::Refused(refusal), known), Then::StartOver) => {
+                let said = refusal.problem.map(|problem| problem.detail).unwrap_or_default();
+                let detail = format!("the sink says it lost part of its log: {}", words(&said));
+                let claimed = connection.and_then(Connection::newest_checkpoint);
+                let Known { enrolment, checkpoint } = *known;
+                let dispute = log::disputed(&enrolment, checkpoint.as_ref(), claimed, LOG_REWOUND, detail);
+                Err(log::report(self.spool, &dispute, true))
+            }
+            (Came::Unanswered(Unanswered::Refused(refusal), _), Then::Quarantine) => {
+                let reason = format!("too_large: {refusal}");
+                self.lines.iter().try_for_each(|line| lines::quarantine(self.spool, line, &reason))?;
+                Ok(Sent { quarantined: self.lines.len() as u64, ..Sent::default() })
+            }
+            (Came::Unanswered(unanswered, _), _) => Err(unanswered.error(self.sink)),
+        }
+    }
+}
+
+/// Sends a batch, compressed against a run that the sink should have; at once without, if it does not have it.
+fn send(
+    spool: &Spool,
+    connection: &Connection<'_>,
+    lines: &[Line],
+    seen: u64,
+) -> Result<Result<Answers, Unanswered>, UploadError> {
+    let envelopes: Vec<_> = lines.iter().map(|line| line.envelope.as_str()).collect();
+    let dictionary = dictionary::choose(spool, &envelopes);
     let seen = seen.to_string();
-    let headers =
-        [("content-type", "application/x-ndjson"), ("content-encoding", "zstd"), (LOG_SIZE_HEADER, seen.as_str())];
-    post(sink, RUNS_PATH, &headers, &body)
-}
-
-/// The sink's own word on its log, to be kept beside a dispute; none if it does not say.
-fn newest_checkpoint(sink: &Sink) -> Option<String> {
-    let url = format!("{}{LOG_CHECKPOINT_PATH}", sink.url);
-    let mut response = http::client(sink.ca_file.as_deref(), LIMIT).ok()?.get(&url).call().ok()?;
-    let text = response.body_mut().with_config().limit(MAX_NOTE_BYTES as u64).read_to_string().ok()?;
-    (response.status().as_u16() == 200).then_some(text)
-}
-
-/// One line, never an empty one, so that every run gets its own answer whatever became of it in the spool. A line break in
-/// JSON can only stand between values, where a space means the same.
-fn line(envelope: &str) -> String {
-    let line = envelope.replace(['\n', '\r'], " ");
-    if line.is_empty() { " ".to_owned() } else { line }
-}
-
-/// Moves each run of `batch` as its answer says, if the answers as a whole can be believed.
-fn take(
-    spool: &mut Spool,
-    enrolment: &Enrolment,
-    ring: &Keyring,
-    known: Option<&Checkpoint>,
-    (of, batch): (Of, &[Spooled]),
-    answers: Answers,
-    sent: &mut Sent,
-) -> Result<(), UploadError> {
-    let time = answers.time;
-    let (checkpoint, verdicts) = match log::judge(enrolment, ring, known, batch, answers) {
-        Ok(judged) => judged,
-        Err(Doubt::Worthless(detail)) => return Err(UploadError::NotBelieved(detail)),
-        Err(Doubt::Dispute(dispute)) => return Err(log::report(spool, &dispute)),
+    let post = |dictionary: Option<&[u8]>| {
+        let encoded = encode(envelopes.iter().copied(), dictionary);
+        let Encoded { encoding, body } =
+            encoded.map_err(|error| UploadError::Later(format!("the batch cannot be put together: {error}")))?;
+        let headers =
+            [("content-type", CONTENT_TYPE), ("content-encoding", encoding), (LOG_SIZE_HEADER, seen.as_str())];
+        Ok(connection.post(RUNS_PATH, &headers, &body))
     };
-    // What the sink committed itself to and what it said of the runs belong together; cut short before all of it is on disk,
-    // the runs are sent again and are duplicates.
-    let taken = spool.at_once(|spool| {
-        let mut taken = Sent::default();
-        spool.set_checkpoint(checkpoint.note())?;
-        // Only now: a clock that is not the sink's would cast doubt on every later run's own.
-        spool.heard_from_sink(time)?;
-        for (run, verdict) in batch.iter().zip(verdicts) {
-            match (verdict, of) {
-                (Verdict::Acknowledge(word), Of::Rotations) => spool.acknowledge_rotation(run.digest, &word)?,
-                (Verdict::Quarantine(reason), Of::Rotations) => {
-                    spool.refuse_rotation(run.digest, &reason)?;
-                    taken.quarantined += 1;
-                }
-                (Verdict::Acknowledge(word), Of::Runs) => {
-                    spool.acknowledge(run.digest, &word)?;
-                    taken.acknowledged += 1;
-                }
-                (Verdict::Quarantine(reason), Of::Runs) => {
-                    spool.quarantine(run.digest, &reason)?;
-                    taken.quarantined += 1;
-                }
-            }
-        }
-        Ok::<_, SpoolError>(taken)
-    })?;
-    sent.acknowledged += taken.acknowledged;
-    sent.quarantined += taken.quarantined;
-    Ok(())
-}
-
-/// What the sink said, short and without control characters: it is printed on terminals and written to logs.
-fn words(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
-}
-
-fn post<T: DeserializeOwned>(
-    sink: &Sink,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: &[u8],
-) -> Result<Result<T, Refused>, UploadError> {
-    let later = |detail: String| UploadError::Later { detail, after: None };
-    let url = format!("{}{path}", sink.url);
-    let client = http::client(sink.ca_file.as_deref(), LIMIT)?;
-    let mut request = client.post(&url);
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    let mut response = request.send(body).map_err(|error| {
-        let advice = if distrusted(&error) { ADVICE } else { "" };
-        later(format!("{}: {}{advice}", sink.url, http::failure(&error)))
-    })?;
-    let status = response.status().as_u16();
-    let after = response
-        .headers()
-        .get("retry-after")
-        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-        .map(Duration::from_secs);
-    let text = response
-        .body_mut()
-        .with_config()
-        .limit(MAX_ANSWER_BYTES)
-        .read_to_string()
-        .map_err(|error| later(format!("{}: the answer broke off: {error}", sink.url)))?;
-    if status == 200 {
-        let answer = serde_json::from_str(&text);
-        return answer.map(Ok).map_err(|error| later(format!("{}: not a sink's answer: {error}", sink.url)));
-    }
-    let nothing_said = |_| Problem { reason: "unknown".into(), detail: "nothing was said about it".into() };
-    let refused = Refused { status, problem: serde_json::from_str(&text).unwrap_or_else(nothing_said) };
-    match status {
-        408 | 425 | 429 | 500.. => Err(UploadError::Later { detail: format!("{}: {refused}", sink.url), after }),
-        _ => Ok(Err(refused)),
+    match post(dictionary.as_deref())? {
+        Err(unanswered) if dictionary.is_some() && unanswered.reason() == Some(UNKNOWN_DICTIONARY) => post(None),
+        answered => Ok(answered),
     }
 }
 
-/// An answer that trying again will not change.
-struct Refused {
-    status: u16,
-    problem: Problem,
-}
-
-impl Refused {
-    fn refused(&self) -> UploadError {
-        UploadError::Refused(self.to_string())
-    }
-}
-
-impl std::fmt::Display for Refused {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&words(&format!("{} ({}, status {})", self.problem.detail, self.problem.reason, self.status)))
-    }
-}
-
-/// Whether the other side's certificate is what kept us from talking to it.
-fn distrusted(error: &ureq::Error) -> bool {
-    use rustls::Error::InvalidCertificate;
-    match error {
-        ureq::Error::Rustls(InvalidCertificate(_)) => true,
-        ureq::Error::Io(error) => {
-            let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-            matches!(inner, Some(InvalidCertificate(_)))
-        }
-        _ => false,
-    }
+/// Without randomness there is no jitter, which is no reason to stop.
+pub(crate) fn random() -> u64 {
+    getrandom::u64().unwrap_or(0)
 }
 
 #[cfg(test)]

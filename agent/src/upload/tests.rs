@@ -1,5 +1,7 @@
 //! Answers are believed only with receipts that fit and a log that goes on; everything else leaves the runs where they were.
 
+mod driver;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -120,13 +122,23 @@ impl Field {
         Enrolment { url: "https://sink".into(), sink_key: self.sink.public().clone() }
     }
 
+    fn lines(&self) -> Vec<Line> {
+        lines::waiting(&self.spool, Ask { lines: 10, bytes: 1 << 20, tombstones: true, dictionary: false }).unwrap()
+    }
+
+    /// What the uploader makes of `answers` to what waits.
     fn take(&mut self, answers: Answers) -> Result<Sent, UploadError> {
-        let enrolment = self.enrolment();
-        let batch = self.spool.pending(10, 1 << 20).unwrap();
-        let known = log::known(&self.spool, &enrolment).unwrap();
-        let mut sent = Sent::default();
-        let ring = Keyring::new(self.gateway.public().clone());
-        take(&mut self.spool, &enrolment, &ring, known.as_ref(), (Of::Runs, &batch), answers, &mut sent).map(|()| sent)
+        let known = log::known(&self.spool, &self.enrolment()).unwrap();
+        self.take_knowing(known, answers)
+    }
+
+    fn take_knowing(&mut self, known: Option<Checkpoint>, answers: Answers) -> Result<Sent, UploadError> {
+        let (enrolment, ring, lines) = (self.enrolment(), Keyring::new(self.gateway.public().clone()), self.lines());
+        let sink = Sink { url: enrolment.url.clone(), ..Sink::default() };
+        let mut upload = Upload { spool: &mut self.spool, sink: &sink, ring: &ring, lines, dictionary: false };
+        let came = upload.take(&enrolment, known.as_ref(), answers).unwrap_or_else(Came::Failed);
+        let then = Core::default().heard(std::time::Duration::ZERO, 0, came.heard(upload.lines.len(), false));
+        upload.settle(came, then, None)
     }
 
     fn answer(&mut self, answers: Vec<Answer>) -> Result<Sent, UploadError> {
@@ -149,7 +161,7 @@ fn a_fitting_receipt_acknowledges_and_a_rejection_quarantines() {
     let digest = Digest::of(b"one");
     let rejected = Answer::Rejected { reason: "fork".into(), detail: "another run has this place".into() };
     let sent = field.answer(vec![field.accepted(1, digest), rejected]).unwrap();
-    assert_eq!(sent, Sent { acknowledged: 1, quarantined: 1 });
+    assert_eq!(sent, Sent { acknowledged: 1, quarantined: 1, tombstones: 0 });
     assert_eq!(field.spool.counts().unwrap(), counts(0, 1, 1));
     let refused: Vec<_> = field.spool.quarantined().unwrap().into_iter().map(|run| (run.seq, run.reason)).collect();
     assert_eq!(refused, [(2, "fork: another run has this place".to_owned())]);
@@ -221,29 +233,92 @@ fn a_log_that_drops_rewrites_forks_or_rewinds_is_caught_with_evidence_and_nothin
         let mut field = later();
         let known = field.spool.checkpoint().unwrap();
         field.tree = tree;
-        // The best proof the sink can make, and none at all.
-        let mut answers = field.honest(vec![field.accepted(3, three)], field.tree.size().min(2));
-        for _ in 0..2 {
-            let error = field.take(answers.clone()).unwrap_err();
-            assert!(matches!(error, UploadError::NotBelieved(_)), "{error}");
-            assert!(error.to_string().contains("log-dispute-"), "{error}");
-            answers.consistency = ConsistencyProof::default();
-        }
-        assert_eq!(field.spool.counts().unwrap(), counts(1, 2, 0));
-        assert_eq!(field.spool.checkpoint().unwrap(), known, "what was verified stays what counts");
+        // The best proof the sink can make.
+        let answers = field.honest(vec![field.accepted(3, three)], field.tree.size().min(2));
+        let error = field.take(answers).unwrap_err();
+        assert!(matches!(error, UploadError::StartedOver(_)) && error.is_temporary(), "{error}");
+        assert!(error.to_string().contains("log-dispute-"), "{error}");
+        assert_eq!(field.spool.counts().unwrap(), counts(3, 0, 0), "what it may have lost is handed over again");
+        assert_eq!(field.spool.checkpoint().unwrap(), None);
+        assert_eq!(field.spool.started_over().unwrap().unwrap().why, reason);
         let dispute = field.disputes().remove(0);
         assert_eq!((dispute.reason.as_str(), &dispute.known), (reason, &known));
         // Whoever has the file can check it without believing this agent.
         let open = |note: Option<String>| Checkpoint::open(&note.unwrap(), &dispute.sink_key).unwrap().root();
         let (known, claimed) = (open(dispute.known.clone()), open(dispute.claimed.clone()));
         assert!(dispute.consistency.clone().unwrap().verify(&known, &claimed).is_err());
-        // A sink that comes to its senses is believed again; the evidence stays.
-        field.tree = Tree::of(&["one", "two", "three"]);
-        let answers = field.honest(vec![field.accepted(3, three)], 2);
-        field.take(answers).unwrap();
+        // It gets everything; the evidence stays.
+        let held: Vec<_> = ["one", "two", "three"].iter().map(|text| Digest::of(text.as_bytes())).collect();
+        for digest in &held {
+            if !field.tree.leaves.contains(digest) {
+                field.tree.append(*digest);
+            }
+        }
+        let answers = held.iter().zip(1..).map(|(digest, seq)| field.accepted(seq, *digest)).collect();
+        field.answer(answers).unwrap();
         assert_eq!(field.spool.counts().unwrap(), counts(0, 3, 0));
-        assert!(!field.disputes().is_empty());
+        assert_eq!(field.disputes().len(), 1);
     }
+}
+
+#[test]
+fn without_a_proof_that_a_log_goes_on_it_does_not() {
+    let mut field = later();
+    field.tree.append(Digest::of(b"three"));
+    let mut answers = field.honest(vec![field.accepted(3, Digest::of(b"three"))], 2);
+    answers.consistency = ConsistencyProof::default();
+    assert!(matches!(field.take(answers), Err(UploadError::StartedOver(_))));
+    assert_eq!(field.disputes()[0].reason, "not_consistent");
+}
+
+#[test]
+fn a_past_is_not_let_go_while_the_evidence_cannot_be_kept() {
+    let mut field = later();
+    let known = field.spool.checkpoint().unwrap();
+    field.tree = Tree::of(&["three"]);
+    let answers = field.honest(vec![field.accepted(3, Digest::of(b"three"))], 1);
+    // Where the draft of the evidence would be.
+    std::fs::create_dir(field.folder.path().join(format!(".log-dispute-{}", std::process::id()))).unwrap();
+    let error = field.take(answers).unwrap_err();
+    assert!(matches!(error, UploadError::NotBelieved(_)), "{error}");
+    assert!(error.to_string().contains("could not be kept"), "{error}");
+    assert_eq!((field.spool.checkpoint().unwrap(), field.spool.counts().unwrap()), (known, counts(1, 2, 0)));
+}
+
+#[test]
+fn answers_that_were_held_to_another_past_are_not_used() {
+    let mut field = later();
+    field.tree.append(Digest::of(b"three"));
+    let answers = field.honest(vec![field.accepted(3, Digest::of(b"three"))], 2);
+    let known = log::known(&field.spool, &field.enrolment()).unwrap();
+    // Another upload of this gateway finds out meanwhile that the sink lost its log.
+    Spool::open(field.folder.path()).unwrap().hand_over_again("log_rewound").unwrap();
+    field.spool.quarantine(Digest::of(b"one"), "x: not sent").unwrap();
+    field.spool.quarantine(Digest::of(b"two"), "x: not sent").unwrap();
+    let taken = field.take_knowing(known, answers);
+    assert!(matches!(taken, Err(UploadError::Later(_))), "{taken:?}");
+    assert_eq!((field.spool.counts().unwrap(), field.spool.checkpoint().unwrap()), (counts(1, 0, 2), None));
+}
+
+#[test]
+fn a_gateway_that_the_sink_does_not_know_keeps_its_runs_and_says_what_to_do() {
+    let mut field = Field::new();
+    let unknown = || Answer::Rejected { reason: "unknown_key".into(), detail: "no such gateway".into() };
+    let error = field.answer(vec![unknown(), unknown()]).unwrap_err();
+    assert!(matches!(error, UploadError::Forgotten(_)) && error.to_string().contains("gatepost enroll"), "{error}");
+    assert!(!error.is_temporary());
+    assert_eq!(field.spool.counts().unwrap(), counts(2, 0, 0));
+    // What else is in the answer counts.
+    let known = field.spool.checkpoint().unwrap();
+    assert!(known.is_some());
+    let answers = field.honest(vec![field.accepted(1, Digest::of(b"one")), unknown()], 2);
+    assert!(matches!(field.take(answers), Err(UploadError::Forgotten(_))));
+    assert_eq!(field.spool.counts().unwrap(), counts(1, 1, 0));
+    // A run that another key signed is refused for good: this gateway's enrolment does not change that.
+    field.gateway = SigningKey::from_seed(&[7; 32]).unwrap();
+    let answers = field.honest(vec![unknown()], 2);
+    field.take(answers).unwrap();
+    assert_eq!(field.spool.counts().unwrap(), counts(0, 1, 1));
 }
 
 #[test]
@@ -298,7 +373,7 @@ fn a_damaged_memory_of_the_log_is_not_a_new_beginning() {
 #[test]
 fn a_run_that_cannot_be_read_back_is_set_aside_and_holds_nothing_back() {
     let mut field = Field::new();
-    let sink = Sink { url: "https://127.0.0.1:1".into(), ca_file: None };
+    let sink = Sink { url: "https://127.0.0.1:1".into(), ..Sink::default() };
     let sink_key = field.sink.public().clone();
     field.spool.set_enrolment(&Enrolment { url: sink.url.clone(), sink_key }).unwrap();
     field.damage();
@@ -313,20 +388,14 @@ fn a_run_of_the_gateway_that_this_one_was_before_is_acknowledged() {
     let answers = vec![field.accepted(1, digest), field.accepted(2, Digest::of(b"two"))];
     // A new key, the old spool.
     field.gateway = SigningKey::from_seed(&[7; 32]).unwrap();
-    assert_eq!(field.answer(answers).unwrap(), Sent { acknowledged: 2, quarantined: 0 });
+    assert_eq!(field.answer(answers).unwrap(), Sent { acknowledged: 2, quarantined: 0, tombstones: 0 });
 }
 
 #[test]
 fn a_gateway_that_is_not_enrolled_sends_nothing() {
     let mut field = Field::new();
-    let sink = Sink { url: "https://127.0.0.1:1".into(), ca_file: None };
+    let sink = Sink { url: "https://127.0.0.1:1".into(), ..Sink::default() };
     let error = drain(&mut field.spool, &sink, &Keyring::new(field.gateway.public().clone())).unwrap_err();
     assert!(matches!(error, UploadError::NotEnrolled(_)) && error.to_string().contains("gatepost enroll"));
     assert!(!error.is_temporary());
-}
-
-#[test]
-fn every_run_is_one_line_whatever_is_in_it() {
-    assert_eq!(line("{\"a\":\r\n 1}"), "{\"a\":   1}");
-    assert_eq!((line("").as_str(), line("\n").as_str()), (" ", " "));
 }

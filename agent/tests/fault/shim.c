@@ -1,10 +1,12 @@
-/* Stands between a program and its disk (LD_PRELOAD), for the tests of the spool. Only files below FAULT_FOLDER count.
+/* Stands between a program and its disk and clock (LD_PRELOAD), for the tests of spool and sink. Only files below
+ * FAULT_FOLDER count.
  *
- * FAULT_AT=n    the n-th write, sync, truncation, rename or removal fails, once
+ * FAULT_AT=n    the n-th write, sync, truncation, rename, link or removal fails, once
  * FAULT_ERRNO=e with this errno
  * FAULT_LOG=f   every operation is written to f, so that what was synced can be told from what was not:
  *                 C path, W path offset length + bytes, T path length, S path, R from to, U path,
  *                 P length + bytes: what the program printed, so that it is known what it had said by then
+ * FAULT_CONTROL=f  f is a `struct control`, which the test may change while the program runs
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -12,10 +14,15 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <signal.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/types.h>
+#include <time.h>
 #include <unistd.h>
 
 #define REAL(type, name, ...)                                        \
@@ -24,6 +31,31 @@
 
 static long operations;
 static int log_fd = -2;
+
+/* What a test asks for; each number is eight bytes in the machine's order. */
+struct control {
+    int64_t clock;  /* seconds that the wall clock is ahead */
+    int64_t fault;  /* one of the below */
+    int64_t at;     /* at which operation, counted from 1 */
+    int64_t error;  /* errno, for ONCE and ON */
+    int64_t count;  /* operations so far; set to 0 by the test when it asks for another fault */
+    int64_t met;    /* 1 once the fault was met */
+};
+enum { NOTHING, ONCE, ON, KILL, KILL_TORN };
+
+static struct control nobody;
+
+static struct control *control(void) {
+    static struct control *control;
+    if (control) return control;
+    const char *path = getenv("FAULT_CONTROL");
+    int (*really_open)(const char *, int, ...) = (int (*)(const char *, int, ...))dlsym(RTLD_NEXT, "open64");
+    int fd = path ? really_open(path, O_RDWR | O_CLOEXEC) : -1;
+    void *map = fd >= 0 ? mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+    if (fd >= 0) close(fd);
+    if (path && map == MAP_FAILED) _exit(97);
+    return control = path ? map : &nobody;
+}
 
 static const char *folder(void) {
     const char *folder = getenv("FAULT_FOLDER");
@@ -54,7 +86,28 @@ static int counts(const char *name) {
     return name && !(length > 4 && strcmp(name + length - 4, "-shm") == 0);
 }
 
-static int fails(void) {
+/* Kinds of operations: a full disk refuses what needs more room, and nothing else. */
+enum kind { GROWS, CHANGES, SYNCS };
+
+static int fails(enum kind kind, int *torn) {
+    struct control *wanted = control();
+    if (wanted != &nobody) {
+        int64_t count = __atomic_add_fetch(&wanted->count, 1, __ATOMIC_SEQ_CST);
+        int64_t fault = __atomic_load_n(&wanted->fault, __ATOMIC_SEQ_CST);
+        if (fault == NOTHING || (fault == ON ? count < wanted->at : count != wanted->at)) return 0;
+        if (fault == ON && wanted->error == ENOSPC && kind != GROWS) return 0;
+        __atomic_store_n(&wanted->met, 1, __ATOMIC_SEQ_CST);
+        if (fault == KILL_TORN && torn) {
+            *torn = 1;
+            return 0;
+        }
+        if (fault == KILL || fault == KILL_TORN) {
+            kill(getpid(), SIGKILL);
+            for (;;) pause();
+        }
+        errno = (int)wanted->error;
+        return 1;
+    }
     const char *at = getenv("FAULT_AT"), *code = getenv("FAULT_ERRNO");
     if (++operations != (at ? atol(at) : -1)) return 0;
     int error = code ? atoi(code) : EIO;
@@ -62,6 +115,20 @@ static int fails(void) {
     dprintf(2, "fault at operation %ld\n", operations);
     errno = error;
     return 1;
+}
+
+/* Whether the disk is read-only by now, so that not even opening a file to write it works. */
+static int closed_to_writers(void) {
+    struct control *wanted = control();
+    return wanted != &nobody && __atomic_load_n(&wanted->fault, __ATOMIC_SEQ_CST) == ON && wanted->error == EROFS &&
+           __atomic_load_n(&wanted->count, __ATOMIC_SEQ_CST) + 1 >= wanted->at;
+}
+
+/* The shared memory of SQLite needs room, too; only a disk that stays full or closed is asked about it. */
+static int no_room_for_shared_memory(const char *name) {
+    struct control *wanted = control();
+    return name && wanted != &nobody && __atomic_load_n(&wanted->fault, __ATOMIC_SEQ_CST) == ON &&
+           __atomic_load_n(&wanted->count, __ATOMIC_SEQ_CST) + 1 >= wanted->at;
 }
 
 static ssize_t (*real_write)(int, const void *, size_t);
@@ -78,6 +145,13 @@ static void note(const char *text, const void *bytes, size_t length) {
     errno = kept;
 }
 
+/* Ends the process in the middle of a write. */
+static void tear(ssize_t written) {
+    (void)written;
+    kill(getpid(), SIGKILL);
+    for (;;) pause();
+}
+
 #define NOTE(bytes, length, ...)                      \
     do {                                              \
         char text[9000];                              \
@@ -89,8 +163,15 @@ ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t offset) {
     REAL(ssize_t, pwrite64, int, const void *, size_t, off64_t);
     char buffer[4096];
     const char *name = name_of(fd, buffer, sizeof buffer);
+    if (!counts(name) && no_room_for_shared_memory(name)) {
+        errno = (int)control()->error;
+        return -1;
+    }
     if (!counts(name)) return real(fd, bytes, length, offset);
-    if (fails()) return -1;
+    struct stat status;
+    int grows = fstat(fd, &status) != 0 || offset + (off64_t)length > status.st_size, torn = 0;
+    if (fails(grows ? GROWS : CHANGES, &torn)) return -1;
+    if (torn) tear(real(fd, bytes, length / 2, offset));
     ssize_t written = real(fd, bytes, length, offset);
     if (written > 0) NOTE(bytes, (size_t)written, "W %s %lld %zd\n", name, (long long)offset, written);
     return written;
@@ -104,7 +185,9 @@ ssize_t write(int fd, const void *bytes, size_t length) {
     const char *name = fd > 2 ? name_of(fd, buffer, sizeof buffer) : NULL;
     if (fd == 1) NOTE(bytes, length, "P %zu\n", length);
     if (!counts(name)) return real_write(fd, bytes, length);
-    if (fails()) return -1;
+    int torn = 0;
+    if (fails(GROWS, &torn)) return -1;
+    if (torn) tear(real_write(fd, bytes, length / 2));
     off_t offset = lseek(fd, 0, SEEK_CUR);
     ssize_t written = real_write(fd, bytes, length);
     if (written > 0) NOTE(bytes, (size_t)written, "W %s %lld %zd\n", name, (long long)offset, written);
@@ -116,7 +199,7 @@ int ftruncate64(int fd, off64_t length) {
     char buffer[4096];
     const char *name = name_of(fd, buffer, sizeof buffer);
     if (!counts(name)) return real(fd, length);
-    if (fails()) return -1;
+    if (fails(CHANGES, NULL)) return -1;
     int result = real(fd, length);
     if (result == 0) NOTE("", 0, "T %s %lld\n", name, (long long)length);
     return result;
@@ -130,7 +213,7 @@ int ftruncate(int fd, off_t length) { return ftruncate64(fd, length); }
         char buffer[4096];                                  \
         const char *name = name_of(fd, buffer, sizeof buffer); \
         if (!counts(name)) return real(fd);                 \
-        if (fails()) return -1;                             \
+        if (fails(SYNCS, NULL)) return -1;                  \
         NOTE("", 0, "S %s\n", name);                        \
         return real(fd);                                    \
     }
@@ -141,10 +224,22 @@ SYNC(fdatasync)
 int rename(const char *from, const char *to) {
     REAL(int, rename, const char *, const char *);
     if (!counts(name_at(from))) return real(from, to);
-    if (fails()) return -1;
+    if (fails(CHANGES, NULL)) return -1;
     int result = real(from, to);
     if (result == 0) NOTE("", 0, "R %s %s\n", name_at(from), name_at(to));
     return result;
+}
+
+int link(const char *from, const char *to) {
+    REAL(int, link, const char *, const char *);
+    if (control() != &nobody && counts(name_at(to)) && fails(CHANGES, NULL)) return -1;
+    return real(from, to);
+}
+
+int linkat(int from_folder, const char *from, int to_folder, const char *to, int flags) {
+    REAL(int, linkat, int, const char *, int, const char *, int);
+    if (control() != &nobody && counts(name_at(to)) && fails(CHANGES, NULL)) return -1;
+    return real(from_folder, from, to_folder, to, flags);
 }
 
 int unlink(const char *path) {
@@ -152,7 +247,7 @@ int unlink(const char *path) {
     if (!counts(name_at(path))) return real(path);
     struct stat status;
     if (stat(path, &status) != 0) return real(path);
-    if (fails()) return -1;
+    if (fails(CHANGES, NULL)) return -1;
     int result = real(path);
     if (result == 0) NOTE("", 0, "U %s\n", name_at(path));
     return result;
@@ -162,7 +257,12 @@ static int opens(int (*real)(const char *, int, ...), const char *path, int flag
     const char *name = name_at(path);
     struct stat status;
     int makes = counts(name) && (flags & O_CREAT) && stat(path, &status) != 0;
-    if (makes && fails()) return -1;
+    if (makes && fails(GROWS, NULL)) return -1;
+    if (name && (flags & O_ACCMODE) != O_RDONLY && closed_to_writers()) {
+        __atomic_store_n(&control()->met, 1, __ATOMIC_SEQ_CST);
+        errno = EROFS;
+        return -1;
+    }
     int fd = real(path, flags, mode);
     if (makes && fd >= 0) NOTE("", 0, "C %s\n", name);
     return fd;
@@ -186,4 +286,25 @@ int open(const char *path, int flags, ...) {
     mode_t mode = (flags & O_CREAT) ? va_arg(list, mode_t) : 0;
     va_end(list);
     return opens(real, path, flags, mode);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    REAL(int, clock_gettime, clockid_t, struct timespec *);
+    int result = real(clock, now);
+    if (result == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) now->tv_sec += control()->clock;
+    return result;
+}
+
+int gettimeofday(struct timeval *now, void *zone) {
+    REAL(int, gettimeofday, struct timeval *, void *);
+    int result = real(now, zone);
+    if (result == 0) now->tv_sec += control()->clock;
+    return result;
+}
+
+time_t time(time_t *now) {
+    REAL(time_t, time, time_t *);
+    time_t result = real(NULL) + control()->clock;
+    if (now) *now = result;
+    return result;
 }

@@ -30,6 +30,10 @@ use writer::Writer;
 
 /// How long a connection waits for another process to finish its write.
 const BUSY: Duration = Duration::from_secs(10);
+/// Statements of the writer that are kept prepared: all that an upload needs, and some more.
+const STATEMENTS: usize = 64;
+/// Pages of 4 KiB in the log before they are put into their places.
+const CHECKPOINT_PAGES: i64 = 4096;
 /// Reading connections kept for the next reader.
 const IDLE_READERS: usize = 4;
 
@@ -86,6 +90,9 @@ impl Store {
         connection.pragma_update(None, "journal_mode", "WAL").map_err(at)?;
         connection.pragma_update(None, "synchronous", "FULL").map_err(at)?;
         connection.pragma_update(None, "foreign_keys", true).map_err(at)?;
+        // A busy writer fills four megabytes of log many times a second, and each time waits for the database's own fsync.
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES).map_err(at)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
         migrate::migrate(&mut connection)?;
         Ok(Self { path: path.to_owned(), writer: Writer::start(connection)?, readers: Mutex::default() })
     }

@@ -71,7 +71,7 @@ pub fn link(connection: &Connection, run: &Run, digest: Digest) -> Result<Link, 
             Some(until) if until.saturating_add(1) >= run.seq => Some((run.seq - 1, digest)),
             _ => head,
         },
-        at_seq: piece(connection, id, run.seq)?.and_then(|there| there.last),
+        at_seq: digest_at(connection, id, run.seq)?,
         // Whether the one before fits is found out below, with all that is known of it.
         before: None,
     };
@@ -82,18 +82,30 @@ pub fn link(connection: &Connection, run: &Run, digest: Digest) -> Result<Link, 
     Ok(link)
 }
 
-/// The run of a gateway at `seq`, as a piece of its chain.
+/// The runs of a gateway at `places`, as pieces of its chain.
 ///
 /// # Errors
 /// SQLite's.
-pub(super) fn piece(connection: &Connection, gateway: GatewayId, seq: u64) -> Result<Option<Piece>, StoreError> {
-    let Ok(place) = i64::try_from(seq) else { return Ok(None) };
-    let sql = "SELECT digest, prev FROM runs WHERE gateway = ?1 AND seq = ?2";
+pub(super) fn pieces(connection: &Connection, gateway: GatewayId, places: [u64; 4]) -> Result<Vec<Piece>, StoreError> {
+    let sql = "SELECT seq, digest, prev FROM runs WHERE gateway = ?1 AND seq IN (?2, ?3, ?4, ?5)";
+    let [a, b, c, d] = places.map(|place| i64::try_from(place).unwrap_or(i64::MAX));
     let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![gateway.to_string(), a, b, c, d])?;
+    let mut pieces = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (place, digest) = (seq(row)?, Some(parsed(row, "digest")?));
+        let prev = parsed_optional(row, "prev")?;
+        pieces.push(Piece { from: place, to: place, prev, first: digest, last: digest, own: None });
+    }
+    Ok(pieces)
+}
+
+/// The digest of the run of a gateway at `seq`.
+fn digest_at(connection: &Connection, gateway: GatewayId, seq: u64) -> Result<Option<Digest>, StoreError> {
+    let Ok(place) = i64::try_from(seq) else { return Ok(None) };
+    let mut statement = connection.prepare_cached("SELECT digest FROM runs WHERE gateway = ?1 AND seq = ?2")?;
     let mut rows = statement.query(params![gateway.to_string(), place])?;
-    let Some(row) = rows.next()? else { return Ok(None) };
-    let digest = Some(parsed(row, "digest")?);
-    Ok(Some(Piece { from: seq, to: seq, prev: parsed_optional(row, "prev")?, first: digest, last: digest, own: None }))
+    rows.next()?.map(|row| parsed(row, "digest")).transpose()
 }
 
 /// The digests of a gateway's runs from place `from` to `to`, if there are `count` of them; else none.

@@ -3,7 +3,7 @@
 //! A tombstone that has grown is another row: nothing that was taken in is ever replaced. They may overlap each other and
 //! runs that did arrive; none of them contradicts a run or another tombstone that is kept here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use gatepost_evidence::chain::{self, Piece};
 use gatepost_evidence::id::{Digest, GatewayId};
@@ -68,22 +68,22 @@ pub fn contradicts(connection: &Connection, stone: &Tombstone) -> Result<bool, S
 /// # Errors
 /// SQLite's.
 pub fn clashes(connection: &Connection, gateway: GatewayId, newcomer: Piece) -> Result<bool, StoreError> {
-    let mut pieces = vec![newcomer];
     let before = newcomer.from.saturating_sub(1);
-    for place in BTreeSet::from([before, newcomer.from, newcomer.to, newcomer.to.saturating_add(1)]) {
-        pieces.extend(runs::piece(connection, gateway, place)?);
+    let places = [before, newcomer.from, newcomer.to, newcomer.to.saturating_add(1)];
+    let mut pieces = runs::pieces(connection, gateway, places)?;
+    pieces.extend(touching(connection, gateway, places)?.into_iter().map(|stone| stone.piece));
+    for place in places {
         pieces.extend(rotations::piece(connection, gateway, place)?);
-        pieces.extend(touching(connection, gateway, place)?.into_iter().map(|stone| stone.piece));
     }
-    let near = [before, newcomer.from, newcomer.to];
-    Ok(chain::contradictions(&pieces).iter().any(|place| near.contains(place)))
+    pieces.push(newcomer);
+    Ok(chain::contradictions(&pieces).iter().any(|place| places[..3].contains(place)))
 }
 
-/// Tombstones that begin or end at `place`.
-fn touching(connection: &Connection, gateway: GatewayId, place: u64) -> Result<Vec<TombstoneMeta>, StoreError> {
-    let Ok(place) = i64::try_from(place) else { return Ok(Vec::new()) };
-    let clause = "gateway = ?1 AND to_seq >= ?2 AND (from_seq = ?2 OR to_seq = ?2)";
-    metas(connection, clause, params![gateway.to_string(), place])
+/// Tombstones that begin or end at one of `places`, which are in order.
+fn touching(connection: &Connection, gateway: GatewayId, places: [u64; 4]) -> Result<Vec<TombstoneMeta>, StoreError> {
+    let [a, b, c, d] = places.map(|place| i64::try_from(place).unwrap_or(i64::MAX));
+    let clause = "gateway = ?1 AND to_seq >= ?2 AND (from_seq IN (?2, ?3, ?4, ?5) OR to_seq IN (?2, ?3, ?4, ?5))";
+    metas(connection, clause, params![gateway.to_string(), a, b, c, d])
 }
 
 /// The place up to which tombstones stand for every place from `from` on; none if none stands for `from`.

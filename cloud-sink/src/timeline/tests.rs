@@ -119,7 +119,7 @@ fn runs_that_are_gone_are_no_silence_and_the_outage_began_before_them() {
         [
             "Offline from 1 Mar 2026, 18:00 UTC to 4 Mar 2026, 18:00 UTC: 28 runs arrived at once after 3 d.",
             "Runs 7 to 50 are gone (44 runs, made between 1 Mar 2026, 18:00 UTC and 3 Mar 2026, 15:00 UTC): the gateway's \
-             spool was full before they could be handed over. The gateway signed this at 4 Mar 2026, 10:00 UTC.",
+             spool was full before they could be handed over. The gateway signed this on 4 Mar 2026, 10:00 UTC.",
         ]
     );
     let nobody = Account { buried: Vec::new(), unaccounted: vec![ChainGap { from: 7, to: 50 }] };

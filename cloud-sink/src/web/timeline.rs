@@ -23,7 +23,7 @@ const DAYS: i64 = 8;
 /// A drawing.
 #[derive(Debug)]
 pub struct Drawing {
-    /// What happened, furthest back first.
+    /// What happened, in the order of painting.
     pub shapes: Vec<Shape>,
     /// The marks of both lanes, as one path.
     pub marks: String,
@@ -61,7 +61,9 @@ pub fn draw(timeline: &Timeline) -> Drawing {
         next = next.checked_add(day).unwrap_or(Timestamp::MAX);
     }
     let scale = Scale { from: timeline.from, seconds: (days.len().max(1) as i64) * 86_400 };
-    let shapes: Vec<_> = timeline.events.iter().rev().filter_map(|event| shape(event, timeline, &scale)).collect();
+    let mut shapes: Vec<_> = timeline.events.iter().rev().filter_map(|event| shape(event, timeline, &scale)).collect();
+    // A wedge is wide: what lies within it must not be under it.
+    shapes.sort_by_key(|shape| shape.class != "offline");
     let legend = [
         ("offline", "offline: made in time, arrived late"),
         ("silent", "silent: no runs"),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use gatepost_evidence::batch::{self, Encoded};
 use gatepost_evidence::canonical;
 use gatepost_evidence::envelope::Envelope;
 use gatepost_evidence::id::{Digest, GatewayId};
@@ -151,12 +152,18 @@ impl Sink {
         self.post_with("/v1/enrol", &[], envelope.to_json().as_bytes())
     }
 
-    pub fn upload_bytes(&self, body: &[u8]) -> Reply {
-        self.post_with("/v1/runs", &[("content-encoding", "zstd")], body)
+    pub fn upload_bytes(&self, encoding: &str, body: &[u8]) -> Reply {
+        let headers = [("content-type", batch::CONTENT_TYPE), ("content-encoding", encoding)];
+        self.post_with("/v1/runs", &headers, body)
     }
 
     pub fn upload_lines(&self, lines: &[String]) -> Reply {
-        self.upload_bytes(&zstd::encode_all((lines.join("\n") + "\n").as_bytes(), 3).unwrap())
+        self.upload_lines_against(lines, None)
+    }
+
+    pub fn upload_lines_against(&self, lines: &[String], dictionary: Option<&[u8]>) -> Reply {
+        let Encoded { encoding, body } = batch::encode(lines.iter().map(String::as_str), dictionary).unwrap();
+        self.upload_bytes(encoding, &body)
     }
 
     pub fn upload(&self, runs: &[SignedRun]) -> Vec<Answer> {

@@ -26,7 +26,7 @@ pub struct Observation {
     pub resolvers: Look<Vec<String>>,
     /// Whether a time service says the clock is synchronised.
     pub clock_synchronised: Look<bool>,
-    /// By name (`ingest`, `sink`): tries to connect.
+    /// By name (`ingest`, `sink`, or in its place the proxy on the way to it): tries to connect.
     pub peers: BTreeMap<String, Peer>,
 }
 

@@ -28,6 +28,8 @@ pub trait Contract {
     const CHECK: &'static str;
     /// The contract's version; raised when the shape of the observation changes.
     const VERSION: u32;
+    /// The oldest version whose observations are still read; they must fit [`Contract::Observation`].
+    const OLDEST: u32 = Self::VERSION;
     /// What a probe records.
     type Observation: Serialize + DeserializeOwned + JsonSchema;
     /// What follows from it.
@@ -108,13 +110,15 @@ pub enum NormaliseError {
     #[error("check {0} is not known to this version")]
     UnknownCheck(String),
     /// This build does not read that version of the contract.
-    #[error("contract {check} version {found} is not known to this version, which reads {known}")]
+    #[error("contract {check} version {found} is not known to this version, which reads {oldest} to {known}")]
     UnknownVersion {
         /// The check.
         check: String,
         /// The record's version.
         found: u32,
-        /// The version this build reads.
+        /// The oldest version this build reads.
+        oldest: u32,
+        /// The newest version this build reads.
         known: u32,
     },
     /// The observation does not have the contract's shape.
@@ -136,6 +140,8 @@ pub struct CheckInfo {
     pub id: &'static str,
     /// The version of its contract.
     pub version: u32,
+    /// The oldest version that is still read.
+    pub oldest: u32,
     /// JSON pointers of its volatile facts, `*` for any one segment.
     pub volatile: &'static [&'static str],
     /// JSON Schema of the observation.
@@ -160,6 +166,7 @@ const fn info<C: Contract>() -> CheckInfo {
     CheckInfo {
         id: C::CHECK,
         version: C::VERSION,
+        oldest: C::OLDEST,
         volatile: C::VOLATILE,
         observation_schema: schema::<C::Observation>,
         facts_schema: schema::<C::Facts>,
@@ -195,10 +202,11 @@ pub fn normalise(run: &Run, record: &Record) -> Result<Normalised, NormaliseErro
         return Err(NormaliseError::NotObserved { status: record.status.to_string(), detail });
     };
     let check = find(&record.check).ok_or_else(|| NormaliseError::UnknownCheck(record.check.clone()))?;
-    if record.contract != check.version {
+    if !(check.oldest..=check.version).contains(&record.contract) {
         return Err(NormaliseError::UnknownVersion {
             check: record.check.clone(),
             found: record.contract,
+            oldest: check.oldest,
             known: check.version,
         });
     }

@@ -272,9 +272,9 @@ fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-fn canonical_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    if !canonical::is_canonical(bytes) {
-        return Err("it is not canonical JSON (RFC 8785)".to_owned());
-    }
-    serde_json::from_slice(bytes).map_err(|error| error.to_string())
+fn canonical_json<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    canonical::from_slice(bytes).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

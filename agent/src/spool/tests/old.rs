@@ -63,3 +63,50 @@ fn a_spool_of_version_1_with_a_run_that_cannot_be_read_is_mended() {
     let aside = Connection::open(&mended.aside).unwrap();
     assert_eq!(aside.query_row("SELECT count(*) FROM runs", [], |row| row.get::<_, u64>(0)).unwrap(), 3);
 }
+
+/// Opens a copy of the spool of version 2.
+fn version_2() -> (tempfile::TempDir, Spool) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(fixtures().join("spool/v2.db"), folder.path().join(FILE)).unwrap();
+    let spool = Spool::open(folder.path()).unwrap();
+    (folder, spool)
+}
+
+#[test]
+fn a_spool_of_version_2_is_brought_to_this_one_and_loses_nothing() {
+    let (folder, mut spool) = version_2();
+    let gateway = SigningKey::from_seed(b"gatepost golden gateway test key").unwrap();
+    let sink = SigningKey::from_seed(b"gatepost golden sinkkey test key").unwrap();
+    for reopened in [false, true] {
+        assert_eq!(spool.counts().unwrap(), Counts { pending: 1, acknowledged: 2, quarantined: 1 }, "{reopened}");
+        let tombstones = spool.tombstones().unwrap();
+        assert_eq!((tombstones.len(), tombstones[0].from_seq, tombstones[0].to_seq), (1, 1, 1));
+        let mut prev = open_tombstone(&tombstones[0], gateway.public()).unwrap().last_digest;
+        let states = [State::Acknowledged, State::Quarantined, State::Acknowledged, State::Pending];
+        for (seq, state) in (2..).zip(states) {
+            let run = spool.get(seq).unwrap().unwrap();
+            let verified = verify(&run, gateway.public()).unwrap();
+            assert_eq!((run.state, verified.run().seq, verified.run().prev), (state, seq, prev));
+            if seq <= 3 {
+                let golden = std::fs::read_to_string(fixtures().join(format!("golden/chain-{seq}.json"))).unwrap();
+                assert_eq!(run.envelope, golden.trim_end());
+            }
+            prev = Some(run.digest);
+        }
+        assert_eq!(spool.head().unwrap().map(|head| (head.seq, Some(head.digest))), Some((5, prev)));
+        for (seq, size) in [(2, 3), (4, 5)] {
+            let word = spool.acknowledgement(seq).unwrap().unwrap();
+            assert_eq!(Receipt::open(&word.receipt, sink.public()).unwrap().seq, seq);
+            let digest = spool.get(seq).unwrap().unwrap().digest;
+            assert_eq!(word.log.unwrap().verify(digest, sink.public()).unwrap().size(), size);
+        }
+        // The one checkpoint that was remembered is the first that others can be linked to.
+        let seen = spool.checkpoints().unwrap();
+        assert_eq!(seen.iter().map(|seen| (seen.continues, seen.size)).collect::<Vec<_>>(), [(0, 5)]);
+        assert_eq!(Some(&seen[0].note), spool.checkpoint().unwrap().as_ref());
+        assert_eq!(spool.sink_time().unwrap().unwrap().to_string(), "2026-03-04T10:00:00Z");
+        assert_eq!(spool.enrolment().unwrap().unwrap().sink_key, *sink.public());
+        drop(spool);
+        spool = Spool::open(folder.path()).unwrap();
+    }
+}

@@ -1,7 +1,14 @@
 //! `broker_transport_posture`: what the live MQTT broker accepts, listener by listener.
 //!
 //! The observation holds, for each listener, what TCP, TLS and MQTT answered to a client without credentials and to the
-//! configured client. The facts say what that means; whether it is good is for the rules.
+//! configured client, and what a survey by hand-made ClientHellos brought out of a TLS listener ([`survey`]). The facts say
+//! what that means; whether it is good is for the rules.
+//!
+//! Version 1 of the contract had no survey. Its observations are read as they were: the facts of a survey are absent without
+//! a reason, so that rules about them do not apply.
+
+pub mod code;
+pub mod survey;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -11,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Contract, Seen, Unknown, segment};
 use crate::look::{Failure, FailureKind, Look};
+use survey::{Survey, TlsFacts};
 
 /// The contract of this check.
 pub struct Check;
@@ -45,6 +53,10 @@ pub struct Listener {
     pub anonymous: Option<Look<Connack>>,
     /// MQTT CONNECT with the configured credentials; null when none are configured.
     pub authenticated: Option<Look<Connack>>,
+    /// What hand-made ClientHellos brought out; null for a plaintext listener or one that was not reached, and absent in
+    /// version 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub survey: Option<Look<Survey>>,
 }
 
 /// What was spoken to a listener.
@@ -94,12 +106,50 @@ pub struct VersionOffer {
 /// TLS versions, as IANA names them in short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum TlsVersion {
+    /// SSL 3.0 (RFC 6101).
+    #[serde(rename = "ssl3")]
+    Ssl3,
+    /// TLS 1.0 (RFC 2246).
+    #[serde(rename = "tls1.0")]
+    Tls10,
+    /// TLS 1.1 (RFC 4346).
+    #[serde(rename = "tls1.1")]
+    Tls11,
     /// TLS 1.2 (RFC 5246).
     #[serde(rename = "tls1.2")]
     Tls12,
     /// TLS 1.3 (RFC 8446).
     #[serde(rename = "tls1.3")]
     Tls13,
+}
+
+impl TlsVersion {
+    /// Every version, oldest first.
+    pub const ALL: [Self; 5] = [Self::Ssl3, Self::Tls10, Self::Tls11, Self::Tls12, Self::Tls13];
+
+    /// Its name in observations and facts.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ssl3 => "ssl3",
+            Self::Tls10 => "tls1.0",
+            Self::Tls11 => "tls1.1",
+            Self::Tls12 => "tls1.2",
+            Self::Tls13 => "tls1.3",
+        }
+    }
+
+    /// Its number on the wire.
+    #[must_use]
+    pub fn wire(self) -> u16 {
+        match self {
+            Self::Ssl3 => 0x0300,
+            Self::Tls10 => 0x0301,
+            Self::Tls11 => 0x0302,
+            Self::Tls12 => 0x0303,
+            Self::Tls13 => 0x0304,
+        }
+    }
 }
 
 /// A TLS handshake that completed.
@@ -161,6 +211,9 @@ pub struct ListenerFacts {
     /// What the broker does about client certificates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_certificate: Option<ClientCertificate>,
+    /// What the survey brought out; absent without a reason where there was none to make.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsFacts>,
     /// TCP connect time in microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect_micros: Option<u64>,
@@ -217,7 +270,8 @@ pub enum ClientCertificate {
 
 impl Contract for Check {
     const CHECK: &'static str = "broker_transport_posture";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
+    const OLDEST: u32 = 1;
     type Observation = Observation;
     type Facts = Facts;
     const VOLATILE: &'static [&'static str] =
@@ -243,6 +297,7 @@ fn listener_facts(listener: &Listener, unknown: &mut Unknown) -> ListenerFacts {
         tls13: None,
         cipher_suites: None,
         client_certificate: None,
+        tls: None,
         connect_micros: None,
         handshake_micros: None,
         connack_micros: None,
@@ -274,6 +329,12 @@ fn listener_facts(listener: &Listener, unknown: &mut Unknown) -> ListenerFacts {
         facts.cipher_suites = Some(handshakes().map(|handshake| handshake.cipher_suite.clone()).collect());
         facts.handshake_micros = handshakes().map(|handshake| handshake.micros).min();
         facts.client_certificate = client_certificate(listener, &format!("{place}/client_certificate"), unknown);
+        let below = format!("{place}/tls");
+        match &listener.survey {
+            Some(Look::Seen(survey)) => facts.tls = Some(survey::facts(survey, &below, unknown)),
+            Some(Look::Failed(failure)) => unknown.because(below, failure),
+            None => {}
+        }
     }
     facts
 }
@@ -294,7 +355,13 @@ fn accepted(look: Option<&Look<Connack>>, listener: &Listener, place: &str, unkn
 }
 
 /// A closed connection refuses a version only where another one got through: else nothing was seen to speak TLS at all.
+/// A survey knows better than one handshake, which fails too where there is no common suite.
 fn version_accepted(listener: &Listener, version: TlsVersion, place: &str, unknown: &mut Unknown) -> Option<bool> {
+    let surveyed = listener.survey.as_ref().and_then(Look::seen).and_then(|survey| survey.accepted(version).ok());
+    if let Some(accepted) = surveyed {
+        let shaken = listener.versions.iter().any(|offer| offer.version == version && offer.handshake.seen().is_some());
+        return Some(accepted || shaken);
+    }
     let speaks_tls = listener.versions.iter().any(|offer| {
         offer.client_certificate_requested
             || offer.handshake.failure().is_none_or(|failure| failure.kind == FailureKind::TlsAlert)
@@ -363,6 +430,7 @@ mod tests {
             versions: Vec::new(),
             anonymous: Some(Look::Seen(Connack { code: 5, micros: 900 })),
             authenticated: None,
+            survey: None,
         }
     }
 
@@ -454,6 +522,45 @@ mod tests {
         });
         assert_eq!((facts.tls12, facts.tls13), (Some(true), Some(false)));
         assert_eq!(facts.client_certificate, Some(ClientCertificate::Required));
+    }
+
+    /// What version 1 recorded: no survey, and no facts of one, not even a reason.
+    #[test]
+    fn an_observation_of_version_1_is_read_as_it_was() {
+        let with_survey = Listener { survey: None, ..listener(Transport::Tls) };
+        let written = serde_json::to_value(&with_survey).unwrap();
+        assert!(written.get("survey").is_none());
+        let (facts, unknown) = facts(serde_json::from_value(written).unwrap());
+        assert_eq!(facts.tls, None);
+        assert_eq!(unknown.reason("/listeners/127.0.0.1:8883/tls/ssl3"), None);
+        let check = crate::check::find(Check::CHECK).unwrap();
+        assert_eq!((check.oldest, check.version), (1, 2));
+    }
+
+    #[test]
+    fn a_survey_that_failed_hides_its_facts_and_one_that_did_not_knows_better_than_a_handshake() {
+        let versions = vec![offer(TlsVersion::Tls12, false, failed(FailureKind::TlsAlert))];
+        let silent = Listener {
+            versions: versions.clone(),
+            survey: Some(failed(FailureKind::TimedOut)),
+            ..listener(Transport::Tls)
+        };
+        let (hidden, unknown) = facts(silent);
+        assert_eq!((hidden.tls, hidden.tls12), (None, Some(false)));
+        assert_eq!(unknown.reason("/listeners/127.0.0.1:8883/tls/ssl3"), Some("timed out: as told"));
+        let survey: Survey = serde_json::from_value(serde_json::json!({
+            "connections": 1, "connection_limit": 240, "millis": 1, "fallback": null, "alpn": null,
+            "versions": [{
+                "version": "tls1.2", "suites": ["003c"], "end": {"seen": {"alert": {"level": 2, "description": 40}}},
+                "order": null, "groups": [], "groups_end": null, "dh": [], "extensions": ["ff01"], "compression": [0],
+                "session_id": true, "downgrade_mark": false
+            }]
+        }))
+        .unwrap();
+        let (facts, _) = facts(Listener { versions, survey: Some(Look::Seen(survey)), ..listener(Transport::Tls) });
+        // A handshake with modern suites alone was refused, and the version is accepted all the same.
+        assert_eq!(facts.tls12, Some(true));
+        assert_eq!(facts.tls.unwrap().tls12_aead, Some(false));
     }
 
     #[test]

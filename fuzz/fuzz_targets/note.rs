@@ -1,0 +1,5 @@
+//! The fuzz target `note`: see `src/note.rs`.
+
+#![no_main]
+
+gatepost_fuzz::target!(note);

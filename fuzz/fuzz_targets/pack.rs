@@ -1,0 +1,5 @@
+//! The fuzz target `pack`: see `src/pack.rs`.
+
+#![no_main]
+
+gatepost_fuzz::target!(pack);

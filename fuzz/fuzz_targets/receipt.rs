@@ -1,0 +1,5 @@
+//! The fuzz target `receipt`: see `src/receipt.rs`.
+
+#![no_main]
+
+gatepost_fuzz::target!(receipt);

@@ -1,0 +1,296 @@
+//! The probe and the scanners, each run against one server and read into [`Facts`].
+//!
+//! `sslscan` and `testssl.sh` are Debian's, `sslyze` is PyPI's. Their output is read for what it says outright; what they
+//! leave out is left out here.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use base64::Engine as _;
+use gatepost_evidence::check::broker_transport_posture::code::{Code, GROUPS, SUITES};
+use gatepost_evidence::check::broker_transport_posture::survey::Survey;
+use gatepost_evidence::check::broker_transport_posture::{Check, ListenerFacts, Observation, TlsVersion};
+use gatepost_evidence::check::{Contract as _, Seen, Unknown};
+use serde_json::Value;
+
+use super::{Facts, Told};
+use crate::agent::{Agent, Finished, run};
+use crate::process::{command, installed};
+use crate::python;
+
+/// The longest that one scan may take.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// Who looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scanner {
+    /// Ours.
+    Probe,
+    /// `sslscan`.
+    Sslscan,
+    /// `testssl.sh`.
+    Testssl,
+    /// `sslyze`.
+    Sslyze,
+}
+
+impl Scanner {
+    /// Its name in the table.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Probe => "probe",
+            Self::Sslscan => "sslscan",
+            Self::Testssl => "testssl.sh",
+            Self::Sslyze => "sslyze",
+        }
+    }
+
+    /// Looks at the server at `address`; files go into `folder`.
+    ///
+    /// # Errors
+    /// When the scanner is not installed, does not end, or says what cannot be read.
+    pub fn look(self, address: SocketAddr, folder: &Path) -> Result<Facts> {
+        match self {
+            Self::Probe => probe(address, folder),
+            Self::Sslscan => sslscan(address),
+            Self::Testssl => testssl(address, folder),
+            Self::Sslyze => sslyze(address, folder),
+        }
+        .with_context(|| format!("{} at {address}", self.name()))
+    }
+}
+
+/// Whether the server speaks TLS at all.
+const SPEAKS: &str = "speaks TLS";
+
+fn suites_of(version: TlsVersion) -> String {
+    format!("suites {}", version.name())
+}
+
+/// The built agent, configured for the broker at `address` and nothing else.
+///
+/// # Errors
+/// When its configuration cannot be written or it has not been built.
+pub fn agent(address: SocketAddr, folder: &Path) -> Result<Agent> {
+    let state = folder.join(format!("state-{}", address.port()));
+    let text = format!(
+        "[gateway]\nname = \"agreement\"\n\n[state]\ndirectory = {state:?}\n\n[broker]\nserver_name = \"localhost\"\n\
+         tls = [\"{address}\"]\n"
+    );
+    Agent::configured(&folder.join(format!("agent-{}.toml", address.port())), &text)
+}
+
+/// The survey that the built agent makes of `address`, and the facts that follow.
+///
+/// # Errors
+/// When the agent does not run or there was no survey.
+pub fn survey(address: SocketAddr, folder: &Path) -> Result<(Survey, ListenerFacts)> {
+    let agent = agent(address, folder)?;
+    // Whatever it finds is not asked here.
+    let Finished { code, stderr, .. } = agent.run(&["audit", "--bundle", "audit-baseline"])?;
+    let envelope = agent.run(&["show", "--envelope"])?.expect_code(0).with_context(|| format!("{code:?}: {stderr}"))?;
+    let payload = envelope.json()?["payload"].as_str().map(str::to_owned).context("an envelope without a payload")?;
+    let run: Value = serde_json::from_slice(&base64::engine::general_purpose::STANDARD.decode(payload)?)?;
+    let records = run["predicate"]["records"].as_array().context("a run without records")?;
+    let record = records.iter().find(|record| record["check"] == Check::CHECK).context("the check was not made")?;
+    let observation: Observation = serde_json::from_value(record["observation"].clone())
+        .with_context(|| format!("nothing was observed: {}", record["detail"]))?;
+    let seen = Seen { at: "2026-03-01T10:00:00Z".parse()?, distrust: None };
+    let facts = Check::normalise(&observation, &seen, &mut Unknown::default()).listeners;
+    let (_, facts) = facts.into_iter().next().context("no listener")?;
+    let look = observation.listeners.into_iter().next().and_then(|listener| listener.survey);
+    let look = look.context("there was no survey")?;
+    match look.seen() {
+        Some(survey) => Ok((survey.clone(), facts)),
+        None => bail!("the survey failed: {look:?}"),
+    }
+}
+
+fn probe(address: SocketAddr, folder: &Path) -> Result<Facts> {
+    let (survey, listener) = survey(address, folder)?;
+    let tls = listener.tls.context("no facts of the survey")?;
+    let codes = |codes: &[Code]| Told::Set(codes.iter().map(Code::to_string).collect());
+    let mut facts = Facts::from([(SPEAKS.to_owned(), Told::Is(true))]);
+    let mut curves = BTreeSet::new();
+    for version in &survey.versions {
+        if let Ok(accepted) = survey.accepted(version.version) {
+            facts.insert(version.version.name().to_owned(), Told::Is(accepted));
+        }
+        facts.insert(suites_of(version.version), codes(&version.suites));
+        if version.groups_end.is_some() {
+            facts.insert(format!("groups {}", version.version.name()), codes(&version.groups));
+            curves.extend(version.groups.iter().filter(|code| code.0 <= 30).map(Code::to_string));
+        }
+    }
+    facts.insert("curves".into(), Told::Set(curves));
+    for (name, told) in [
+        ("secure renegotiation", tls.secure_renegotiation),
+        ("compression", tls.compression),
+        ("extended master secret", tls.extended_master_secret),
+        ("fallback SCSV", tls.fallback_scsv),
+        ("server's order", tls.server_order),
+    ] {
+        facts.extend(told.map(|told| (name.to_owned(), Told::Is(told))));
+    }
+    facts.extend(tls.dh_bits.map(|bits| ("DH bits".to_owned(), Told::Number(bits))));
+    Ok(facts)
+}
+
+/// The value of an attribute in a line of XML that a program wrote in one way only.
+fn attribute<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    line.split_once(&format!(" {name}=\""))?.1.split_once('"').map(|(value, _)| value)
+}
+
+fn insert(facts: &mut Facts, name: &str, code: String) {
+    match facts.entry(name.to_owned()).or_insert_with(|| Told::Set(BTreeSet::new())) {
+        Told::Set(codes) => drop(codes.insert(code)),
+        Told::Is(_) | Told::Number(_) => {}
+    }
+}
+
+fn sslscan(address: SocketAddr) -> Result<Facts> {
+    let mut scan = command(&installed("sslscan", "sslscan")?);
+    scan.args(["--no-colour", "--no-check-certificate", "--sni-name=localhost", "--xml=-"]).arg(address.to_string());
+    let text = run(scan, LIMIT)?.expect_code(0)?.stdout;
+    let mut facts = Facts::new();
+    let version = |name: &str| match name {
+        "SSLv3" => Some("ssl3"),
+        "TLSv1.0" => Some("tls1.0"),
+        "TLSv1.1" => Some("tls1.1"),
+        "TLSv1.2" => Some("tls1.2"),
+        "TLSv1.3" => Some("tls1.3"),
+        _ => None,
+    };
+    let mut smallest: Option<u32> = None;
+    for line in text.lines().map(str::trim) {
+        let is = |name: &str| attribute(line, name) == Some("1");
+        let element = line.trim_start_matches('<').split(' ').next().unwrap_or_default();
+        let spoken = attribute(line, "sslversion").and_then(version);
+        match element {
+            "protocol" => {
+                let kind = if attribute(line, "type") == Some("ssl") { "SSLv" } else { "TLSv" };
+                let name = format!("{kind}{}", attribute(line, "version").unwrap_or_default());
+                let Some(name) = version(&name) else { continue };
+                facts.insert(name.to_owned(), Told::Is(is("enabled")));
+                facts.insert(format!("suites {name}"), Told::Set(BTreeSet::new()));
+            }
+            // Where it finds no renegotiation at all, it does not say whether that would be secure.
+            "renegotiation" if !is("supported") => {}
+            "renegotiation" => drop(facts.insert("secure renegotiation".into(), Told::Is(is("secure")))),
+            "compression" => drop(facts.insert("compression".into(), Told::Is(is("supported")))),
+            "fallback" => drop(facts.insert("fallback SCSV".into(), Told::Is(is("supported")))),
+            "cipher" => {
+                let code = attribute(line, "id").and_then(|id| id.strip_prefix("0x")).map(str::to_lowercase);
+                let (spoken, code) = spoken.zip(code).with_context(|| format!("cannot be read: {line}"))?;
+                insert(&mut facts, &format!("suites {spoken}"), code);
+                let bits = attribute(line, "dhebits").and_then(|bits| bits.parse().ok());
+                smallest = bits.into_iter().chain(smallest).min();
+            }
+            "group" => {
+                let code = attribute(line, "id").and_then(|id| id.strip_prefix("0x")).map(str::to_lowercase);
+                let (spoken, code) = spoken.zip(code).with_context(|| format!("cannot be read: {line}"))?;
+                insert(&mut facts, &format!("groups {spoken}"), code);
+            }
+            _ => {}
+        }
+    }
+    facts.extend(smallest.map(|bits| ("DH bits".to_owned(), Told::Number(bits))));
+    Ok(facts)
+}
+
+fn testssl(address: SocketAddr, folder: &Path) -> Result<Facts> {
+    let file = folder.join(format!("testssl-{}.json", address.port()));
+    let mut scan = command(&installed("testssl", "testssl.sh")?);
+    scan.args(["--quiet", "--color", "0", "--warnings", "batch", "--ip", "one", "-p", "-R", "-C", "-Z", "--jsonfile"]);
+    scan.arg(&file).arg(address.to_string());
+    // Its exit code counts findings.
+    let finished = run(scan, LIMIT)?;
+    let text = std::fs::read_to_string(&file).with_context(|| format!("it wrote no file: {finished:?}"))?;
+    let rows: Vec<Value> = serde_json::from_str(&text).context("its file is not JSON")?;
+    let spoken = rows.iter().any(|row| row["id"] == "SSLv3");
+    let mut facts = Facts::from([(SPEAKS.to_owned(), Told::Is(spoken))]);
+    for row in rows {
+        let finding = row["finding"].as_str().unwrap_or_default();
+        let offered = Told::Is(finding.starts_with("offered"));
+        let told = match row["id"].as_str().unwrap_or_default() {
+            "SSLv3" => ("ssl3", offered),
+            "TLS1" => ("tls1.0", offered),
+            "TLS1_1" => ("tls1.1", offered),
+            "TLS1_2" => ("tls1.2", offered),
+            "TLS1_3" => ("tls1.3", offered),
+            "secure_renego" if finding.contains("supported") => {
+                ("secure renegotiation", Told::Is(finding == "supported"))
+            }
+            "CRIME_TLS" if finding.starts_with("not vulnerable") => ("compression", Told::Is(false)),
+            "CRIME_TLS" if finding.starts_with("VULNERABLE") => ("compression", Told::Is(true)),
+            "fallback_SCSV" if finding == "supported" => ("fallback SCSV", Told::Is(true)),
+            "fallback_SCSV" if finding == "not supported" => ("fallback SCSV", Told::Is(false)),
+            _ => continue,
+        };
+        facts.insert(told.0.to_owned(), told.1);
+    }
+    Ok(facts)
+}
+
+/// The scanner in its environment.
+fn sslyze_program() -> Result<PathBuf> {
+    let list = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/sslyze.txt");
+    Ok(python::environment("sslyze", &list)?.with_file_name("sslyze"))
+}
+
+fn sslyze(address: SocketAddr, folder: &Path) -> Result<Facts> {
+    let file = folder.join(format!("sslyze-{}.json", address.port()));
+    let mut scan = command(&sslyze_program()?);
+    scan.args(["--sslv3", "--tlsv1", "--tlsv1_1", "--tlsv1_2", "--tlsv1_3", "--elliptic_curves", "--fallback"]);
+    scan.args(["--reneg", "--compression", "--ems", "--quiet", "--sni", "localhost", "--json_out"]);
+    scan.arg(&file).arg(address.to_string());
+    let finished = run(scan, LIMIT)?;
+    let text = std::fs::read_to_string(&file).with_context(|| format!("it wrote no file: {finished:?}"))?;
+    let report: Value = serde_json::from_str(&text).context("its file is not JSON")?;
+    let result = &report["server_scan_results"][0];
+    if result["scan_result"].is_null() {
+        // Its own first handshake failed, and it leaves it at that.
+        return Ok(Facts::from([(SPEAKS.to_owned(), Told::Is(false))]));
+    }
+    let of = |scan: &str| &result["scan_result"][scan]["result"];
+    let mut facts = Facts::from([(SPEAKS.to_owned(), Told::Is(true))]);
+    for (scan, version) in [
+        ("ssl_3_0_cipher_suites", TlsVersion::Ssl3),
+        ("tls_1_0_cipher_suites", TlsVersion::Tls10),
+        ("tls_1_1_cipher_suites", TlsVersion::Tls11),
+        ("tls_1_2_cipher_suites", TlsVersion::Tls12),
+        ("tls_1_3_cipher_suites", TlsVersion::Tls13),
+    ] {
+        let Some(accepted) = of(scan)["accepted_cipher_suites"].as_array() else { continue };
+        facts.insert(version.name().to_owned(), Told::Is(!accepted.is_empty()));
+        let name = |suite: &Value| suite["cipher_suite"]["name"].as_str().map(str::to_owned);
+        let code = |name: String| match SUITES.iter().find(|(_, known)| *known == name) {
+            Some((code, _)) => Code(*code).to_string(),
+            None => name,
+        };
+        facts.insert(suites_of(version), Told::Set(accepted.iter().filter_map(name).map(code).collect()));
+    }
+    if let Some(curves) = of("elliptic_curves")["supported_curves"].as_array() {
+        let name = |curve: &Value| curve["name"].as_str().map(str::to_owned);
+        let known = |name: &str| GROUPS.iter().find(|(_, known)| known.eq_ignore_ascii_case(name));
+        let code = |name: String| match name.as_str() {
+            "prime192v1" => Code(19).to_string(),
+            "prime256v1" => Code(23).to_string(),
+            name => known(name).map_or_else(|| name.to_owned(), |(code, _)| Code(*code).to_string()),
+        };
+        facts.insert("curves".into(), Told::Set(curves.iter().filter_map(name).map(code).collect()));
+    }
+    for (name, told) in [
+        ("secure renegotiation", &of("session_renegotiation")["supports_secure_renegotiation"]),
+        ("compression", &of("tls_compression")["supports_compression"]),
+        ("extended master secret", &of("tls_extended_master_secret")["supports_ems_extension"]),
+        ("fallback SCSV", &of("tls_fallback_scsv")["supports_fallback_scsv"]),
+    ] {
+        facts.extend(told.as_bool().map(|told| (name.to_owned(), Told::Is(told))));
+    }
+    Ok(facts)
+}

@@ -1,0 +1,215 @@
+//! The servers that the probe and the scanners of others are compared on: Debian's `openssl s_server` and Mosquitto, each
+//! with another range of versions, list of suites, certificate, group or policy.
+//!
+//! What Debian's OpenSSL was built without cannot be had from it and is missing here: SSL 3.0, RC4, 3DES, EXPORT, compression.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::agent::run;
+use crate::pki::{self, Pki};
+use crate::port::Port;
+use crate::process::{LIMIT, Program, installed};
+
+/// The longest that making a key may take.
+const KEYS: Duration = Duration::from_secs(60);
+
+/// One server.
+pub struct Server {
+    /// Its name in the table.
+    pub name: &'static str,
+    /// Whether the ordinary test run looks at it.
+    pub fast: bool,
+    what: What,
+}
+
+enum What {
+    /// `openssl s_server` with this key and these further arguments.
+    OpenSsl(&'static str, &'static [&'static str]),
+    /// Mosquitto with the lab's certificate (P-256) and these further lines.
+    Mosquitto(&'static str),
+}
+
+const fn openssl(name: &'static str, key: &'static str, arguments: &'static [&'static str]) -> Server {
+    Server { name, fast: false, what: What::OpenSsl(key, arguments) }
+}
+
+const fn mosquitto(name: &'static str, lines: &'static str) -> Server {
+    Server { name, fast: false, what: What::Mosquitto(lines) }
+}
+
+const fn fast(server: Server) -> Server {
+    Server { fast: true, ..server }
+}
+
+/// Every cipher that OpenSSL has, with no least strength.
+const EVERYTHING: &str = "ALL:COMPLEMENTOFALL:@SECLEVEL=0";
+
+/// All of them.
+pub const SERVERS: &[Server] = &[
+    fast(mosquitto("mosquitto, as it is", "")),
+    mosquitto("mosquitto, certificates required", "require_certificate true\n"),
+    mosquitto("mosquitto, TLS 1.3 alone", "tls_version tlsv1.3\n"),
+    mosquitto("mosquitto, TLS 1.2 and later, said so", "tls_version tlsv1.2\n"),
+    mosquitto("mosquitto, one cipher", "ciphers ECDHE-ECDSA-AES256-GCM-SHA384\n"),
+    mosquitto("mosquitto, everything", "ciphers ALL:COMPLEMENTOFALL:@SECLEVEL=0\n"),
+    openssl("openssl, P-256 as it is", "p256", &[]),
+    openssl("openssl, RSA as it is", "rsa", &[]),
+    openssl("openssl, Ed25519", "ed25519", &[]),
+    openssl("openssl, P-521", "p521", &[]),
+    openssl("openssl, everything", "rsa", &["-cipher", EVERYTHING]),
+    fast(openssl("openssl, TLS 1.0 alone", "rsa", &["-tls1", "-cipher", EVERYTHING])),
+    openssl("openssl, TLS 1.1 alone", "rsa", &["-tls1_1", "-cipher", EVERYTHING]),
+    openssl("openssl, TLS 1.2 alone", "rsa", &["-tls1_2"]),
+    openssl("openssl, TLS 1.3 alone", "p256", &["-tls1_3"]),
+    openssl("openssl, all but TLS 1.3", "rsa", &["-no_tls1_3", "-cipher", "ALL:@SECLEVEL=0"]),
+    openssl("openssl, TLS 1.1 and 1.2", "rsa", &["-no_tls1_3", "-no_tls1", "-cipher", "AES:@SECLEVEL=0"]),
+    openssl("openssl, NULL", "rsa", &["-tls1_2", "-cipher", "NULL:@SECLEVEL=0"]),
+    fast(openssl("openssl, anonymous", "rsa", &["-tls1_2", "-cipher", "aNULL:@SECLEVEL=0"])),
+    openssl("openssl, static RSA", "rsa", &["-tls1_2", "-cipher", "kRSA"]),
+    fast(openssl("openssl, CBC alone", "rsa", &["-tls1_2", "-cipher", "ECDHE-RSA-AES128-SHA256:AES128-SHA256"])),
+    fast(openssl(
+        "openssl, DH 1024",
+        "rsa",
+        &["-tls1_2", "-cipher", "DHE-RSA-AES128-GCM-SHA256:@SECLEVEL=0", "-dhparam", "dh1024.pem"],
+    )),
+    openssl("openssl, DH as it is", "rsa", &["-tls1_2", "-cipher", "DHE-RSA-AES128-GCM-SHA256"]),
+    openssl("openssl, P-384 alone", "rsa", &["-groups", "P-384"]),
+    openssl("openssl, weak curves", "rsa", &["-groups", "P-192:P-224:P-256", "-cipher", "ALL:@SECLEVEL=0"]),
+    openssl("openssl, brainpool", "rsa", &["-tls1_2", "-groups", "brainpoolP256r1:brainpoolP512r1"]),
+    openssl("openssl, server's order", "rsa", &["-serverpref", "-cipher", "AES128-SHA:ECDHE+AESGCM"]),
+    openssl("openssl, certificate required", "p256", &["-Verify", "1"]),
+    openssl("openssl, no tickets", "p256", &["-no_ticket"]),
+    openssl("openssl, ChaCha20 first", "rsa", &["-serverpref", "-prioritize_chacha"]),
+];
+
+/// A sound server with one weakness each, and the findings that it alone makes.
+pub const WEAKENED: &[(Server, &[&str])] = &[
+    (openssl("nothing", "p256", &[]), &[]),
+    (openssl("TLS 1.0 and 1.1", "p256", &["-cipher", "ECDHE+AES:@SECLEVEL=0"]), &["tls10_or_tls11_accepted"]),
+    (
+        openssl(
+            "NULL",
+            "p256",
+            &["-no_tls1", "-no_tls1_1", "-serverpref", "-cipher", "ECDHE+AESGCM:eNULL+ECDHE:@SECLEVEL=0"],
+        ),
+        &["null_suite_accepted"],
+    ),
+    (
+        openssl(
+            "anonymous",
+            "p256",
+            &["-no_tls1", "-no_tls1_1", "-serverpref", "-cipher", "ECDHE+AESGCM:AECDH+AES:@SECLEVEL=0"],
+        ),
+        &["anonymous_suite_accepted"],
+    ),
+    (
+        openssl(
+            "anonymous, client's order",
+            "p256",
+            &["-no_tls1", "-no_tls1_1", "-cipher", "ECDHE+AESGCM:AECDH+AES:@SECLEVEL=0"],
+        ),
+        &["anonymous_suite_accepted", "client_order_with_weak_suites"],
+    ),
+    (openssl("static RSA", "rsa", &["-cipher", "ECDHE+AESGCM:AES128-GCM-SHA256"]), &["no_forward_secrecy"]),
+    (openssl("CBC alone", "p256", &["-cipher", "ECDHE-ECDSA-AES128-SHA256"]), &["cbc_only"]),
+    (
+        openssl(
+            "DH 1024",
+            "rsa",
+            &["-no_tls1", "-no_tls1_1", "-dhparam", "dh1024.pem", "-cipher", "ECDHE+AESGCM:DHE+AESGCM:@SECLEVEL=0"],
+        ),
+        &["weak_dh_group"],
+    ),
+    (
+        openssl(
+            "a weak curve",
+            "rsa",
+            &["-no_tls1", "-no_tls1_1", "-groups", "X25519:P-192", "-cipher", "ECDHE+AESGCM:@SECLEVEL=0"],
+        ),
+        &["weak_group_accepted"],
+    ),
+];
+
+/// The keys and groups that the servers use, in one folder.
+pub struct Keys {
+    folder: PathBuf,
+    pki: Pki,
+}
+
+impl Keys {
+    /// Makes them in `folder`, which must not exist yet.
+    ///
+    /// # Errors
+    /// When openssl(1) is not installed or does not make them.
+    pub fn make(folder: &Path) -> Result<Self> {
+        let pki = Pki::create(folder)?;
+        let kinds: [(&str, &[&str]); 4] = [
+            ("rsa", &["-newkey", "rsa:2048"]),
+            ("p256", &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]),
+            ("p521", &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-521"]),
+            ("ed25519", &["-newkey", "ed25519"]),
+        ];
+        for (name, options) in kinds {
+            let mut command = Command::new(installed("openssl", "openssl")?);
+            command.current_dir(folder).args(["req", "-x509", "-nodes", "-days", "30", "-subj", "/CN=localhost"]);
+            command.args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]).args(options);
+            command.args(["-keyout", &format!("{name}.key"), "-out", &format!("{name}.pem")]);
+            run(command, KEYS)?.expect_code(0).with_context(|| format!("no {name} certificate"))?;
+        }
+        let weak = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/tls/dh1024.pem");
+        std::fs::copy(&weak, folder.join("dh1024.pem")).with_context(|| format!("cannot copy {}", weak.display()))?;
+        Ok(Self { folder: folder.to_owned(), pki })
+    }
+}
+
+/// A server that runs, until it is dropped.
+pub struct Running {
+    /// Where it listens.
+    pub port: Port,
+    _program: Program,
+}
+
+impl Server {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When it does not come up; its log is in the error.
+    pub fn start(&self, keys: &Keys) -> Result<Running> {
+        let port = Port::reserve()?;
+        let address = port.address();
+        let (mut program, ready) = match &self.what {
+            What::OpenSsl(key, further) => {
+                let binary = installed("openssl", "openssl")?;
+                let mut command = crate::process::command(&binary);
+                // -www answers by itself; without it s_server ends with its standard input.
+                command.current_dir(&keys.folder).args(["s_server", "-accept", &address.to_string(), "-www"]);
+                command.args(["-cert", &format!("{key}.pem"), "-key", &format!("{key}.key")]).args(*further);
+                (Program::start_command(&binary, command)?, "ACCEPT")
+            }
+            What::Mosquitto(lines) => {
+                let configuration = keys.folder.join(format!("mosquitto-{}.conf", address.port()));
+                let user = if nix::unistd::geteuid().is_root() { "user root\n" } else { "" };
+                let identity = &keys.pki.broker;
+                let text = format!(
+                    "listener {} {}\nallow_anonymous true\nlog_dest stderr\n{user}cafile {}\ncertfile {}\nkeyfile {}\n{lines}",
+                    address.port(),
+                    address.ip(),
+                    keys.pki.ca.display(),
+                    identity.certificate.display(),
+                    identity.key.display()
+                );
+                pki::write(&configuration, text.as_bytes(), 0o600)?;
+                let binary = installed("mosquitto", "mosquitto")?;
+                (Program::start(&binary, ["-c".as_ref(), configuration.as_os_str()])?, " running")
+            }
+        };
+        program
+            .wait_until("it listens", LIMIT, |lines| lines.iter().any(|line| line.ends_with(ready)))
+            .with_context(|| format!("{}: the server does not run", self.name))?;
+        Ok(Running { port, _program: program })
+    }
+}
