@@ -17,7 +17,7 @@ use gatepost_tests::agreement::servers::{Keys, SERVERS, Server};
 use gatepost_tests::agreement::table::{Table, explained};
 
 /// How many servers are looked at side by side: scanners mostly wait.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 8;
 
 fn compare(servers: &[&Server], scanners: &[Scanner]) -> Result<Table> {
     let folder = tempfile::tempdir()?;
