@@ -87,7 +87,7 @@ fn a_stock_mosquitto_is_surveyed_in_few_connections() -> Result<()> {
 }
 
 #[test]
-#[ignore = "takes some twenty minutes: cargo xtask agreement"]
+#[ignore = "takes some minutes: cargo xtask agreement"]
 fn the_probe_and_three_scanners_see_the_same_of_every_server() -> Result<()> {
     // testssl.sh takes minutes for each server on a busy machine.
     let without = std::env::var("GATEPOST_WITHOUT").unwrap_or_default();

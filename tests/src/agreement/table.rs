@@ -127,7 +127,7 @@ pub fn explained(found: &Disagreement) -> Option<&'static str> {
         (Sslscan, "suites tls1.2", _) if less && of(&["certificate"]) => Some(INCOMPLETE),
         (Sslscan | Sslyze, "suites tls1.2", _) if less && of(&["brainpool"]) => Some(USUAL_GROUPS),
         (Sslyze | Testssl, "speaks TLS", _) if of(&["NULL", "anonymous"]) => Some(FIRST_HANDSHAKE),
-        (Testssl, "speaks TLS", _) if of(&["TLS 1.0 alone", "TLS 1.1 alone"]) => Some(OLD_VERSION),
+        (Testssl, "speaks TLS", _) if of(&["TLS 1.0 alone", "TLS 1.1 alone", "DH 1024"]) => Some(OWN_LEVEL),
         (Sslyze, "suites tls1.2", _) if less && of(&["Ed25519"]) => Some(ED25519),
         (Sslyze, "suites tls1.2", "-00bf -00c5") => Some(NOT_OFFERED),
         (Sslyze, "curves", _) if less && of(&["weak curves"]) => Some(NEWEST_VERSION),
@@ -150,9 +150,9 @@ const USUAL_GROUPS: &str = "The scanner offers the usual groups of its OpenSSL w
 const FIRST_HANDSHAKE: &str = "Before anything else this scanner makes a handshake of its own, without suites that do not encrypt \
     or do not authenticate, and gives up when that fails. Right is the probe: `openssl s_client` completes a handshake with these \
     servers when it is given `-cipher eNULL:@SECLEVEL=0` or `aNULL:@SECLEVEL=0`.";
-const OLD_VERSION: &str = "Before anything else testssl.sh connects with the system's OpenSSL 3, which at its usual security level \
-    does not speak this version; it says \"Your OpenSSL cannot connect\" and gives up. Right is the probe: sslscan and sslyze \
-    complete handshakes.";
+const OWN_LEVEL: &str = "Before anything else testssl.sh connects with the system's OpenSSL 3, which at its usual security level \
+    takes neither TLS 1.0 and 1.1 nor a group of 1024 bits; it says \"Your OpenSSL cannot connect\" and gives up. Right is the \
+    probe: sslscan and sslyze complete handshakes.";
 const ED25519: &str = "sslyze tries most suites with the OpenSSL 1.0.2 that it carries, which knows no Ed25519 certificates. \
     Right is the probe: the server's ServerHello has chosen the suite, and sslscan completes handshakes with it.";
 const NOT_OFFERED: &str = "These suites (anonymous Camellia with SHA-256) are not among those that sslyze offers. Right is the \
