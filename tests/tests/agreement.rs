@@ -17,7 +17,7 @@ use gatepost_tests::agreement::servers::{Keys, SERVERS, Server};
 use gatepost_tests::agreement::table::{Table, explained};
 
 /// How many servers are looked at side by side: scanners mostly wait.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 8;
 
 fn compare(servers: &[&Server], scanners: &[Scanner]) -> Result<Table> {
     let folder = tempfile::tempdir()?;
@@ -87,7 +87,7 @@ fn a_stock_mosquitto_is_surveyed_in_few_connections() -> Result<()> {
 }
 
 #[test]
-#[ignore = "takes some twenty minutes: cargo xtask agreement"]
+#[ignore = "takes some minutes: cargo xtask agreement"]
 fn the_probe_and_three_scanners_see_the_same_of_every_server() -> Result<()> {
     // testssl.sh takes minutes for each server on a busy machine.
     let without = std::env::var("GATEPOST_WITHOUT").unwrap_or_default();

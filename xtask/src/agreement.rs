@@ -1,5 +1,5 @@
 //! `cargo xtask agreement`: the probe's survey of TLS beside three scanners on every server, written into
-//! `docs/agreement.md`. Takes some twenty minutes, and the package index for `sslyze`.
+//! `docs/agreement.md`. Takes five minutes or more, and the package index for `sslyze`.
 
 use crate::machine::{self, MOSQUITTO, OPENSSL, SSLSCAN, TESTSSL};
 use crate::step::{self, Failed, cargo};

@@ -115,58 +115,47 @@ impl Table {
 /// Why a disagreement is none of the probe's making, with the evidence; none where that is not known.
 #[must_use]
 pub fn explained(found: &Disagreement) -> Option<&'static str> {
-    let Disagreement { server, fact, scanner, .. } = found;
-    let (difference, fact) = (found.difference(), fact.as_str());
-    // Everything that the other lacks, and nothing that it has more.
+    use Scanner::{Sslscan, Sslyze, Testssl};
+    let difference = found.difference();
+    // The other lacks something, and has nothing more.
     let less = difference.starts_with('-') && !difference.contains('+');
-    let lonely = ["NULL", "anonymous"];
+    let of = |names: &[&str]| names.iter().any(|name| found.server.contains(name));
     let elliptic = ["mosquitto", "P-256", "P-521", "certificate required", "no tickets"];
-    match scanner {
-        Scanner::Sslscan if fact == "groups tls1.2" && less && elliptic.iter().any(|name| server.contains(name)) => {
-            Some(
-                "sslscan offers each group alone. Before TLS 1.3 a server with an ECDSA certificate refuses a client that does not \
-             offer the curve of its certificate (RFC 8422, section 5.1.1). The probe offers that curve behind the others. \
-             Right is the probe: `openssl s_client -tls1_2 -groups X25519:P-256` agrees on X25519 with these servers, and \
-             with `-groups X25519` is refused.",
-            )
-        }
-        Scanner::Sslscan if fact == "groups tls1.3" && difference == "-0104" => Some(
-            "sslscan makes a key of 8192 bits to ask for ffdhe8192 and gives up when that takes too long on a busy machine. \
-             Right is the probe, to which the server names the group in a HelloRetryRequest; on a quiet machine sslscan \
-             finds it as well.",
-        ),
-        Scanner::Sslscan if fact == "suites tls1.2" && less && server.contains("certificate") => Some(
-            "sslscan counts a suite once the handshake is complete, which it never is in TLS 1.2 without the client certificate \
-             that the server demands. Right is the probe: the server's ServerHello has chosen the suite.",
-        ),
-        Scanner::Sslscan if fact == "suites tls1.2" && less && server.contains("brainpool") => Some(
-            "sslscan offers OpenSSL's usual groups with its suites, which hold no brainpool curve, so no ECDHE suite is left. \
-             Right is the probe: `openssl s_client -tls1_2 -groups brainpoolP256r1` completes with them.",
-        ),
-        Scanner::Sslyze | Scanner::Testssl
-            if fact == "speaks TLS" && lonely.iter().any(|name| server.contains(name)) =>
-        {
-            Some(
-                "Before anything else this scanner makes a handshake of its own, without suites that do not encrypt or do not \
-             authenticate, and gives up when that fails. Right is the probe: `openssl s_client` completes a handshake with \
-             these servers when it is given their suites.",
-            )
-        }
-        Scanner::Testssl
-            if fact == "speaks TLS" && (server.contains("TLS 1.0 al") || server.contains("TLS 1.1 al")) =>
-        {
-            Some(
-                "Before anything else testssl.sh connects with the system's OpenSSL 3, which at its usual security level does not \
-             speak this version, and gives up. Right is the probe: sslscan and sslyze complete handshakes.",
-            )
-        }
-        Scanner::Sslyze if fact == "suites tls1.2" && less && server.contains("Ed25519") => Some(
-            "sslyze tries most suites with the OpenSSL 1.0.2 that it carries, which knows no Ed25519 certificates. Right is \
-             the probe: the server's ServerHello has chosen the suite, and sslscan completes handshakes with it.",
-        ),
-        Scanner::Sslyze if fact == "suites tls1.2" && less => {
-            Some("These suites are not among those that sslyze offers. Right is the probe: sslscan finds them as well.")
-        }
+    match (found.scanner, found.fact.as_str(), difference.as_str()) {
+        (Sslscan, "groups tls1.2", _) if less && of(&elliptic) => Some(GROUP_ALONE),
+        (Sslscan, "groups tls1.3", "-0104") => Some(LONG_KEY),
+        (Sslscan, "suites tls1.2", _) if less && of(&["certificate"]) => Some(INCOMPLETE),
+        (Sslscan | Sslyze, "suites tls1.2", _) if less && of(&["brainpool"]) => Some(USUAL_GROUPS),
+        (Sslyze | Testssl, "speaks TLS", _) if of(&["NULL", "anonymous"]) => Some(FIRST_HANDSHAKE),
+        (Testssl, "speaks TLS", _) if of(&["TLS 1.0 alone", "TLS 1.1 alone", "DH 1024"]) => Some(OWN_LEVEL),
+        (Sslyze, "suites tls1.2", _) if less && of(&["Ed25519"]) => Some(ED25519),
+        (Sslyze, "suites tls1.2", "-00bf -00c5") => Some(NOT_OFFERED),
+        (Sslyze, "curves", _) if less && of(&["weak curves"]) => Some(NEWEST_VERSION),
         _ => None,
     }
 }
+
+const GROUP_ALONE: &str = "sslscan offers each group alone. Before TLS 1.3 a server with an ECDSA certificate refuses a client \
+    that does not offer the curve of its certificate (RFC 8422, section 5.1.1). The probe offers that curve behind the others. \
+    Right is the probe: `openssl s_client -tls1_2 -groups X25519:P-256` agrees on X25519 with these servers, and with \
+    `-groups X25519` is refused.";
+const LONG_KEY: &str = "sslscan makes a key of 8192 bits to ask for ffdhe8192 and gives up when that takes too long on a busy \
+    machine. Right is the probe, to which the server names the group in a HelloRetryRequest; on a quiet machine sslscan finds \
+    it as well.";
+const INCOMPLETE: &str = "sslscan counts a suite once the handshake is complete, which it never is in TLS 1.2 without the client \
+    certificate that the server demands. Right is the probe: the server's ServerHello has chosen the suite.";
+const USUAL_GROUPS: &str = "The scanner offers the usual groups of its OpenSSL with these suites, and no brainpool curve is among \
+    them, so the server has no ECDHE suite left. Right is the probe: `openssl s_client -tls1_2 -groups brainpoolP256r1` \
+    completes with them.";
+const FIRST_HANDSHAKE: &str = "Before anything else this scanner makes a handshake of its own, without suites that do not encrypt \
+    or do not authenticate, and gives up when that fails. Right is the probe: `openssl s_client` completes a handshake with these \
+    servers when it is given `-cipher eNULL:@SECLEVEL=0` or `aNULL:@SECLEVEL=0`.";
+const OWN_LEVEL: &str = "Before anything else testssl.sh connects with the system's OpenSSL 3, which at its usual security level \
+    takes neither TLS 1.0 and 1.1 nor a group of 1024 bits; it says \"Your OpenSSL cannot connect\" and gives up. Right is the \
+    probe: sslscan and sslyze complete handshakes.";
+const ED25519: &str = "sslyze tries most suites with the OpenSSL 1.0.2 that it carries, which knows no Ed25519 certificates. \
+    Right is the probe: the server's ServerHello has chosen the suite, and sslscan completes handshakes with it.";
+const NOT_OFFERED: &str = "These suites (anonymous Camellia with SHA-256) are not among those that sslyze offers. Right is the \
+    probe: sslscan finds them as well.";
+const NEWEST_VERSION: &str = "sslyze asks for curves in the newest version that the server speaks, here TLS 1.3, in which these do \
+    not exist. Right is the probe: sslscan finds them in TLS 1.2 as well.";

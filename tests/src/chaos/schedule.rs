@@ -15,9 +15,6 @@ pub struct Allowed {
 impl Allowed {
     /// Everything.
     pub const ALL: Self = Self { restore: true };
-    /// What agent and sink withstand without anybody's help. A sink that was restored still takes an operator: the agent
-    /// keeps the dispute, and does not start over by itself.
-    pub const USUAL: Self = Self { restore: false };
 }
 
 /// How much the agent's spool keeps.
