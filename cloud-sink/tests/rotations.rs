@@ -1,4 +1,5 @@
 //! Key rotations at the sink: taken in with the runs behind them, refused with a reason, and never a key of somebody else.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 
@@ -55,7 +56,11 @@ fn a_rotation_opens_the_way_for_the_runs_behind_it() {
     let first = run(&mut field, &key(1));
     let turn = rotation(&field, &key(2));
     let second = run(&mut field, &key(2));
-    assert_eq!(upload(&sink, &[second.clone()]), ["unknown_key"], "before the rotation nobody knows this key");
+    assert_eq!(
+        upload(&sink, std::slice::from_ref(&second)),
+        ["unknown_key"],
+        "before the rotation nobody knows this key"
+    );
     let batch = [first, turn.to_json(), second];
     assert_eq!(upload(&sink, &batch), ["accepted"; 3]);
     assert_eq!(upload(&sink, &batch), ["duplicate"; 3]);

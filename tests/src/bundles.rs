@@ -35,7 +35,7 @@ pub const HISTORY: &[(&str, &str)] = &[
     ("agent", "3 checkpoints are one history"),
     ("sink", ""),
     ("buried-and-there", ""),
-    ("rotated", ""),
+    ("rotated", "3 checkpoints are one history"),
     ("agent-started-over", "whether 2 checkpoints are one history: they are 2"),
 ];
 /// The bad ones: name, exit code of a verifier, first reason.
@@ -320,9 +320,9 @@ impl Golden {
     /// What a rotation at place 5 makes of a bundle: run 5 is signed by the new key, and so is the tombstone before it.
     fn rotate(&self, parts: &mut Parts) -> Result<()> {
         let mut set = |kind: Kind, content: String| drop(parts.insert(kind.path(), (kind, content.into_bytes())));
-        set(parts, Kind::Rotation(5), self.rotation((&self.gateway, &self.next), 5)?.to_json());
-        set(parts, Kind::Run(5), self.runs[4].0.sign(&self.next)?.envelope);
-        set(parts, Kind::Tombstone(3, 4), self.tombstone(3, 4).sign(&self.next)?.to_json());
+        set(Kind::Rotation(5), self.rotation((&self.gateway, &self.next), 5)?.to_json());
+        set(Kind::Run(5), self.runs[4].0.sign(&self.next)?.envelope);
+        set(Kind::Tombstone(3, 4), self.tombstone(3, 4).sign(&self.next)?.to_json());
         Ok(())
     }
 

@@ -17,7 +17,7 @@ const RUNS: u64 = 300;
 
 /// Appends a chain of runs in which nothing changed, each durable before the next.
 pub fn spool(lab: &Lab, sample: &Run, rounds: usize) -> Result<()> {
-    let key = Arc::new(chain::key(0)?);
+    let key = chain::key(0)?;
     let signed = chain::runs(sample, &key, RUNS)?;
     let compress = |run: &SignedRun| zstd::bulk::compress(run.envelope.as_bytes(), 3).map(|bytes| bytes.len());
     let compressed = signed.iter().map(compress).sum::<Result<usize, _>>()?;
@@ -27,7 +27,10 @@ pub fn spool(lab: &Lab, sample: &Run, rounds: usize) -> Result<()> {
         let open = |name: &str| {
             let folder = folder.join(name);
             std::fs::create_dir_all(&folder)?;
-            anyhow::Ok(Spool::open_keeping(&folder, Keeping { key: Arc::clone(&key), bounds: Bounds::default() })?)
+            anyhow::Ok(Spool::open_keeping(
+                &folder,
+                Keeping { identity: Arc::new(chain::key(0)?.into()), bounds: Bounds::default() },
+            )?)
         };
         // One process for all of them, as `gatepost run`.
         let mut spool = open("once")?;
