@@ -83,7 +83,8 @@ fn what_is_no_enrolment_is_refused_with_its_reason() {
         (wrong_type.to_json().into_bytes(), 403, "payload_type"),
         (nameless.enrolment_envelope("t").to_json().into_bytes(), 400, "malformed"),
         (wordy.enrolment_envelope("t").to_json().into_bytes(), 400, "malformed"),
-        (vec![b'x'; 40_000], 413, "too_large"),
+        // More than the rotations of a whole life take.
+        (vec![b'x'; 600_000], 413, "too_large"),
     ] {
         let reply = sink.post_with("/v1/enrol", &[], &body);
         assert_eq!((reply.status, reply.reason().as_str()), (status, reason));
