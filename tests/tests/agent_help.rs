@@ -16,6 +16,7 @@ const COMMANDS: &[&[&str]] = &[
     &["audit"],
     &["run"],
     &["enroll"],
+    &["rotate-key"],
     &["upload"],
     &["status"],
     &["show"],

@@ -118,7 +118,8 @@ fn to_version_2(transaction: &Transaction<'_>, path: &Path) -> Result<(), SpoolE
 
 /// Version 2 remembered the newest checkpoint only.
 fn to_version_3(transaction: &Transaction<'_>, path: &Path) -> Result<(), SpoolError> {
-    let made = transaction.execute_batch(VERSION_3).and_then(|()| log::begin(transaction));
+    let made =
+        transaction.execute_batch(&format!("{VERSION_3} {}", rotations::TABLE)).and_then(|()| log::begin(transaction));
     made.map_err(|source| SpoolError::Database { path: path.to_owned(), source })
 }
 

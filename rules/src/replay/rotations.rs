@@ -31,6 +31,9 @@ impl Replay<'_> {
             let (old, new) = (rotation.old_key.short(), rotation.new_key.digest());
             self.holds(part, format!("key {old} gave up for key {new}, which signs from run {} on", rotation.seq));
         }
+        if ring.rotations().is_empty() && self.sound(part) {
+            self.holds(part, "the gateway's first key signs everything inside: there is no rotation");
+        }
         ring
     }
 }
