@@ -105,7 +105,7 @@ mod tests {
     }
     #[test]
     fn a_receipt_has_one_form() {
-        // Found by the fuzz target `payload`: a sink could give two receipts that say the same.
+        // Found while the fuzz target `payload` was written: a sink could give two receipts that say the same.
         let sink = SigningKey::from_seed(&[3; 32]).unwrap();
         let digest = Digest::of(b"run");
         let plain =

@@ -190,7 +190,8 @@ mod tests {
     }
     #[test]
     fn a_run_has_one_form_however_well_it_is_signed() {
-        // Found by the fuzz target `payload`: these were accepted, and another verifier refused the first.
+        // Found while the fuzz target `payload` was written: these were accepted, and the second verifier refused the
+        // first.
         let run = samples::run(key(1).public().id(), 1, None);
         let signed = run.sign(&key(1)).unwrap();
         let payload = Envelope::parse(signed.envelope.as_bytes()).unwrap().open(PAYLOAD_TYPE, key(1).public()).unwrap();
