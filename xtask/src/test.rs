@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::fuzz;
 use crate::machine::{self, CXX, FAKETIME, MICROSOCKS, MOSQUITTO, MOSQUITTO_CLIENTS, OPENSSL, SSLSCAN, TINYPROXY};
 use crate::step::{self, Failed, cargo};
+use crate::{agreement, fuzz};
 
 /// What `--full` adds: too long for every change, meant for a night or a release.
 struct Long {
@@ -32,6 +32,7 @@ pub fn run(arguments: &[String]) -> Result<(), Failed> {
             println!("cargo xtask test [--full]\n\nEverything that has to hold. --full adds:\n");
             FULL.iter().for_each(|long| println!("  {}\n      {}", long.title, long.what));
             println!("  fuzzing\n      a quarter of an hour: each target of `cargo xtask fuzz` for a minute");
+            println!("  agreement\n      five minutes: the survey of TLS beside other scanners, on 30 servers");
             return Ok(());
         }
         Some(other) => return Err(Failed::CouldNot(format!("test takes no {other:?}, only --full"))),
@@ -53,6 +54,7 @@ pub fn run(arguments: &[String]) -> Result<(), Failed> {
     }
     if full {
         fuzz::all_for_a_minute()?;
+        agreement::compare(false)?;
     }
     println!("\neverything holds");
     Ok(())
