@@ -3,7 +3,8 @@
 //! A sink that came back from an older backup lacks what it took since; the gateway still has it, and gives it again. This is
 //! the one way back from `acknowledged` to `pending`, always for everything at once and together with forgetting the sink's
 //! last checkpoint, so that nothing counts as kept by a log that is no longer there. What the sink still has is a duplicate
-//! to it. Runs that were let go meanwhile stay covered by their tombstones, which are handed over again as well.
+//! to it. Runs that were let go meanwhile stay covered by their tombstones, which are handed over again as well, and so
+//! are the key rotations.
 
 use gatepost_evidence::envelope::Envelope;
 use gatepost_evidence::rotation::Keyring;
@@ -46,8 +47,8 @@ impl Spool {
         self.at_once(|spool| spool.start_over(why, 0))
     }
 
-    /// Remembers the sink that the gateway of `ring` enrolled with at the sink's `time`, and starts over with it: runs that were refused
-    /// because the sink did not know this gateway become pending again, too.
+    /// Remembers the sink that the gateway of `ring` enrolled with at the sink's `time`, and starts over with it: runs that were
+    /// refused because the sink did not know this gateway become pending again, too.
     ///
     /// # Errors
     /// When the database cannot be read or written; then nothing has changed.

@@ -1,7 +1,8 @@
 //! The spool's schema and how it came to be: one step per version, all steps in one transaction.
 //!
 //! Version 2 is made for few writes. Runs are only ever appended, an answer is a row of its own, and there is no index
-//! beside the tables: an audit changes one page, and one more now and then. Version 3 keeps how the sink's log went on.
+//! beside the tables: an audit changes one page, and one more now and then. Version 3 keeps how the sink's log went on,
+//! and the gateway's key rotations.
 
 use std::path::Path;
 

@@ -28,7 +28,8 @@ impl Line {
     }
 }
 
-/// What waits, oldest first, as much of it as `ask` wants. Rotations come first and alone, then tombstones: they explain what the runs lack.
+/// What waits, oldest first, as much of it as `ask` wants. Rotations come first and alone, then tombstones: they explain what
+/// the runs lack.
 pub(super) fn waiting(spool: &Spool, ask: Ask) -> Result<Vec<Line>, SpoolError> {
     let (mut lines, mut bytes) = (Vec::new(), 0);
     // The sink knows by them whose the rest is, so nothing goes with them that it might have to refuse.

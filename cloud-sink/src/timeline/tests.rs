@@ -1,3 +1,5 @@
+//! An outage of the uplink, a silent gateway and evicted runs are told apart, whatever the clocks say.
+
 use gatepost_evidence::id::Digest;
 
 use super::*;

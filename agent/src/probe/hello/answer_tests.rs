@@ -1,3 +1,5 @@
+//! Answers of TLS servers, read from recordings of a real one and from whatever a hostile one may send: cut, flipped, endless.
+
 use super::*;
 
 /// An answer that was recorded from `openssl s_server`; fixtures/tls/README.md says how.

@@ -1,3 +1,5 @@
+//! The survey within its bounds, against peers that lie, hang up, drip or never end. Time is paused: a sleep here takes none.
+
 use super::*;
 use crate::probe::wire::Limits;
 use gatepost_evidence::check::broker_transport_posture::TlsVersion;

@@ -1,3 +1,5 @@
+//! What a survey of TLS says as facts, and what it leaves unknown: a failed look is never a refusal.
+
 use super::*;
 use TlsVersion::{Ssl3, Tls10, Tls11, Tls12, Tls13};
 

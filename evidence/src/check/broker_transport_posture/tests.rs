@@ -1,3 +1,5 @@
+//! Facts of listeners from what was seen of them, and old observations that stay readable.
+
 use super::*;
 
 fn seen() -> Seen {
