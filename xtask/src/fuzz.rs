@@ -120,7 +120,10 @@ fn several(targets: &[&Target], enough: Enough) -> Result<(), Failed> {
     // With `--target` the flags reach the targets and not the build scripts, which have no libFuzzer to talk to.
     build.env("RUSTFLAGS", FLAGS).env(AS_COMPILER, "1");
     let own = std::env::current_exe();
-    build.env("RUSTC_WRAPPER", own.map_err(|error| Failed::CouldNot(format!("where xtask stands is unknown: {error}")))?);
+    build.env(
+        "RUSTC_WRAPPER",
+        own.map_err(|error| Failed::CouldNot(format!("where xtask stands is unknown: {error}")))?,
+    );
     step::run("build the fuzz targets (some minutes the first time)", build)?;
     let binaries = folder().join(host).join("release");
     targets.iter().try_for_each(|target| one(target, &binaries.join(target.name), enough))
