@@ -53,7 +53,7 @@ const TARGETS: &[Target] = &[
     Target { name: "upload", longest: 8192, dictionary: None },
     Target { name: "observation", longest: 4096, dictionary: JSON },
     Target { name: "pack", longest: 2048, dictionary: Some("pack.dict") },
-    Target { name: "bundle", longest: 16_384, dictionary: JSON },
+    Target { name: "bundle", longest: 8192, dictionary: JSON },
 ];
 
 /// When a target has had enough.
