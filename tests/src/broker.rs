@@ -77,12 +77,6 @@ impl Broker {
         self.program.as_ref().map(Program::log).unwrap_or_default()
     }
 
-    /// How many connections it has taken since it was started last, by its own log.
-    #[must_use]
-    pub fn connections(&self) -> usize {
-        self.log().lines().filter(|line| line.contains("New connection from")).count()
-    }
-
     /// Its process id, while it runs.
     #[must_use]
     pub fn id(&self) -> Option<u32> {
