@@ -71,7 +71,7 @@ pub fn beside(lab: &Lab, runs: usize) -> Result<()> {
     Ok(())
 }
 
-/// How many connections the broker has taken, by its log, which comes a moment later: one more connection tells when it is there.
+/// How many connections the broker has taken, refused handshakes among them, by its log, which comes a moment later: one more connection tells when it is there.
 fn connections(lab: &Lab) -> Result<usize> {
     let last = TcpStream::connect(lab.broker().tls_address())?;
     let line = format!("New connection from {} on port", last.local_addr()?);
@@ -79,7 +79,7 @@ fn connections(lab: &Lab) -> Result<usize> {
     while Instant::now() < deadline {
         let log = lab.broker().log();
         if log.contains(&line) {
-            return Ok(log.lines().filter(|line| line.contains("New connection from")).count());
+            return Ok(log.lines().filter(|line| line.contains("onnection from ")).count());
         }
         std::thread::sleep(Duration::from_millis(5));
     }
