@@ -173,7 +173,8 @@ fn text(default: &Config, found: &Found) -> String {
         }
     }
     out.push_str(
-        "]\n\n# Where evidence is handed to; `gatepost enroll` makes this gateway known there.\n# [sink]\n\
+        "]\n\n# Where weaknesses of the product are reported: the domain with /.well-known/security.txt (RFC 9116).\n# [disclosure]\n\
+         # domain = \"example.com\"\n\n# Where evidence is handed to; `gatepost enroll` makes this gateway known there.\n# [sink]\n\
          # url = \"https://sink.example\"\n# Who vouches for its certificate, which key that must have, or both; `gatepost enroll`\n\
          # says the pin. A pin without a ca_file is enough, for a sink that signed its certificate itself.\n\
          # ca_file = \"/etc/gatepost/sink-ca.pem\"\n\

@@ -32,6 +32,8 @@ pub struct Config {
     pub devices: Devices,
     /// `[host]`: the operating system.
     pub host: Host,
+    /// `[disclosure]`: where weaknesses are reported.
+    pub disclosure: Option<Disclosure>,
     /// `[sink]`: where runs are handed to.
     pub sink: Option<Sink>,
     /// `[schedule]`: what `gatepost run` does when.
@@ -140,6 +142,15 @@ pub struct Host {
     pub allowed_ports: Vec<String>,
     /// The root folder that is looked at; `/` but for tests and snapshots.
     pub root: PathBuf,
+}
+
+/// `[disclosure]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disclosure {
+    /// The domain whose `/.well-known/security.txt` says how (RFC 9116); with a port if it is another than 443.
+    pub domain: String,
+    /// Anchors for its certificate; the system's by default.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// `[sink]`

@@ -11,7 +11,8 @@ use toml::de::DeTable;
 
 use super::table::{MAX_MISTAKES, Source, Table};
 use super::{
-    Broker, Config, Device, Devices, Gateway, Host, Ingest, Mistake, Mistakes, Schedule, Service, Sink, State,
+    Broker, Config, Device, Devices, Disclosure, Gateway, Host, Ingest, Mistake, Mistakes, Schedule, Service, Sink,
+    State,
 };
 use crate::http::pin::Pin;
 use crate::spool::Bounds;
@@ -39,6 +40,7 @@ impl Default for Config {
             service: None,
             devices: Devices::default(),
             host: Host { allowed_ports: Vec::new(), root: PathBuf::from("/") },
+            disclosure: None,
             sink: None,
             schedule: Schedule {
                 every: Duration::from_secs(3_600),
@@ -144,6 +146,7 @@ fn config(mut root: Table<'_>) -> Config {
         service: service(root.table("service")),
         devices: devices(root.table("devices")),
         host: host(root.table("host"), default.host),
+        disclosure: disclosure(root.table("disclosure")),
         sink: sink(root.table("sink")),
         schedule: schedule(root.table("schedule"), default.schedule),
     };
@@ -318,6 +321,19 @@ fn host(mut table: Table<'_>, default: Host) -> Host {
     let root = table.path("root").unwrap_or(default.root);
     table.finish();
     Host { allowed_ports, root }
+}
+
+fn disclosure(mut table: Table<'_>) -> Option<Disclosure> {
+    let (domain, ca_file) = (table.string("domain"), table.path("ca_file"));
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-.:[]".contains(c);
+    if domain.as_deref().is_some_and(|domain| !domain.chars().all(plain)) {
+        table.object("domain", "is not a name such as \"example.com\", without https:// and path");
+    }
+    if table.present() && !table.has("domain") {
+        table.missing("domain", "is needed, such as \"example.com\"");
+    }
+    table.finish();
+    Some(Disclosure { domain: domain?, ca_file })
 }
 
 fn sink(mut table: Table<'_>) -> Option<Sink> {
