@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Contract, Seen, Unknown};
-use crate::certificate::{self, CertificateFacts, Usage};
+use crate::certificate::{self, CertificateFacts, Usage, explain};
 use crate::id::Digest;
 use crate::look::{Bytes, Look};
 
@@ -143,17 +143,6 @@ impl Contract for Check {
             served_is_file,
             key_file_configured: observation.key_file.is_some(),
             key_file_open_to_others,
-        }
-    }
-}
-
-/// Says why facts of a certificate are missing.
-pub(super) fn explain(facts: &CertificateFacts, place: &str, seen: &Seen, unknown: &mut Unknown) {
-    if let Some(words) = &facts.parse_error {
-        unknown.because(place, format!("the certificate does not parse: {words}"));
-    } else if let Some(reason) = seen.distrust {
-        for fact in ["expired", "not_yet_valid", "days_to_expiry"] {
-            unknown.because(format!("{place}/{fact}"), reason);
         }
     }
 }
