@@ -152,6 +152,12 @@ impl Reference {
         names::find_fact(compile(source)?.expression(), facts, item)
     }
 
+    /// Its JSON pointer where no item is at hand: `each` stands for any.
+    pub(crate) fn place(&self, each: Option<&str>) -> String {
+        let base = if self.root == Root::Item { each.unwrap_or_default() } else { "" };
+        self.path.iter().fold(base.to_owned(), |place, name| format!("{place}/{}", segment(name)))
+    }
+
     /// Its JSON pointer into the record's facts.
     pub(crate) fn pointer(&self, subject: &Subject<'_>) -> String {
         let base = match (self.root, subject.item) {

@@ -16,6 +16,7 @@ pub mod broker;
 pub mod bundles;
 pub mod chaos;
 pub mod clock;
+pub mod coverage;
 pub mod device;
 pub mod golden;
 pub mod http;
