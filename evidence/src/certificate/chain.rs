@@ -12,7 +12,8 @@ use x509_parser::prelude::FromDer;
 
 use super::key::{Key, KeyWeakness};
 use super::path::{self, PathError, PathProblem, Revocation, Usage};
-use super::{date, weak_signature};
+use super::{CertificateFacts, date, weak_signature};
+use crate::check::Unknown;
 
 /// More certificates in a row than any chain has.
 const MAX_LENGTH: usize = 16;
@@ -36,6 +37,9 @@ pub struct ChainFacts {
     /// What is wrong with the path, when it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<PathProblem>,
+    /// That problem is one of the leaf alone, which its own facts tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem_is_told: Option<bool>,
     /// The same in webpki's words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -92,6 +96,27 @@ pub struct Chain<'a> {
 pub const NOT_CHECKED: &str = "a signature on the path uses an algorithm or a key that cannot be checked here";
 
 impl ChainFacts {
+    /// Says why facts at `place` are missing, beside [`ChainFacts::trusted`], whose reason its owner knows.
+    pub fn explain(&self, place: &str, unknown: &mut Unknown) {
+        if self.issuers == 0 {
+            for fact in [
+                "issuer_subject",
+                "issuer_not_after",
+                "issuer_days_to_expiry",
+                "issuer_expired",
+                "leaf_outlives_issuer",
+                "issuer_rsa_bits",
+                "issuer_key_weaknesses",
+                "issuer_weak_signature",
+            ] {
+                unknown.because(format!("{place}/{fact}"), "no issuer was sent, and none of the anchors is one");
+            }
+        } else if self.issuer_key_weaknesses.is_none() {
+            let reason = "there is no test here for a key such as one of the issuers'";
+            unknown.because(format!("{place}/issuer_key_weaknesses"), reason);
+        }
+    }
+
     /// The facts of `chain`.
     #[must_use]
     pub fn of(chain: &Chain<'_>) -> Self {
@@ -117,7 +142,8 @@ impl ChainFacts {
         if let Some(anchors) = chain.anchors {
             let judged =
                 path::judge(chain.certificates, anchors, chain.usage, chain.observed_at, &Revocation::NotAsked);
-            facts.tell_of_path(judged, &way);
+            let leaf = chain.certificates.first().map(Vec::as_slice).unwrap_or_default();
+            facts.tell_of_path(judged, &way, &CertificateFacts::from_der(leaf, chain.observed_at, false), chain.usage);
         }
         facts
     }
@@ -147,7 +173,7 @@ impl ChainFacts {
         self.issuer_weak_signature = Some(way.issuers.iter().filter(signed).any(|issuer| weak_signature(issuer)));
     }
 
-    fn tell_of_path(&mut self, judged: Result<(), PathError>, way: &Way<'_>) {
+    fn tell_of_path(&mut self, judged: Result<(), PathError>, way: &Way<'_>, leaf: &CertificateFacts, usage: Usage) {
         let Err(PathError { problem, words }) = judged else {
             self.trusted = Some(true);
             return;
@@ -161,6 +187,20 @@ impl ChainFacts {
             other => other,
         };
         self.trusted = (problem != PathProblem::SignatureAlgorithm).then_some(false);
+        let allowed = match usage {
+            Usage::Server => leaf.server_auth,
+            Usage::Client => leaf.client_auth,
+        };
+        let listed = |list: Option<usize>| list.is_some_and(|length| length > 0);
+        let departs = listed(leaf.violations.as_ref().map(Vec::len));
+        self.problem_is_told = Some(match problem {
+            PathProblem::Unreadable => !leaf.parses || departs,
+            PathProblem::Validity => departs,
+            PathProblem::LeafIsCa => leaf.is_ca == Some(true),
+            PathProblem::Usage => allowed == Some(false),
+            PathProblem::CriticalExtension => listed(leaf.unknown_critical_extensions.as_ref().map(Vec::len)),
+            _ => false,
+        });
         self.problem = Some(problem);
         self.error = Some(words);
     }

@@ -19,6 +19,7 @@ mod profile;
 pub mod revocation;
 mod rsa;
 pub mod shared;
+pub mod staple;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -243,6 +244,20 @@ pub fn explain(facts: &CertificateFacts, place: &str, seen: &Seen, unknown: &mut
             unknown.because(format!("{place}/{fact}"), reason);
         }
     }
+}
+
+/// SHA-256 of the SubjectPublicKeyInfo in the certificate `der`.
+#[must_use]
+pub fn public_key(der: &[u8]) -> Option<Digest> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    Some(Digest::of(certificate.public_key().raw))
+}
+
+/// When the certificate `der` begins to be valid, in seconds since 1970.
+#[must_use]
+pub fn not_before(der: &[u8]) -> Option<i64> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    Some(certificate.validity().not_before.timestamp())
 }
 
 /// 9999-12-31T23:59:59Z.

@@ -9,6 +9,7 @@ use x509_parser::revocation_list::CertificateRevocationList;
 use super::chain::Chain;
 use super::date;
 use super::path::{self, PathProblem, Revocation};
+use crate::check::{Seen, Unknown};
 
 /// What revocation lists say of a leaf.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -41,6 +42,21 @@ pub struct RevocationFacts {
 }
 
 impl RevocationFacts {
+    /// Says why facts at `place` are missing.
+    pub fn explain(&self, place: &str, seen: &Seen, unknown: &mut Unknown) {
+        if let (Some(reason), true) = (seen.distrust, self.covered) {
+            unknown.because(format!("{place}/fresh"), reason);
+        }
+        let reason = match &self.error {
+            Some(words) => words.as_str(),
+            None if !self.covered => "no revocation list is by the issuer",
+            None => "the path to an anchor does not hold, so that nobody vouches for the list",
+        };
+        for fact in ["signed", "revoked", "issuer_revoked"] {
+            unknown.because(format!("{place}/{fact}"), reason);
+        }
+    }
+
     /// What `lists` (DER) say of `chain`; without anchors nobody can have signed them.
     #[must_use]
     pub fn of(chain: &Chain<'_>, lists: &[Vec<u8>]) -> Self {
