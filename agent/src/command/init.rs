@@ -150,6 +150,7 @@ fn text(default: &Config, found: &Found) -> String {
          # username = \"gatepost\"\n# password_file = \"/etc/gatepost/broker.password\"\n",
     );
     setting(&mut out, "certificate_file", found.files.get("certfile"), "/etc/mosquitto/certs/broker.pem");
+    out.push_str("# Revocation lists for it, PEM or DER.\n# crl_file = \"/etc/gatepost/broker.crl\"\n");
     setting(&mut out, "key_file", found.files.get("keyfile"), "/etc/mosquitto/certs/broker.key");
     setting(&mut out, "configuration_file", found.configuration.as_ref(), MOSQUITTO);
     out.push_str(

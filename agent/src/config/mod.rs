@@ -81,7 +81,9 @@ pub struct Broker {
     pub password_file: Option<PathBuf>,
     /// The broker's own certificate on disk.
     pub certificate_file: Option<PathBuf>,
-    /// The broker's own key on disk; only its mode is looked at.
+    /// Revocation lists for the broker's certificate, PEM or DER.
+    pub crl_file: Option<PathBuf>,
+    /// The broker's own key on disk; only its mode and its public half are recorded.
     pub key_file: Option<PathBuf>,
     /// The broker's configuration file (mosquitto.conf(5)).
     pub configuration_file: Option<PathBuf>,

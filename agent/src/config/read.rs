@@ -195,6 +195,7 @@ fn broker(mut table: Table<'_>) -> Broker {
         username: table.string("username"),
         password_file: table.path("password_file"),
         certificate_file: table.path("certificate_file"),
+        crl_file: table.path("crl_file"),
         key_file: table.path("key_file"),
         configuration_file: table.path("configuration_file"),
     };
