@@ -254,7 +254,7 @@ async fn tell(mut stream: TcpStream, lie: Lie) -> std::io::Result<()> {
 }
 
 /// Every lie ends soon, and what it hides has a reason.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn peers_that_lie_are_failures_with_a_reason_in_bounded_time() {
     const ACCEPTED: &[u8] = &[0x20, 2, 0, 0];
     let lies = [
@@ -293,7 +293,7 @@ async fn peers_that_lie_are_failures_with_a_reason_in_bounded_time() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn web_servers_that_lie_are_failures_with_a_reason_in_bounded_time() {
     const LONG: &[u8] =
         b"HTTP/1.1 200 OK\r\nX: 0123456789012345678901234567890123456789012345678901234567890123456789\r\n";
