@@ -77,6 +77,9 @@ pub(crate) fn tls_listener() -> Listener {
         anonymous: Some(failed(FailureKind::TlsAlert)),
         authenticated: Some(Look::Seen(Connack { code: 0, micros: 800 })),
         survey: None,
+        mqtt: None,
+        resumption: None,
+        websocket: None,
     }
 }
 
@@ -92,6 +95,9 @@ pub(crate) fn plain_listener(address: &str, code: Option<u8>) -> Listener {
         anonymous: code.map(|code| Look::Seen(Connack { code, micros: 700 })),
         authenticated: None,
         survey: None,
+        mqtt: None,
+        resumption: None,
+        websocket: None,
     }
 }
 

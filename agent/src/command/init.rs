@@ -82,6 +82,10 @@ fn declared(broker: &Broker) -> Found {
         let (listener, own) = (&broker.directives[start], &broker.directives[start + 1..end]);
         let Some(address) = address(listener) else { continue };
         let value = |key: &str| own.iter().find(|directive| directive.key == key).map(|directive| &directive.value);
+        // Those of WebSocket and HTTP are found through the broker's configuration.
+        if value("protocol").is_some_and(|protocol| protocol != "mqtt") {
+            continue;
+        }
         if value("certfile").is_some() && value("keyfile").is_some() {
             found.tls.push(address);
             for key in ["cafile", "certfile", "keyfile"] {
@@ -143,6 +147,12 @@ fn text(default: &Config, found: &Found) -> String {
     out.push_str("# Listeners without TLS that should be closed; named here so that one that opens is seen.\n");
     let watched = if found.plaintext.is_empty() { vec!["127.0.0.1:1883".to_owned()] } else { found.plaintext.clone() };
     list(&mut out, "plaintext", &watched, "");
+    out.push_str(
+        "# Listeners for browsers, and Mosquitto's HTTP API; those in its configuration_file need not be named.\n\
+         # websockets = [\"wss://127.0.0.1:9001/mqtt\"]\n# http_api = [\"http://127.0.0.1:9883\"]\n\
+         # Whether a client of the agent's own falls silent to see that the broker ends it: some seconds for each listener.\n\
+         # try_keep_alive = true\n",
+    );
     setting(&mut out, "ca_file", found.files.get("cafile"), "/etc/gatepost/ca.pem");
     out.push_str(
         "# A client of the broker's own, so that accepted can be told from refused.\n\

@@ -69,6 +69,12 @@ pub struct Broker {
     pub tls: Vec<String>,
     /// Plaintext listeners, `host:port`; named here so that it is seen when one opens.
     pub plaintext: Vec<String>,
+    /// WebSocket listeners, `ws://host:port/path` or `wss://host:port/path`.
+    pub websockets: Vec<String>,
+    /// HTTP APIs of the broker, `http://host:port` or `https://host:port`.
+    pub http_api: Vec<String>,
+    /// Whether a client falls silent to see whether the broker ends it, which takes some seconds.
+    pub try_keep_alive: bool,
     /// Anchors that devices trust for the broker, PEM.
     pub ca_file: Option<PathBuf>,
     /// The client certificate chain to connect with, PEM.

@@ -189,6 +189,9 @@ fn broker(mut table: Table<'_>) -> Broker {
         server_name: table.string("server_name"),
         tls: addresses(&mut table, "tls"),
         plaintext: addresses(&mut table, "plaintext"),
+        websockets: endpoints(&mut table, "websockets", ["ws", "wss"]),
+        http_api: endpoints(&mut table, "http_api", ["http", "https"]),
+        try_keep_alive: table.flag("try_keep_alive"),
         ca_file: table.path("ca_file"),
         client_certificate: table.path("client_certificate"),
         client_key: table.path("client_key"),
@@ -221,6 +224,22 @@ fn addresses(table: &mut Table<'_>, name: &'static str) -> Vec<String> {
         }
     }
     addresses
+}
+
+/// URLs of one of two schemes with a port.
+fn endpoints(table: &mut Table<'_>, name: &'static str, schemes: [&str; 2]) -> Vec<String> {
+    let urls = table.strings(name);
+    for url in &urls {
+        let rest = url.split_once("://").filter(|(scheme, _)| schemes.contains(scheme)).map(|(_, rest)| rest);
+        let good = rest.is_some_and(|rest| {
+            is_address(rest.split('/').next().unwrap_or_default()) && !rest.contains(['@', '?', '#']) && rest.is_ascii()
+        });
+        if !good || url.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            let [plain, tls] = schemes;
+            table.object(name, format!("{url:?} is not {plain}://host:port/path or {tls}://host:port/path"));
+        }
+    }
+    urls
 }
 
 fn is_address(address: &str) -> bool {
