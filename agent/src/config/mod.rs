@@ -26,6 +26,8 @@ pub struct Config {
     pub broker: Broker,
     /// `[ingest]`: the cloud ingest edge.
     pub ingest: Option<Ingest>,
+    /// `[ingest.mqtt]`: an ingest edge that takes events by MQTT.
+    pub ingest_mqtt: Option<IngestMqtt>,
     /// `[service]`: the gateway service.
     pub service: Option<Service>,
     /// `[devices]`: the devices' certificates.
@@ -96,6 +98,50 @@ pub struct Ingest {
     pub ca_file: Option<PathBuf>,
     /// The file that holds the bearer token.
     pub token_file: Option<PathBuf>,
+    /// The file that holds a bearer token that was good once and has expired, to see that it is refused.
+    pub expired_token_file: Option<PathBuf>,
+    /// The client certificate chain to connect with, PEM.
+    pub client_certificate: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub client_key: Option<PathBuf>,
+    /// Ask every question, not only the first four.
+    pub thorough: bool,
+}
+
+impl Default for Ingest {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            plaintext_url: None,
+            ca_file: None,
+            token_file: None,
+            expired_token_file: None,
+            client_certificate: None,
+            client_key: None,
+            thorough: true,
+        }
+    }
+}
+
+/// `[ingest.mqtt]`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct IngestMqtt {
+    /// Its TLS listener, `host:port`.
+    pub address: String,
+    /// The same without TLS, `host:port`, to see that it is closed.
+    pub plaintext: Option<String>,
+    /// The name that its certificate should carry; the host part of the address by default.
+    pub server_name: Option<String>,
+    /// Anchors for its certificate; the system's by default.
+    pub ca_file: Option<PathBuf>,
+    /// The client certificate chain to connect with, PEM.
+    pub client_certificate: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub client_key: Option<PathBuf>,
+    /// The MQTT user name to connect with.
+    pub username: Option<String>,
+    /// The file that holds its password.
+    pub password_file: Option<PathBuf>,
 }
 
 /// `[service]`

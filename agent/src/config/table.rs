@@ -66,6 +66,11 @@ impl<'a> Table<'a> {
         self.values.is_some_and(|values| values.contains_key(name))
     }
 
+    /// Whether nothing else stands here.
+    pub(super) fn only(&self, name: &str) -> bool {
+        self.values.is_some_and(|values| values.len() == 1 && values.contains_key(name))
+    }
+
     pub(super) fn key(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
@@ -135,6 +140,16 @@ impl<'a> Table<'a> {
             self.object(name, message);
         }
         duration
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(&mut self, name: &'static str) -> Option<bool> {
+        let value = self.get(name)?;
+        let flag = value.get_ref().as_bool();
+        if flag.is_none() {
+            self.wrong(name, value, "true or false");
+        }
+        flag
     }
 
     /// A whole number that is not negative.

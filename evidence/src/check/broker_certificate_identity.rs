@@ -148,7 +148,7 @@ impl Contract for Check {
 }
 
 /// Says why facts of a certificate are missing.
-pub(super) fn explain(facts: &CertificateFacts, place: &str, seen: &Seen, unknown: &mut Unknown) {
+pub(in crate::check) fn explain(facts: &CertificateFacts, place: &str, seen: &Seen, unknown: &mut Unknown) {
     if let Some(words) = &facts.parse_error {
         unknown.because(place, format!("the certificate does not parse: {words}"));
     } else if let Some(reason) = seen.distrust {
