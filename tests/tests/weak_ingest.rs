@@ -24,6 +24,7 @@ struct Site {
     exposed: IngestEdge,
     hardened: IngestEdge,
     pki: Pki,
+    unsound: Vec<(&'static str, Identity)>,
     _runtime: Runtime,
     folder: tempfile::TempDir,
 }
@@ -41,7 +42,8 @@ impl Site {
         let exposed = edge("exposed")?;
         let mut hardened = edge("hardened")?;
         hardened.harden()?;
-        Ok(Self { exposed, hardened, pki, _runtime: runtime, folder })
+        let unsound = unsound(&pki, folder.path())?;
+        Ok(Self { exposed, hardened, pki, unsound, _runtime: runtime, folder })
     }
 
     fn token(&self) -> &str {
@@ -123,6 +125,7 @@ const NGINX: &str = r#"
   server_tokens off;
   ssl_protocols TLSv1.2 TLSv1.3;
   ssl_ciphers ECDHE+AESGCM:ECDHE+CHACHA20;
+  map_hash_bucket_size 256;
   map $http_authorization $known { default 0; "~^Bearer @TOKEN@$" 1; }
   proxy_cache_path @FOLDER@/cache keys_zone=answers:1m;
   server {
@@ -345,14 +348,14 @@ const NGINX_CASES: &[Case] = &[
 ];
 
 /// Certificates beside the lab's own: expired, for another name, of another authority, and soon to end.
-fn certificates(site: &Site) -> Result<Vec<(&'static str, Identity)>> {
+fn unsound(pki: &Pki, folder: &Path) -> Result<Vec<(&'static str, Identity)>> {
     let leaf = |names, from_day, to_day| Leaf { common_name: "edge", names, usages: &[ServerAuth], from_day, to_day };
     let own = &["localhost", "127.0.0.1"];
     Ok(vec![
-        ("EXPIRED", site.pki.issue("edge-expired", &leaf(own, -30, -1))?),
-        ("OTHER", site.pki.issue("edge-other", &leaf(&["other.example"], -1, 180))?),
-        ("SOON", site.pki.issue("edge-soon", &leaf(own, -1, 21))?),
-        ("FOREIGN", foreign(site.folder.path(), "edge-foreign", &leaf(own, -1, 180))?),
+        ("EXPIRED", pki.issue("edge-expired", &leaf(own, -30, -1))?),
+        ("OTHER", pki.issue("edge-other", &leaf(&["other.example"], -1, 180))?),
+        ("SOON", pki.issue("edge-soon", &leaf(own, -1, 21))?),
+        ("FOREIGN", foreign(folder, "edge-foreign", &leaf(own, -1, 180))?),
     ])
 }
 
@@ -382,7 +385,7 @@ impl Edge {
             ("CERTIFICATE", shown(&site.pki.ingest.certificate)),
             ("KEY", shown(&site.pki.ingest.key)),
         ];
-        for (name, identity) in certificates(site)? {
+        for (name, identity) in &site.unsound {
             let name = |what: &str| Box::leak(format!("{name}-{what}").into_boxed_str()) as &'static str;
             names.push((name("CERTIFICATE"), shown(&identity.certificate)));
             names.push((name("KEY"), shown(&identity.key)));
