@@ -102,7 +102,7 @@ pub(crate) fn plain_listener(address: &str, code: Option<u8>) -> Listener {
 }
 
 pub(crate) fn broker(listeners: Vec<Listener>) -> Record {
-    let observation = Transport { server_name: "localhost".into(), listeners };
+    let observation = Transport { server_name: "localhost".into(), listeners, http_apis: Vec::new() };
     record("broker_transport_posture", TargetKind::Broker, "broker", &observation)
 }
 
