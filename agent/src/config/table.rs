@@ -142,16 +142,6 @@ impl<'a> Table<'a> {
         duration
     }
 
-    /// `true` or `false`.
-    pub(super) fn flag(&mut self, name: &'static str) -> Option<bool> {
-        let value = self.get(name)?;
-        let flag = value.get_ref().as_bool();
-        if flag.is_none() {
-            self.wrong(name, value, "true or false");
-        }
-        flag
-    }
-
     /// A whole number that is not negative.
     pub(super) fn whole(&mut self, name: &'static str) -> Option<u64> {
         let value = self.get(name)?;
@@ -161,6 +151,16 @@ impl<'a> Table<'a> {
             self.wrong(name, value, "a whole number that is not negative");
         }
         number
+    }
+
+    /// `true` or `false`; `default` when it does not stand here.
+    pub(super) fn flag(&mut self, name: &'static str, default: bool) -> bool {
+        let Some(value) = self.get(name) else { return default };
+        let flag = value.get_ref().as_bool();
+        if flag.is_none() {
+            self.wrong(name, value, "true or false");
+        }
+        flag.unwrap_or(default)
     }
 
     /// A table of strings whose keys are free.

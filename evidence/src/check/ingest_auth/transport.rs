@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::certificate::{self, CertificateFacts, Usage};
-use crate::check::broker_certificate_identity::explain;
+use crate::certificate::chain::NOT_CHECKED;
+use crate::certificate::{self, CertificateFacts, Chain, ChainFacts, Usage, explain};
 use crate::check::broker_transport_posture::survey::{self, Survey, TlsFacts};
 use crate::check::broker_transport_posture::{ClientCertificate, TlsVersion};
 use crate::check::{Seen, Unknown};
@@ -55,6 +55,9 @@ pub struct TransportFacts {
     /// What is wrong with the path, when it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chain_error: Option<String>,
+    /// The chain as a whole, and its issuers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chain: Option<ChainFacts>,
     /// The leaf is valid for the name in the URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name_matches: Option<bool>,
@@ -102,7 +105,7 @@ pub(super) fn facts(look: &TransportLook, seen: &Seen, unknown: &mut Unknown) ->
     let chain = match &look.chain {
         Look::Seen(chain) => chain,
         Look::Failed(failure) => {
-            for place in ["certificate", "chain_trusted", "name_matches"] {
+            for place in ["certificate", "chain_trusted", "chain", "name_matches"] {
                 unknown.because(format!("/transport/{place}"), failure);
             }
             return facts;
@@ -113,15 +116,33 @@ pub(super) fn facts(look: &TransportLook, seen: &Seen, unknown: &mut Unknown) ->
     let certificate = CertificateFacts::from_der(&leaf, seen.at, seen.clock_believed());
     explain(&certificate, "/transport/certificate", seen, unknown);
     facts.certificate = Some(certificate);
-    match &look.anchors {
-        Look::Seen(anchors) => {
-            let anchors: Vec<Vec<u8>> = anchors.iter().map(|der| der.0.clone()).collect();
-            let path = certificate::path(&chain, &anchors, Usage::Server, seen.at);
-            facts.chain_trusted = Some(path.is_ok());
-            facts.chain_error = path.err();
+    let anchors = match &look.anchors {
+        Look::Seen(anchors) => Some(anchors.iter().map(|der| der.0.clone()).collect::<Vec<_>>()),
+        Look::Failed(failure) => {
+            unknown.because("/transport/chain_trusted", failure);
+            unknown.because("/transport/chain/trusted", failure);
+            None
         }
-        Look::Failed(failure) => unknown.because("/transport/chain_trusted", failure),
+    };
+    let whole = ChainFacts::of(&Chain {
+        certificates: &chain,
+        anchors: anchors.as_deref(),
+        usage: Usage::Server,
+        observed_at: seen.at,
+        clock_believed: seen.clock_believed(),
+    });
+    if anchors.is_some() && whole.trusted.is_none() {
+        unknown.because("/transport/chain_trusted", NOT_CHECKED);
+        unknown.because("/transport/chain/trusted", NOT_CHECKED);
     }
+    if let Some(reason) = seen.distrust {
+        unknown.because("/transport/chain/issuer_days_to_expiry", reason);
+        unknown.because("/transport/chain/issuer_expired", reason);
+    }
+    whole.explain("/transport/chain", unknown);
+    facts.chain_trusted = whole.trusted;
+    facts.chain_error = whole.error.clone();
+    facts.chain = Some(whole);
     facts.name_matches = certificate::matches_name(&leaf, &look.server_name);
     if facts.name_matches.is_none() {
         unknown.because("/transport/name_matches", "the certificate or the name cannot be read");
