@@ -14,6 +14,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
 use crate::id::Digest;
+use crate::signature;
 
 /// What a certificate should be good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,7 +221,7 @@ pub fn path(chain: &[Vec<u8>], anchors: &[Vec<u8>], usage: Usage, observed_at: T
     };
     leaf_certificate
         .verify_for_usage(
-            webpki::ALL_VERIFICATION_ALGS,
+            signature::ALGORITHMS,
             &trusted,
             &intermediates,
             within_validity(leaf, observed_at),
@@ -247,6 +248,13 @@ fn within_validity(leaf: &[u8], observed_at: Timestamp) -> UnixTime {
 fn words(error: webpki::Error) -> String {
     // webpki's Display is its Debug: the variant's name, which is what people search for.
     error.to_string().chars().take(200).collect()
+}
+
+/// SHA-256 of the SubjectPublicKeyInfo of the certificate `der`, if it parses.
+#[must_use]
+pub fn key_fingerprint(der: &[u8]) -> Option<String> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    Some(Digest::of(certificate.public_key().raw).to_string())
 }
 
 /// Whether the certificate `der` is valid for `name` by its subject alternative name (RFC 9525); `None` when the

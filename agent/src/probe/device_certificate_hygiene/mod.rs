@@ -1,7 +1,11 @@
-//! Looks for `device_certificate_hygiene`: each device's certificate, from its TLS endpoint and from the registry folder.
+//! Looks for `device_certificate_hygiene`: each device's certificate, from its TLS endpoint, from its answer to a challenge
+//! over MQTT, and from the registry folder.
 //!
 //! One handshake per endpoint; a device has proven that it has its key when it signed that handshake with it, even if it
 //! then refuses a client without a certificate. Files are read as they are: whether they parse is for the facts to say.
+
+mod challenge;
+pub mod packet;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -24,9 +28,13 @@ pub const PROBE: Probe = Probe {
     check: Check::CHECK,
     contract: Check::VERSION,
     limit: Duration::from_secs(20),
-    touches: "Each device's TLS endpoint: one TLS handshake, nothing sent over it. The certificate files in the registry \
-              folder.",
-    needs: "Devices under [[devices.device]] or a readable folder as registry of [devices]; ca_file to judge the chains.",
+    touches: "Each device's TLS endpoint: one TLS handshake, nothing sent over it. For each device with challenge = true \
+              one connection to the broker (at most 64 at once), one subscription to the device's answer topic, one \
+              message of 68 bytes on its challenge topic, not retained: the device signs once. The certificate files in \
+              the registry folder.",
+    needs: "Devices under [[devices.device]] or a readable folder as registry of [devices]; ca_file to judge the chains. \
+            For challenges a TLS listener, ca_file and a client in [broker] that may write PREFIX/+/challenge and read \
+            PREFIX/+/answer.",
     targets,
     look: |config, target| Box::pin(async move { observed(&observe(config, &target, Limits::default()).await?) }),
 };
@@ -62,17 +70,28 @@ pub async fn observe(config: Arc<Config>, target: &Target, limits: Limits) -> Re
         return Ok(Observation { device: None, registry: Some(registry) });
     }
     let id = target.name.clone();
-    let endpoint =
-        config.devices.expected.iter().find(|device| device.id == id).and_then(|device| device.endpoint.clone());
-    let mut sources = Vec::new();
-    if let Some(address) = endpoint {
-        sources.push(shown(address, limits).await);
-    }
+    let expected = config.devices.expected.iter().find(|device| device.id == id).cloned().unwrap_or_default();
+    let endpoint = async {
+        match expected.endpoint {
+            Some(address) => Some(shown(address, limits).await),
+            None => None,
+        }
+    };
+    let challenge = async {
+        match expected.challenge {
+            true => Some(challenge::challenged(&config, &id, &limits.start()).await),
+            false => None,
+        }
+    };
+    let (endpoint, challenge) = tokio::join!(endpoint, challenge);
+    let mut sources: Vec<Source> = endpoint.into_iter().chain(challenge).collect();
+    let contact_every_hours = expected.contact_every.map(|every| every.as_secs() / 3600);
+    let config = config.clone();
     let device = blocking(move || {
         let devices = &config.devices;
         sources.extend(devices.registry.as_deref().map(|folder| filed(folder, &id)));
         let anchors = devices.ca_file.as_deref().map(|path| certificates::read(path).into());
-        Ok(Device { id, sources, anchors })
+        Ok(Device { id, sources, anchors, earlier: Vec::new(), contact_every_hours })
     });
     Ok(Observation { device: Some(device.await?), registry: None })
 }
@@ -95,7 +114,7 @@ async fn shown(address: String, limits: Limits) -> Source {
         Ok(peer) => (Look::Seen(peer.chain), peer.possession),
         Err(failure) => (Look::Failed(failure), false),
     };
-    Source { kind: SourceKind::TlsEndpoint, location: address, chain, possession }
+    Source { kind: SourceKind::TlsEndpoint, location: address, chain, possession, challenge: None }
 }
 
 /// What is on file for the device.
@@ -113,6 +132,7 @@ fn filed(folder: &Path, id: &str) -> Source {
         location,
         chain: found.and_then(|path| certificates::read(&path)).into(),
         possession: false,
+        challenge: None,
     }
 }
 
