@@ -79,12 +79,8 @@ impl<'a> Wanted<'a> {
     /// A sound certificate for the device called `id`: for clients and servers, since yesterday, for 397 days.
     #[must_use]
     pub fn of(id: &'a str, issuer: Option<(&'a Path, &'a Path)>) -> Self {
-        let options = vec![
-            ("alternative", id.to_owned()),
-            ("usage", "both".to_owned()),
-            ("from", day(-1)),
-            ("to", day(397)),
-        ];
+        let options =
+            vec![("alternative", id.to_owned()), ("usage", "both".to_owned()), ("from", day(-1)), ("to", day(397))];
         Self { name: id, issuer, options }
     }
 

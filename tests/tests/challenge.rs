@@ -88,8 +88,16 @@ fn each_way_to_answer_wrongly_is_a_finding_of_its_own() -> Result<()> {
     let gateway = "ab".repeat(32);
     let cases: [(&str, &[(&str, &str)], &[&str]); 9] = [
         ("another key", &[("answer-key", text(&second.key))], &["challenge_wrong_signature"]),
-        ("another certificate", &[("answer-certificate", text(&second.certificate))], &["challenge_wrong_signature", "identity_mismatch"]),
-        ("another device's identity", &[("answer-key", text(&third.key)), ("answer-certificate", text(&third.certificate))], &["identity_mismatch"]),
+        (
+            "another certificate",
+            &[("answer-certificate", text(&second.certificate))],
+            &["challenge_wrong_signature", "identity_mismatch"],
+        ),
+        (
+            "another device's identity",
+            &[("answer-key", text(&third.key)), ("answer-certificate", text(&third.certificate))],
+            &["identity_mismatch"],
+        ),
         ("signed for another device", &[("signs-for", "stm32-02")], &["challenge_wrong_signature"]),
         ("garbage", &[("misbehave", "garbage")], &["challenge_malformed"]),
         ("a megabyte", &[("misbehave", "huge")], &["challenge_malformed"]),
@@ -122,7 +130,8 @@ fn endpoint_and_challenge_that_show_different_certificates_disagree() -> Result<
     let field = Field::new("")?;
     let renewed = Wanted::of(DEVICES[0], Some((&field.pki.ca, &field.pki.ca_key)));
     let renewed = provision(field.folder.path(), "renewed", &renewed)?;
-    let device = field.device(&[("answer-certificate", text(&renewed.certificate)), ("answer-key", text(&renewed.key))])?;
+    let device =
+        field.device(&[("answer-certificate", text(&renewed.certificate)), ("answer-key", text(&renewed.key))])?;
     let configuration = field.folder.path().join("gatepost.toml");
     let endpoint = format!("endpoint = \"{}\"\n", device.address());
     fs::write(&configuration, fs::read_to_string(&configuration)? + &endpoint)?;

@@ -117,6 +117,15 @@ pub struct Registry {
     pub found: Vec<String>,
     /// Files that could not be read.
     pub unreadable: BTreeMap<String, Failure>,
+    /// How many of those found have no record of their own in the run, since there are too many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_looked_at: Option<u64>,
+    /// How many entries are no certificate files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_entries: Option<u64>,
+    /// Names of files that hold a private key; never what is in them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub private_keys: Vec<String>,
 }
 
 /// Facts; exactly one part is present.
@@ -170,6 +179,10 @@ pub struct DeviceFacts {
     /// than two.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_reused: Option<bool>,
+    /// Whole days from the start of the certificate's validity to when it was seen; negative before it. Absent when the clock
+    /// is not believed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_age_days: Option<i64>,
     /// The operator declared how often the device is in contact.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub contact_declared: Option<bool>,
@@ -218,6 +231,12 @@ pub struct RegistryFacts {
     pub unexpected: Vec<String>,
     /// Files that could not be read.
     pub unreadable: Vec<String>,
+    /// How many of those found have no record of their own in the run. Absent when that was not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_looked_at: Option<u64>,
+    /// Files that hold a private key. Absent when that was not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub private_keys: Option<Vec<String>>,
 }
 
 impl Contract for Check {
@@ -225,7 +244,7 @@ impl Contract for Check {
     const VERSION: u32 = 1;
     type Observation = Observation;
     type Facts = Facts;
-    const VOLATILE: &'static [&'static str] = &["/device/certificate/days_to_expiry"];
+    const VOLATILE: &'static [&'static str] = &["/device/certificate/days_to_expiry", "/device/certificate_age_days"];
 
     fn normalise(observation: &Observation, seen: &Seen, unknown: &mut Unknown) -> Facts {
         Facts {
@@ -272,6 +291,7 @@ fn device_facts(device: &Device, seen: &Seen, unknown: &mut Unknown) -> DeviceFa
         None => {}
     }
     contact(device, &certificate, seen, &mut facts, unknown);
+    facts.certificate_age_days = age(&certificate, seen, unknown);
     facts.source = Some(source.kind);
     facts.certificate = Some(certificate);
     facts
@@ -321,6 +341,7 @@ fn from_sources(device: &Device, unknown: &mut Unknown) -> DeviceFacts {
         challenge: None,
         certificates_known: Some(keys.len() as u64),
         key_reused: (keys.len() > 1).then_some(reused),
+        certificate_age_days: None,
         contact_declared: Some(device.contact_every_hours.is_some()),
         expires_before_contact: None,
         same_certificate_as: None,
@@ -342,6 +363,20 @@ fn source_facts(device: &Device, source: &Source) -> SourceFacts {
             SourceKind::TlsEndpoint | SourceKind::Registry => Some(source.possession),
         }),
     }
+}
+
+/// How old the certificate is.
+fn age(certificate: &CertificateFacts, seen: &Seen, unknown: &mut Unknown) -> Option<i64> {
+    const PLACE: &str = "/device/certificate_age_days";
+    if let Some(reason) = seen.distrust {
+        unknown.because(PLACE, reason);
+        return None;
+    }
+    let start = certificate.not_before.as_deref().and_then(|start| start.parse::<jiff::Timestamp>().ok());
+    if start.is_none() {
+        unknown.because(PLACE, "the certificate's start cannot be read");
+    }
+    start.map(|start| (seen.at.as_second() - start.as_second()).div_euclid(86_400))
 }
 
 /// Whether the certificate lasts until the device is met again.
@@ -375,6 +410,9 @@ fn registry_facts(registry: &Registry) -> RegistryFacts {
         missing: not_in(&registry.expected, &registry.found),
         unexpected: not_in(&registry.found, &registry.expected),
         unreadable: registry.unreadable.keys().cloned().collect(),
+        not_looked_at: registry.not_looked_at,
+        // The number of entries is told since keys are looked for.
+        private_keys: registry.other_entries.map(|_| registry.private_keys.clone()),
     }
 }
 
