@@ -18,6 +18,7 @@ Examples:
   gatepost audit --bundle audit-baseline --fail-on high --format json
   gatepost init > gatepost.toml               write a commented configuration from what is found here
   gatepost enroll --token-file token          make this gateway known to the sink in the configuration
+  gatepost probes                             what an audit touches, needs and costs, before it is made
   gatepost run                                what the service does: audit on a timer, upload when it can
   gatepost show 4 --envelope                  the signed evidence of run 4, as it is
   gatepost export --output evidence.tar.zst   all runs in one file for an auditor
@@ -48,6 +49,13 @@ not be stopped. Between two rotations there must be a run.
 Examples:
   gatepost rotate-key                         when the SD card may have been copied, or once a year
   gatepost status                             says which key signs from which run on";
+
+const PROBES: &str = "\
+Nothing is looked at: this is what an audit would do here, and what the latest runs in the spool say.
+
+Examples:
+  gatepost probes                             before an audit on a gateway that somebody depends on
+  gatepost probes --format json               targets, limits and last results, for programs";
 
 /// A signed, offline-tolerant self-audit for IoT gateways.
 #[derive(Debug, Parser)]
@@ -88,6 +96,9 @@ pub enum Command {
     Export(Export),
     /// Check an evidence bundle, with no network, state or database.
     Verify(Verify),
+    /// List the probes: what each touches, needs and costs, and what came of it last.
+    #[command(after_help = PROBES)]
+    Probes(Formatted),
     /// Look around on this machine and print a commented configuration.
     Init(Init),
     /// Check a configuration.

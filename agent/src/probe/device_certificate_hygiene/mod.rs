@@ -8,12 +8,13 @@ mod challenge;
 pub mod packet;
 mod registry;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gatepost_evidence::check::Contract as _;
 use gatepost_evidence::check::device_certificate_hygiene::{Check, Device, Observation, Source, SourceKind};
-use gatepost_evidence::look::{Failure, FailureKind, Look};
+use gatepost_evidence::look::{Bytes, Failure, FailureKind, Look};
 use gatepost_evidence::run::{Target, TargetKind};
 
 use super::wire::{self, Limits};
@@ -29,12 +30,16 @@ pub const PROBE: Probe = Probe {
               one connection to the broker (at most 64 at once), one subscription to the device's answer topic, one \
               message of 68 bytes on its challenge topic, not retained: the device signs once. The certificate files in \
               the registry folder.",
-    needs: "Devices under [[devices.device]] or a readable folder as registry of [devices]; ca_file to judge the chains. \
+    needs: "Devices under [[devices.device]] or a readable folder as registry of [devices]; ca_file to judge the chains, \
+            crl_file to know of revocation. \
             For challenges a TLS listener, ca_file and a client in [broker] that may write PREFIX/+/challenge and read \
             PREFIX/+/answer.",
     targets,
     look: |config, target| Box::pin(async move { observed(&observe(config, &target, Limits::default()).await?) }),
 };
+
+/// The most bytes of revocation lists in one run, over all devices.
+const MAX_LISTS: usize = 200_000;
 
 /// One target per device that is expected or found, and the registry itself.
 fn targets(config: &Config) -> Vec<Target> {
@@ -79,9 +84,21 @@ pub async fn observe(config: Arc<Config>, target: &Target, limits: Limits) -> Re
         sources.extend(folder.map(|folder| registry::filed(folder, &id)).unwrap_or_default());
         let earlier = folder.map(|folder| registry::earlier(folder, &id)).unwrap_or_default();
         let anchors = devices.ca_file.as_deref().map(|path| certificates::read(path).into());
-        Ok(Device { id, sources, anchors, earlier, contact_every_hours })
+        let crls = devices.crl_file.as_deref().map(|path| lists(path, devices.expected.len()).into());
+        Ok(Device { id, sources, anchors, crls, earlier, contact_every_hours })
     });
     Ok(Observation { device: Some(device.await?), registry: None })
+}
+
+/// The revocation lists in `path`, which every device's evidence has to hold.
+fn lists(path: &Path, devices: usize) -> Result<Vec<Bytes>, Failure> {
+    let lists = certificates::read_lists(path)?;
+    let bytes: usize = lists.iter().map(|list| list.0.len()).sum();
+    if bytes.saturating_mul(devices.max(1)) > MAX_LISTS {
+        let words = format!("{} has {bytes} bytes of lists, too many for the evidence of each device", path.display());
+        return Err(Failure::new(FailureKind::TooLarge, words));
+    }
+    Ok(lists)
 }
 
 /// What the device's own TLS server shows.

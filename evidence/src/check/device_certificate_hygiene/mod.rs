@@ -15,9 +15,8 @@ use serde::{Deserialize, Serialize};
 
 pub use challenge::{Asked, Challenge, ChallengeFacts, ChallengeOutcome};
 
-use super::broker_certificate_identity::explain;
 use super::{Beside, Contract, Seen, Unknown};
-use crate::certificate::{self, CertificateFacts, Usage};
+use crate::certificate::{CertificateFacts, Chain, ChainFacts, RevocationFacts, Usage, chain, explain, public_key};
 use crate::id::Digest;
 use crate::look::{Bytes, Failure, Look};
 use crate::run::Target;
@@ -47,6 +46,9 @@ pub struct Device {
     pub sources: Vec<Source>,
     /// The anchors device certificates should lead to; null when none are configured.
     pub anchors: Option<Look<Vec<Bytes>>>,
+    /// Revocation lists of the device CA, DER; null when none are configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crls: Option<Look<Vec<Bytes>>>,
     /// Certificates that it had before, from the registry folder.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<Earlier>,
@@ -166,6 +168,15 @@ pub struct DeviceFacts {
     /// What is wrong with the path, when it does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chain_error: Option<String>,
+    /// The chain as the device shows it, and those who issued it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chain: Option<ChainFacts>,
+    /// Whether revocation lists are configured for devices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revocation_configured: Option<bool>,
+    /// What they say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<RevocationFacts>,
     /// What each source showed, by its kind; several files of the registry have a number behind it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sources: BTreeMap<String, SourceFacts>,
@@ -244,7 +255,8 @@ impl Contract for Check {
     const VERSION: u32 = 1;
     type Observation = Observation;
     type Facts = Facts;
-    const VOLATILE: &'static [&'static str] = &["/device/certificate/days_to_expiry", "/device/certificate_age_days"];
+    const VOLATILE: &'static [&'static str] =
+        &["/device/certificate/days_to_expiry", "/device/certificate_age_days", "/device/chain/issuer_days_to_expiry"];
 
     fn normalise(observation: &Observation, seen: &Seen, unknown: &mut Unknown) -> Facts {
         Facts {
@@ -280,21 +292,61 @@ fn device_facts(device: &Device, seen: &Seen, unknown: &mut Unknown) -> DeviceFa
     } else {
         unknown.because("/device/identity_matches", "the certificate does not parse");
     }
-    match &device.anchors {
-        Some(Look::Seen(anchors)) => {
-            let anchors: Vec<Vec<u8>> = anchors.iter().map(|der| der.0.clone()).collect();
-            let path = certificate::path(&chain, &anchors, Usage::Client, seen.at);
-            facts.chain_trusted = Some(path.is_ok());
-            facts.chain_error = path.err();
-        }
-        Some(Look::Failed(failure)) => unknown.because("/device/chain_trusted", failure),
-        None => {}
-    }
+    tell_of_chain(device, &chain, seen, &mut facts, unknown);
     contact(device, &certificate, seen, &mut facts, unknown);
     facts.certificate_age_days = age(&certificate, seen, unknown);
     facts.source = Some(source.kind);
     facts.certificate = Some(certificate);
     facts
+}
+
+/// Who issued it, whether that leads to an anchor, and what revocation lists say.
+fn tell_of_chain(
+    device: &Device,
+    certificates: &[Vec<u8>],
+    seen: &Seen,
+    facts: &mut DeviceFacts,
+    unknown: &mut Unknown,
+) {
+    let own = |ders: &[Bytes]| -> Vec<Vec<u8>> { ders.iter().map(|der| der.0.clone()).collect() };
+    let anchors = match &device.anchors {
+        Some(Look::Seen(anchors)) => Some(own(anchors)),
+        Some(Look::Failed(failure)) => {
+            unknown.because("/device/chain_trusted", failure);
+            unknown.because("/device/chain/trusted", failure);
+            None
+        }
+        None => None,
+    };
+    let chain = Chain {
+        certificates,
+        anchors: anchors.as_deref(),
+        usage: Usage::Client,
+        observed_at: seen.at,
+        clock_believed: seen.clock_believed(),
+    };
+    let whole = ChainFacts::of(&chain);
+    if anchors.is_some() && whole.trusted.is_none() {
+        unknown.because("/device/chain_trusted", chain::NOT_CHECKED);
+        unknown.because("/device/chain/trusted", chain::NOT_CHECKED);
+    }
+    if let Some(reason) = seen.distrust {
+        unknown.because("/device/chain/issuer_days_to_expiry", reason);
+        unknown.because("/device/chain/issuer_expired", reason);
+    }
+    whole.explain("/device/chain", unknown);
+    facts.chain_trusted = whole.trusted;
+    facts.chain_error = whole.error.clone();
+    facts.chain = Some(whole);
+    match &device.crls {
+        Some(Look::Seen(lists)) => {
+            let revocation = RevocationFacts::of(&chain, &own(lists));
+            revocation.explain("/device/revocation", seen, unknown);
+            facts.revocation = Some(revocation);
+        }
+        Some(Look::Failed(failure)) => unknown.because("/device/revocation", failure),
+        None => {}
+    }
 }
 
 /// What the sources say by themselves and of each other.
@@ -318,8 +370,7 @@ fn from_sources(device: &Device, unknown: &mut Unknown) -> DeviceFacts {
     let sources_agree = seen().next().filter(|_| seen().count() > 1).map(|first| seen().all(|other| other == first));
     let earlier = device.earlier.iter().filter_map(|earlier| leaf(&earlier.chain));
     let leaves = device.sources.iter().filter_map(|source| leaf(&source.chain)).chain(earlier);
-    let keys: BTreeMap<Digest, Option<String>> =
-        leaves.map(|der| (Digest::of(der), certificate::key_fingerprint(der))).collect();
+    let keys: BTreeMap<Digest, Option<Digest>> = leaves.map(|der| (Digest::of(der), public_key(der))).collect();
     let different: std::collections::BTreeSet<_> = keys.values().flatten().collect();
     let reused = different.len() < keys.values().flatten().count();
     for earlier in &device.earlier {
@@ -337,6 +388,9 @@ fn from_sources(device: &Device, unknown: &mut Unknown) -> DeviceFacts {
         anchors_configured: device.anchors.is_some(),
         chain_trusted: None,
         chain_error: None,
+        chain: None,
+        revocation_configured: Some(device.crls.is_some()),
+        revocation: None,
         sources,
         challenge: None,
         certificates_known: Some(keys.len() as u64),
@@ -356,7 +410,7 @@ fn source_facts(device: &Device, source: &Source) -> SourceFacts {
     SourceFacts {
         location: source.location.clone(),
         fingerprint: leaf.map(|der| Digest::of(der).to_string()),
-        key_fingerprint: leaf.and_then(certificate::key_fingerprint),
+        key_fingerprint: leaf.and_then(public_key).map(|key| key.to_string()),
         certificates: source.chain.seen().map(|chain| chain.len() as u64),
         possession: leaf.and_then(|_| match source.kind {
             SourceKind::Challenge => challenge::proven(device, source),

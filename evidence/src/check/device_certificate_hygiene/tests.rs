@@ -6,8 +6,14 @@ use crate::look::FailureKind;
 fn facts_of(sources: Vec<Source>) -> (DeviceFacts, Unknown) {
     let mut unknown = Unknown::default();
     let seen = Seen { at: "2026-03-01T10:00:00Z".parse().unwrap(), distrust: None };
-    let device =
-        Device { id: "stm32-01".into(), sources, anchors: None, earlier: Vec::new(), contact_every_hours: None };
+    let device = Device {
+        id: "stm32-01".into(),
+        sources,
+        anchors: None,
+        crls: None,
+        earlier: Vec::new(),
+        contact_every_hours: None,
+    };
     let observation = Observation { device: Some(device), registry: None };
     (Check::normalise(&observation, &seen, &mut unknown).device.unwrap(), unknown)
 }
@@ -173,6 +179,7 @@ mod challenges {
             id: ID.into(),
             sources: vec![answered(ID)],
             anchors: None,
+            crls: None,
             earlier: Vec::new(),
             contact_every_hours: None,
         };
@@ -210,8 +217,14 @@ mod shared {
             .iter()
             .map(|(id, chain)| {
                 let sources = vec![source(SourceKind::TlsEndpoint, chain.clone())];
-                let device =
-                    Device { id: (*id).into(), sources, anchors: None, earlier: Vec::new(), contact_every_hours: None };
+                let device = Device {
+                    id: (*id).into(),
+                    sources,
+                    anchors: None,
+                    crls: None,
+                    earlier: Vec::new(),
+                    contact_every_hours: None,
+                };
                 let observation = Observation { device: Some(device), registry: None };
                 fleet.add(id, &observation);
                 observation
@@ -283,6 +296,7 @@ fn a_renewal_that_keeps_the_key_is_seen() {
             id: "stm32-01".into(),
             sources: vec![source(SourceKind::Registry, made(&key, 1))],
             anchors: None,
+            crls: None,
             earlier: vec![Earlier { location: "stm32-01.old.pem".into(), chain: earlier }],
             contact_every_hours: None,
         };
@@ -311,6 +325,7 @@ fn a_certificate_that_ends_before_the_next_contact_is_seen() {
             id: "stm32-01".into(),
             sources: vec![source(SourceKind::Registry, Look::Seen(vec![Bytes(der.clone())]))],
             anchors: None,
+            crls: None,
             earlier: Vec::new(),
             contact_every_hours: hours,
         };
