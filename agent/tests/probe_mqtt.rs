@@ -106,7 +106,7 @@ async fn without_a_client_a_listener_that_demands_one_is_not_asked() {
 async fn a_guest_on_one_listener_takes_the_id_of_the_client_on_another() {
     let pki = Pki::new();
     let tls = format!("{}require_certificate true\n", pki.tls_lines());
-    let plain = common::closed_port();
+    let plain = common::held_port();
     let lines = format!("{tls}\nlistener {plain} 127.0.0.1\nallow_anonymous true\n");
     let broker = Mosquitto::start(pki.folder.path(), &format!("allow_anonymous true\n{lines}"));
     let mut config = with_client(&pki);
@@ -140,7 +140,7 @@ async fn a_silent_client_is_tried_only_where_the_operator_wants_it() {
 #[tokio::test]
 async fn websocket_is_looked_at_with_and_without_tls_and_mqtt_is_asked_over_it() {
     let pki = Pki::new();
-    let other = common::closed_port();
+    let other = common::held_port();
     let lines = format!(
         "protocol websockets\nallow_anonymous true\n\nlistener {other} 127.0.0.1\nprotocol websockets\n{}",
         pki.tls_lines()
