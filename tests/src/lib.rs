@@ -36,6 +36,7 @@ pub mod sink;
 pub mod spool;
 pub mod systemd;
 pub mod tls;
+pub mod webserver;
 
 pub use agent::{Agent, Finished};
 pub use lab::{Lab, State};

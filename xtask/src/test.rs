@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::machine::{
-    self, CXX, FAKETIME, MICROSOCKS, MOSQUITTO, MOSQUITTO_CLIENTS, NATS, OPENSSL, RABBITMQ, SSLSCAN, TINYPROXY,
+    self, CXX, FAKETIME, HAPROXY, MICROSOCKS, MOSQUITTO, MOSQUITTO_CLIENTS, NATS, NGINX, OPENSSL, RABBITMQ, SSLSCAN,
+    TINYPROXY,
 };
 use crate::step::{self, Failed, cargo};
 use crate::{agreement, fuzz};
@@ -47,17 +48,8 @@ pub fn run(arguments: &[String]) -> Result<(), Failed> {
         }
         Some(other) => return Err(Failed::CouldNot(format!("test takes no {other:?}, only --full"))),
     };
-    machine::provide(&[
-        &CXX,
-        &MOSQUITTO,
-        &MOSQUITTO_CLIENTS,
-        &NATS,
-        &OPENSSL,
-        &FAKETIME,
-        &SSLSCAN,
-        &TINYPROXY,
-        &MICROSOCKS,
-    ])?;
+    machine::provide(&[&CXX, &MOSQUITTO, &MOSQUITTO_CLIENTS, &OPENSSL, &FAKETIME, &SSLSCAN, &TINYPROXY, &MICROSOCKS])?;
+    machine::provide(&[&NGINX, &HAPROXY, &NATS])?;
     if full {
         machine::provide(&[&RABBITMQ])?;
     }

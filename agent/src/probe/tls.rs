@@ -35,6 +35,8 @@ pub struct Peer {
     pub chain: Vec<Bytes>,
     /// It signed this handshake with the leaf's key: it has that key.
     pub possession: bool,
+    /// The OCSP answer that it sent along, DER; empty when it sent none.
+    pub staple: Vec<u8>,
     /// It asked for a client certificate.
     pub certificate_requested: bool,
     /// Distinguished names of the issuers it said it accepts; hexadecimal where they do not parse.
@@ -334,10 +336,11 @@ impl ServerCertVerifier for LookOnly {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         _: &ServerName<'_>,
-        _: &[u8],
+        staple: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let sent = std::iter::once(end_entity).chain(intermediates);
+        self.peer().staple = staple.to_vec();
         self.peer().chain = sent.map(|der| Bytes(der.to_vec())).collect();
         Ok(ServerCertVerified::assertion())
     }
