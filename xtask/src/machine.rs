@@ -18,10 +18,7 @@ pub struct Need {
 /// The MQTT broker of the lab.
 pub const MOSQUITTO: Need =
     Need { file: "/usr/sbin/mosquitto", package: "mosquitto", why: "the lab's real MQTT broker" };
-/// Another broker.
-pub const NATS: Need =
-    Need { file: "/usr/sbin/nats-server", package: "nats-server", why: "another broker of MQTT, to try the probe on" };
-/// And one that takes half a minute to start.
+/// A broker that takes half a minute to start.
 pub const RABBITMQ: Need = Need {
     file: "/usr/sbin/rabbitmq-server",
     package: "rabbitmq-server",
