@@ -65,6 +65,7 @@ const CHECK_TARGETS: &[(&str, &[TargetKind])] = &[
     ("device_certificate_hygiene", &[TargetKind::Device, TargetKind::Registry]),
     ("host_guardrails", &[TargetKind::Host]),
     ("link_posture", &[TargetKind::Uplink]),
+    ("disclosure_readiness", &[TargetKind::Host]),
 ];
 
 /// Standards whose provisions are known: the prefix of an id, and how many there are under each number.

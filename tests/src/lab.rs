@@ -237,11 +237,13 @@ impl Lab {
             broker.configuration_file(),
         );
         text += &format!(
-            "[ingest]\nurl = \"{}\"\nplaintext_url = \"{}\"\nca_file = {:?}\ntoken_file = {:?}\n\n",
+            "[ingest]\nurl = \"{}\"\nplaintext_url = \"{}\"\nca_file = {:?}\ntoken_file = {:?}\n\
+             expired_token_file = {:?}\n\n",
             ingest.url(),
             ingest.plaintext_url(),
             pki.ca,
             ingest.token_file(),
+            ingest.expired_token_file(),
         );
         text += &format!(
             "[service]\nconfiguration_file = {:?}\nmetrics_url = \"{}\"\nhealth_url = \"{}\"\n\n\
