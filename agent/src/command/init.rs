@@ -183,9 +183,13 @@ fn text(default: &Config, found: &Found) -> String {
          # auth_enforced = \"/security/require_auth\"\n# tls_enforced = \"/uplink/tls\"\n\
          # buffering_enabled = \"/buffer/enabled\"\n# retry_limit = \"/retry/limit\"\n\
          # [service.metrics]       # which metric says so\n# unsafe_defaults = \"gateway_unsafe_defaults\"\n\
-         \n# The devices' certificates: each from its own TLS server, from a folder of files, or both.\n# [devices]\n\
-         # ca_file = \"/etc/gatepost/devices-ca.pem\"\n# registry = \"/etc/gatepost/devices\"\n# [[devices.device]]\n\
+         \n# The devices' certificates: each from its own TLS server, from its answer over MQTT, from a folder of files.\n# [devices]\n\
+         # ca_file = \"/etc/gatepost/devices-ca.pem\"\n# crl_file = \"/etc/gatepost/devices.crl\"\n# registry = \"/etc/gatepost/devices\"\n# [[devices.device]]\n\
          # id = \"stm32-01\"\n# endpoint = \"192.168.7.21:8443\"\n\
+         # challenge = true        # asked over MQTT to prove its key, docs/device-challenge.md\n\
+         # contact_every = \"30d\"   # the longest time until it is met again\n\
+         # [devices.challenge]     # topics PREFIX/ID/challenge and PREFIX/ID/answer at the broker above\n\
+         # prefix = \"gatepost/device\"\n# timeout = \"5s\"\n\
          \n[host]\n# Ports that may be open beyond loopback; every other one is a finding.\nallowed_ports = [\"tcp/22\"",
     );
     for address in &found.tls {

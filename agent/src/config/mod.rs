@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use gatepost_evidence::id::GatewayId;
 pub use mistakes::{Mistake, Mistakes};
 
 use crate::http::pin::Pin;
@@ -174,19 +175,44 @@ pub struct Service {
 pub struct Devices {
     /// Anchors that device certificates should lead to.
     pub ca_file: Option<PathBuf>,
+    /// Revocation lists of the device CA, PEM or DER.
+    pub crl_file: Option<PathBuf>,
     /// A folder with one certificate file per device, named after it.
     pub registry: Option<PathBuf>,
+    /// `[devices.challenge]`: how those that are challenged over MQTT are.
+    pub challenge: Challenge,
+    /// The gateway that challenges them; not from the file, but from the identity that the run is made under.
+    pub gateway: Option<GatewayId>,
     /// `[[devices.device]]`: the devices that are expected.
     pub expected: Vec<Device>,
 }
 
 /// `[[devices.device]]`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Device {
     /// Its id, which its certificate should carry.
     pub id: String,
     /// Its own TLS server, `host:port`, if it has one.
     pub endpoint: Option<String>,
+    /// Whether it is challenged over MQTT.
+    pub challenge: bool,
+    /// The longest time between two contacts with it.
+    pub contact_every: Option<Duration>,
+}
+
+/// `[devices.challenge]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Challenge {
+    /// Where the topics begin.
+    pub prefix: String,
+    /// How long an answer may take.
+    pub timeout: Duration,
+}
+
+impl Default for Challenge {
+    fn default() -> Self {
+        Self { prefix: gatepost_evidence::challenge::PREFIX.into(), timeout: Duration::from_secs(5) }
+    }
 }
 
 /// `[host]`

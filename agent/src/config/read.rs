@@ -5,14 +5,15 @@ use std::net::ToSocketAddrs as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use gatepost_evidence::challenge::{MAX_ID, PREFIX, is_id, is_prefix};
 use gatepost_evidence::check::broker_transport_posture::Scope;
 use gatepost_evidence::check::gateway_config_guardrails::{METRICS, POINTERS};
 use toml::de::DeTable;
 
 use super::table::{MAX_MISTAKES, Source, Table};
 use super::{
-    Broker, Config, Device, Devices, Disclosure, Gateway, Host, Ingest, IngestMqtt, Mistake, Mistakes, Schedule,
-    Service, Sink, State,
+    Broker, Challenge, Config, Device, Devices, Disclosure, Gateway, Host, Ingest, IngestMqtt, Mistake, Mistakes,
+    Schedule, Service, Sink, State,
 };
 use crate::http::pin::Pin;
 use crate::spool::Bounds;
@@ -24,6 +25,9 @@ pub const SYSTEM_FILE: &str = "/etc/gatepost/gatepost.toml";
 pub const SYSTEM_STATE: &str = "/var/lib/gatepost";
 /// The shortest time that runs may be kept.
 const SHORTEST_AGE: Duration = Duration::from_secs(3_600);
+/// The bounds of the time that a device has to answer a challenge: a run has to end.
+const SHORTEST_ANSWER: Duration = Duration::from_secs(1);
+const LONGEST_ANSWER: Duration = Duration::from_secs(10);
 
 impl Default for Config {
     /// What is used where nothing is configured: this machine.
@@ -363,9 +367,13 @@ fn service(mut table: Table<'_>) -> Option<Service> {
 fn devices(mut table: Table<'_>) -> Devices {
     let mut expected: Vec<Device> = Vec::new();
     let (ca_file, registry) = (table.path("ca_file"), table.path("registry"));
+    let crl_file = table.path("crl_file");
+    let challenge = challenge(table.table("challenge"));
     for mut device in table.tables("device") {
         let id = device.string("id");
         let endpoint = device.string("endpoint");
+        let challenged = device.flag("challenge", false);
+        let contact_every = device.duration("contact_every");
         if endpoint.as_deref().is_some_and(|endpoint| !is_address(endpoint)) {
             device.object("endpoint", "is not host:port, such as \"192.168.7.21:8443\"");
         }
@@ -374,17 +382,39 @@ fn devices(mut table: Table<'_>) -> Devices {
                 device.object("id", format!("{id:?} stands here twice"));
             }
             Some(id) => {
-                if endpoint.is_none() && registry.is_none() {
-                    device.object("id", "has neither an `endpoint` nor a `devices.registry` to look in");
+                if endpoint.is_none() && registry.is_none() && !challenged {
+                    let message = "has neither an `endpoint` nor a `devices.registry` to look in, nor is it challenged";
+                    device.object("id", message);
                 }
-                expected.push(Device { id, endpoint });
+                if challenged && !is_id(&id) {
+                    let message = format!(
+                        "{id:?} cannot be challenged: that takes 1 to {MAX_ID} printable ASCII characters without space, /, + and #"
+                    );
+                    device.object("challenge", message);
+                }
+                expected.push(Device { id, endpoint, challenge: challenged, contact_every });
             }
             None => device.missing("id", "is needed"),
         }
         device.finish();
     }
     table.finish();
-    Devices { ca_file, registry, expected }
+    Devices { ca_file, crl_file, registry, expected, challenge, gateway: None }
+}
+
+fn challenge(mut table: Table<'_>) -> Challenge {
+    let default = Challenge::default();
+    let prefix = table.string("prefix").unwrap_or(default.prefix);
+    if !is_prefix(&prefix) {
+        table.object("prefix", format!("{prefix:?} cannot begin a topic; such as \"{PREFIX}\" is expected"));
+    }
+    let timeout = table.duration("timeout").unwrap_or(default.timeout);
+    if !(SHORTEST_ANSWER..=LONGEST_ANSWER).contains(&timeout) {
+        let (least, most) = (SHORTEST_ANSWER.as_secs(), LONGEST_ANSWER.as_secs());
+        table.object("timeout", format!("is not between {least}s and {most}s"));
+    }
+    table.finish();
+    Challenge { prefix, timeout }
 }
 
 fn host(mut table: Table<'_>, default: Host) -> Host {
