@@ -63,6 +63,7 @@ const CHECK_TARGETS: &[(&str, &[TargetKind])] = &[
     ("device_certificate_hygiene", &[TargetKind::Device, TargetKind::Registry]),
     ("host_guardrails", &[TargetKind::Host]),
     ("link_posture", &[TargetKind::Uplink]),
+    ("telemetry_integrity", &[TargetKind::Broker]),
 ];
 
 /// Standards whose provisions are known: the prefix of an id, and how many there are under each number.

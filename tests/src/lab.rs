@@ -256,6 +256,7 @@ impl Lab {
         for device in &self.devices {
             text += &format!("[[devices.device]]\nid = \"{}\"\nendpoint = \"{}\"\n\n", device.id(), device.address());
         }
+        text += &format!("[telemetry]\ningest_readback_url = \"{}\"\n\n", ingest.readback_url());
         text += "[host]\nallowed_ports = [\"tcp/22\"]\n\n";
         if let Some(sink) = sink {
             text += &format!("[sink]\nurl = \"{}\"\nca_file = {:?}\n\n", sink.url, sink.ca_file);

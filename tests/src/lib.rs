@@ -34,6 +34,7 @@ pub mod service;
 pub mod sink;
 pub mod spool;
 pub mod systemd;
+pub mod telemetry;
 pub mod tls;
 
 pub use agent::{Agent, Finished};

@@ -12,6 +12,7 @@ use toml::de::DeTable;
 use super::table::{MAX_MISTAKES, Source, Table};
 use super::{
     Broker, Config, Device, Devices, Gateway, Host, Ingest, Mistake, Mistakes, Schedule, Service, Sink, State,
+    Telemetry,
 };
 use crate::http::pin::Pin;
 use crate::spool::Bounds;
@@ -23,6 +24,15 @@ pub const SYSTEM_FILE: &str = "/etc/gatepost/gatepost.toml";
 pub const SYSTEM_STATE: &str = "/var/lib/gatepost";
 /// The shortest time that runs may be kept.
 const SHORTEST_AGE: Duration = Duration::from_secs(3_600);
+
+/// The most canaries of one QoS on one path: a look stays small beside what the gateway carries.
+const MOST_CANARIES: u64 = 100;
+/// The longest wait for them: a look must end, and who waits longer wants no canary but a monitor.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+/// The longest that everybody's messages are counted in a run.
+const LONGEST_PASSIVE: Duration = Duration::from_secs(60);
+/// The most topic filters that are counted.
+const MOST_TOPICS: usize = 8;
 
 impl Default for Config {
     /// What is used where nothing is configured: this machine.
@@ -39,6 +49,16 @@ impl Default for Config {
             service: None,
             devices: Devices::default(),
             host: Host { allowed_ports: Vec::new(), root: PathBuf::from("/") },
+            telemetry: Telemetry {
+                canaries: 10,
+                qos: vec![0, 1, 2],
+                wait: Duration::from_secs(5),
+                bridged_url: None,
+                ingest_readback_url: None,
+                passive: false,
+                passive_time: Duration::from_secs(10),
+                topics: Vec::new(),
+            },
             sink: None,
             schedule: Schedule {
                 every: Duration::from_secs(3_600),
@@ -144,6 +164,7 @@ fn config(mut root: Table<'_>) -> Config {
         service: service(root.table("service")),
         devices: devices(root.table("devices")),
         host: host(root.table("host"), default.host),
+        telemetry: telemetry(root.table("telemetry"), default.telemetry),
         sink: sink(root.table("sink")),
         schedule: schedule(root.table("schedule"), default.schedule),
     };
@@ -318,6 +339,50 @@ fn host(mut table: Table<'_>, default: Host) -> Host {
     let root = table.path("root").unwrap_or(default.root);
     table.finish();
     Host { allowed_ports, root }
+}
+
+fn telemetry(mut table: Table<'_>, default: Telemetry) -> Telemetry {
+    let canaries = table.whole("canaries").unwrap_or(u64::from(default.canaries));
+    if canaries > MOST_CANARIES {
+        table
+            .object("canaries", format!("is more than {MOST_CANARIES}, which tells no more and costs the broker more"));
+    }
+    let mut qos = table.wholes("qos").unwrap_or_else(|| default.qos.iter().copied().map(u64::from).collect());
+    qos.sort_unstable();
+    qos.dedup();
+    if qos.is_empty() || qos.iter().any(|qos| *qos > 2) {
+        table.object("qos", "is not a list of 0, 1 and 2; write canaries = 0 to publish none");
+    }
+    let wait = table.duration("wait").unwrap_or(default.wait);
+    if wait.is_zero() || wait > LONGEST_WAIT {
+        table.object("wait", format!("is not between 1s and {}s", LONGEST_WAIT.as_secs()));
+    }
+    let passive_time = table.duration("passive_time").unwrap_or(default.passive_time);
+    if passive_time.is_zero() || passive_time > LONGEST_PASSIVE {
+        table.object("passive_time", format!("is not between 1s and {}s", LONGEST_PASSIVE.as_secs()));
+    }
+    let telemetry = Telemetry {
+        canaries: u32::try_from(canaries).unwrap_or(default.canaries),
+        qos: qos.into_iter().filter_map(|qos| u8::try_from(qos).ok()).collect(),
+        wait,
+        bridged_url: web_address(&mut table, "bridged_url", &["mqtts", "mqtt"]),
+        ingest_readback_url: web_address(&mut table, "ingest_readback_url", &["https", "http"]),
+        passive: table.switch("passive").unwrap_or(default.passive),
+        passive_time,
+        topics: table.strings("topics"),
+    };
+    let address = telemetry.bridged_url.as_deref().and_then(|url| url.split_once("://"));
+    if address.is_some_and(|(_, address)| !is_address(address)) {
+        table.object("bridged_url", "is not scheme://host:port and nothing else, such as \"mqtts://10.0.0.2:8883\"");
+    }
+    if telemetry.topics.len() > MOST_TOPICS || telemetry.topics.iter().any(|topic| !rumqttc::valid_filter(topic)) {
+        table.object("topics", format!("are not at most {MOST_TOPICS} topic filters, such as [\"telemetry/#\"]"));
+    }
+    if telemetry.passive && telemetry.topics.is_empty() {
+        table.object("passive", "needs `topics` beside it, such as [\"telemetry/#\"]");
+    }
+    table.finish();
+    telemetry
 }
 
 fn sink(mut table: Table<'_>) -> Option<Sink> {

@@ -18,6 +18,7 @@ pub mod link_posture;
 pub mod mosquitto;
 pub mod mqtt;
 pub mod registry;
+pub mod telemetry_integrity;
 pub mod tls;
 pub mod wire;
 

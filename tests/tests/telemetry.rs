@@ -1,0 +1,342 @@
+//! Canaries through real brokers that are well, and through ones that lose, double, delay, reorder, forget or loop: each
+//! makes exactly its own finding, and the counts are right to the message.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Result;
+use gatepost_evidence::check::telemetry_integrity::{Check, Facts, FlowFacts, Observation, Protocol};
+use gatepost_evidence::check::{Contract as _, Seen, Unknown};
+use gatepost_evidence::look::Bytes;
+use gatepost_tests::agent::Agent;
+use gatepost_tests::lab::Lab;
+use gatepost_tests::telemetry::{Fate, Frame, Kind, Mosquitto, Relay};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Canaries of each QoS on each path.
+const EACH: u64 = 10;
+const NONE: &[&str] = &[];
+
+/// What an audit of the canaries said.
+struct Audited {
+    /// `finding[subject]`, sorted, without the check and the target, which are always the same.
+    findings: Vec<String>,
+    gaps: Vec<String>,
+    observation: Observation,
+    facts: Facts,
+    unknown: Unknown,
+}
+
+impl Audited {
+    fn flow(&self, name: &str) -> &FlowFacts {
+        self.facts.flows.get(name).unwrap_or_else(|| panic!("{name} in {:?}", self.facts))
+    }
+
+    fn lost(&self) -> BTreeMap<&str, Option<u64>> {
+        self.facts.flows.iter().map(|(name, flow)| (name.as_str(), flow.lost)).collect()
+    }
+}
+
+fn ids(rows: &Value) -> Vec<String> {
+    let id = |row: &Value| {
+        let key = row["key"].as_str().unwrap().strip_prefix("telemetry_integrity.").unwrap();
+        format!("{key}[{}]", row["subject"].as_str().unwrap().strip_prefix("broker/").unwrap_or("broker"))
+    };
+    let mut ids: Vec<_> = rows.as_array().unwrap().iter().map(id).collect();
+    ids.sort();
+    ids
+}
+
+fn audit(agent: &Agent) -> Result<Audited> {
+    let finished = agent.run(&["audit", "--bundle", "telemetry-integrity", "--format", "json"])?;
+    let report = finished.json()?;
+    let envelope = agent.run(&["show", "--envelope"])?.expect_code(0)?.json()?;
+    let payload: Bytes = serde_json::from_value(envelope["payload"].clone())?;
+    let statement: Value = serde_json::from_slice(&payload.0)?;
+    let record = &statement["predicate"]["records"][0];
+    assert_eq!(record["status"], "observed", "{record}");
+    let observation: Observation = serde_json::from_value(record["observation"].clone())?;
+    let mut unknown = Unknown::default();
+    let seen = Seen { at: "2026-11-22T08:00:00Z".parse()?, distrust: None };
+    let facts = Check::normalise(&observation, &seen, &mut unknown);
+    Ok(Audited { findings: ids(&report["findings"]), gaps: ids(&report["gaps"]), observation, facts, unknown })
+}
+
+/// An agent that knows of the broker at `address` and nothing else; `further` stands under [telemetry].
+fn agent(folder: &Path, address: SocketAddr, further: &str) -> Result<Agent> {
+    let text = format!(
+        "[state]\ndirectory = {:?}\n[broker]\nplaintext = [\"{address}\"]\n[telemetry]\n{further}\n",
+        folder.join("agent")
+    );
+    Agent::configured(&folder.join("gatepost.toml"), &text)
+}
+
+/// A broker with `configuration`, a relay under `rule` in front of it, and what an audit through both says.
+fn through(configuration: &str, rule: impl FnMut(&Frame<'_>) -> Fate + Send + 'static) -> Result<Audited> {
+    let folder = tempfile::tempdir()?;
+    let broker = Mosquitto::start(&folder.path().join("broker"), configuration)?;
+    let relay = Relay::start(broker.address(), rule)?;
+    audit(&agent(folder.path(), relay.address(), "")?)
+}
+
+/// A rule that gives `fate` to the canaries with these marks on their way to the subscriber.
+fn on(marks: &'static [&'static str], fate: Fate) -> impl FnMut(&Frame<'_>) -> Fate + Send + 'static {
+    move |frame| {
+        let meant = !frame.up && matches!(frame.kind, Kind::Publish(_));
+        // The closing quote, so that 1 is not 10.
+        let marked = |mark: &&str| frame.has(&format!("{mark}\""));
+        if meant && marks.iter().any(|mark| marked(mark)) { fate } else { Fate::Pass }
+    }
+}
+
+fn nothing_lost(audited: &Audited) {
+    assert!(audited.lost().values().all(|lost| *lost == Some(0)), "{:?}", audited.facts);
+}
+
+#[test]
+fn everything_arrives_once_in_order_on_the_lab() -> Result<()> {
+    let mut lab = Lab::start()?;
+    lab.harden()?;
+    let text = lab.agent_config(&lab.folder().join("agent"), None);
+    let audited = audit(&Agent::configured(&lab.folder().join("gatepost.toml"), &text)?)?;
+    assert_eq!((&audited.findings[..], &audited.gaps[..]), (&[][..], &[][..]), "{:#?}", audited.facts);
+    assert_eq!(audited.facts.protocol, Some(Protocol::V5));
+    for name in ["live-qos0", "live-qos1", "live-qos2", "session-qos1", "session-qos2"] {
+        let flow = audited.flow(name);
+        assert_eq!((flow.sent, flow.arrived, flow.lost), (Some(EACH), Some(EACH), Some(0)), "{name}: {flow:?}");
+        assert_eq!((flow.duplicated, flow.reordered, flow.downgraded), (Some(0), Some(0), Some(0)), "{name}: {flow:?}");
+        let acknowledged = (flow.qos > 0).then_some(EACH);
+        assert_eq!(flow.acknowledged, acknowledged, "{name}: {flow:?}");
+    }
+    assert_eq!(audited.facts.session_removed, Some(true));
+    Ok(())
+}
+
+#[test]
+fn nothing_of_the_canaries_is_left_at_the_broker() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut broker = Mosquitto::start(&folder.path().join("broker"), "persistence true")?;
+    nothing_lost(&audit(&agent(folder.path(), broker.address(), "")?)?);
+    broker.restart()?;
+    let store = std::fs::read(folder.path().join("broker/store/mosquitto.db"))?;
+    let left = |words: &str| store.windows(words.len()).any(|window| window == words.as_bytes());
+    assert!(!left("gatepost"), "a session or a message is left in the broker's store");
+    Ok(())
+}
+
+#[test]
+fn what_a_relay_loses_is_missing_to_the_message() -> Result<()> {
+    let audited = through("", on(&[".live.1.3", ".live.1.7", ".live.0.10"], Fate::Lose))?;
+    assert_eq!(audited.findings, ["acknowledged_lost[live-qos1]", "qos0_lost[live-qos0]"]);
+    assert_eq!((audited.flow("live-qos1").lost, audited.flow("live-qos0").lost), (Some(2), Some(1)));
+    assert_eq!((audited.flow("live-qos1").acknowledged, audited.flow("live-qos2").lost), (Some(EACH), Some(0)));
+    Ok(())
+}
+
+#[test]
+fn what_a_relay_doubles_is_counted_to_the_message() -> Result<()> {
+    let audited = through("", on(&[".live.0.1", ".live.0.2", ".session.1.5"], Fate::Double))?;
+    assert_eq!(audited.findings, ["duplicated[live-qos0]", "duplicated[session-qos1]"]);
+    assert_eq!((audited.flow("live-qos0").duplicated, audited.flow("session-qos1").duplicated), (Some(2), Some(1)));
+    nothing_lost(&audited);
+    Ok(())
+}
+
+#[test]
+fn what_a_relay_swaps_is_out_of_order() -> Result<()> {
+    let audited = through("", on(&[".session.1.4"], Fate::Swap))?;
+    assert_eq!(audited.findings, ["reordered[session-qos1]"]);
+    assert_eq!(audited.flow("session-qos1").reordered, Some(1));
+    nothing_lost(&audited);
+    Ok(())
+}
+
+#[test]
+fn what_a_relay_holds_back_is_late() -> Result<()> {
+    let audited = through("", on(&[".session.1.1"], Fate::Late(Duration::from_millis(1_200))))?;
+    // All that waits behind it in the same connection is late with it.
+    assert_eq!(audited.findings, ["delayed[session-qos1]", "delayed[session-qos2]"]);
+    assert!(audited.flow("session-qos1").max_micros > Some(1_200_000), "{:?}", audited.facts);
+    assert!(audited.flow("live-qos1").max_micros < Some(1_000_000), "{:?}", audited.facts);
+    nothing_lost(&audited);
+    Ok(())
+}
+
+/// A broker that is restarted once, when `when` says so of a packet.
+fn restarted(
+    configuration: &str,
+    mut when: impl FnMut(&Frame<'_>) -> bool + Send + 'static,
+) -> Result<(Audited, TempDir)> {
+    let folder = tempfile::tempdir()?;
+    let broker = Mosquitto::start(&folder.path().join("broker"), configuration)?;
+    let address = broker.address();
+    let broker = Arc::new(Mutex::new(broker));
+    let (restarting, mut done) = (broker.clone(), false);
+    let relay = Relay::start(address, move |frame| {
+        if !done && when(frame) {
+            done = true;
+            restarting.lock().unwrap().restart().unwrap();
+        }
+        Fate::Pass
+    })?;
+    let audited = audit(&agent(folder.path(), relay.address(), "")?)?;
+    Ok((audited, folder))
+}
+
+/// True when a client connects with the very CONNECT that was the first of all: the subscriber, coming back.
+fn coming_back() -> impl FnMut(&Frame<'_>) -> bool + Send + 'static {
+    let mut first: Option<Vec<u8>> = None;
+    move |frame| {
+        if frame.kind != Kind::Connect {
+            return false;
+        }
+        match &first {
+            Some(first) => first == frame.bytes,
+            None => {
+                first = Some(frame.bytes.to_vec());
+                false
+            }
+        }
+    }
+}
+
+#[test]
+fn a_broker_that_keeps_its_store_loses_nothing_over_a_restart_while_the_subscriber_is_away() -> Result<()> {
+    let (audited, _folder) = restarted("persistence true", coming_back())?;
+    assert_eq!(audited.findings, NONE);
+    for name in ["session-qos1", "session-qos2"] {
+        let flow = audited.flow(name);
+        assert_eq!((flow.acknowledged, flow.arrived, flow.lost), (Some(EACH), Some(EACH), Some(0)), "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_broker_without_a_store_forgets_what_it_acknowledged() -> Result<()> {
+    let (audited, _folder) = restarted("persistence false", coming_back())?;
+    assert_eq!(audited.findings, ["session_forgotten[session-qos1]", "session_forgotten[session-qos2]"]);
+    for name in ["session-qos1", "session-qos2"] {
+        let flow = audited.flow(name);
+        assert_eq!((flow.acknowledged, flow.arrived, flow.lost), (Some(EACH), Some(0), Some(EACH)), "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_restart_under_the_canaries_breaks_connections_and_loses_nothing_that_was_acknowledged() -> Result<()> {
+    let middle = |frame: &Frame<'_>| frame.up && frame.has(".live.1.5\"");
+    let (audited, _folder) = restarted("persistence true", middle)?;
+    let broken = ["connections_break[live-qos0]", "connections_break[live-qos1]", "connections_break[live-qos2]"];
+    assert_eq!(audited.findings, broken, "{:#?}", audited.facts);
+    let flow = audited.flow("live-qos1");
+    assert_eq!(flow.sent, Some(EACH));
+    assert_eq!((flow.lost, audited.flow("live-qos2").lost), (Some(0), Some(0)), "{:#?}", audited.observation);
+    assert!(flow.unacknowledged >= Some(1), "the one that met the restart: {flow:?}");
+    Ok(())
+}
+
+#[test]
+fn two_bridges_double_everything_beyond_them() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut beyond = Mosquitto::start(&folder.path().join("beyond"), "")?;
+    let bridge = |name: &str| {
+        let address = beyond.address();
+        format!("connection {name}\naddress {address}\ntopic gatepost/canary/# out 2\nnotifications false\n")
+    };
+    let text = format!("{}{}", bridge("one"), bridge("two"));
+    let mut broker = Mosquitto::start(&folder.path().join("broker"), &text)?;
+    for name in ["one", "two"] {
+        broker.wait_for(&format!("Received CONNACK on connection local.{}.{name}", hostname()))?;
+    }
+    let further = format!("bridged_url = \"mqtt://{}\"", beyond.address());
+    let audited = audit(&agent(folder.path(), broker.address(), &further)?)?;
+    assert_eq!(
+        audited.findings,
+        ["duplicated[bridge-qos0]", "duplicated[bridge-qos1]", "duplicated[bridge-qos2]"],
+        "{:#?}\n{}",
+        audited.facts,
+        beyond.log()
+    );
+    for name in ["bridge-qos0", "bridge-qos1", "bridge-qos2"] {
+        assert_eq!((audited.flow(name).duplicated, audited.flow(name).lost), (Some(EACH), Some(0)), "{name}");
+    }
+    beyond.wait_for("as")?;
+    Ok(())
+}
+
+fn hostname() -> String {
+    nix::unistd::gethostname().unwrap().into_string().unwrap()
+}
+
+#[test]
+fn a_loop_of_bridges_is_a_storm_and_the_listening_ends() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let back = Mosquitto::start(&folder.path().join("back"), "")?;
+    let topic = "topic gatepost/canary/# out 1\nnotifications false\n";
+    let mut broker = Mosquitto::start(
+        &folder.path().join("broker"),
+        &format!("connection there\naddress {}\n{topic}", back.address()),
+    )?;
+    let mut third = Mosquitto::start(
+        &folder.path().join("third"),
+        &format!(
+            "connection from\naddress {}\ntopic gatepost/canary/# in 1\nnotifications false\n\
+             connection back\naddress {}\n{topic}",
+            back.address(),
+            broker.address()
+        ),
+    )?;
+    broker.wait_for("Received CONNACK")?;
+    third.wait_for(&format!("Received SUBACK from local.{}.from", hostname()))?;
+    third.wait_for(&format!("Received CONNACK on connection local.{}.back", hostname()))?;
+    let audited = audit(&agent(folder.path(), broker.address(), "")?)?;
+    assert_eq!(
+        audited.findings,
+        ["message_storm[live-qos0]", "message_storm[live-qos1]", "message_storm[live-qos2]"],
+        "{:#?}",
+        audited.facts
+    );
+    Ok(())
+}
+
+#[test]
+fn a_listener_that_takes_qos_1_at_most_does_not_honour_qos_2() -> Result<()> {
+    let audited = through("max_qos 1", |_| Fate::Pass)?;
+    assert_eq!(audited.findings, ["qos_not_honoured[live-qos2]", "qos_not_honoured[session-qos2]"]);
+    assert_eq!(audited.flow("live-qos1").lost, Some(0));
+    Ok(())
+}
+
+#[test]
+fn access_control_that_lets_no_canary_through_is_unknown_and_no_loss() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let rights = folder.path().join("acl");
+    std::fs::write(&rights, "topic readwrite telemetry/#\n")?;
+    std::fs::set_permissions(&rights, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    let broker = Mosquitto::start(&folder.path().join("broker"), &format!("acl_file {}", rights.display()))?;
+    let audited = audit(&agent(folder.path(), broker.address(), "wait = \"1s\"")?)?;
+    assert_eq!(audited.findings, NONE, "{:#?}", audited.facts);
+    assert!(audited.gaps.contains(&"acknowledged_lost[live-qos1]".to_owned()), "{:?}", audited.gaps);
+    let reason = audited.unknown.reason("/flows/live-qos1/lost").unwrap();
+    assert!(reason.contains("not one canary came back"), "{reason}");
+    Ok(())
+}
+
+#[test]
+fn a_broker_that_knows_mqtt_3_1_1_only_is_spoken_to_in_it() -> Result<()> {
+    // The protocol level stands behind the fixed header and the name (MQTT 5, section 3.1.2.2).
+    let audited = through("persistence true", |frame| match frame.kind {
+        Kind::Connect if frame.bytes[8] == 5 => Fate::Cut,
+        _ => Fate::Pass,
+    })?;
+    assert_eq!((audited.facts.protocol, &audited.findings[..]), (Some(Protocol::V311), &[][..]));
+    nothing_lost(&audited);
+    assert_eq!(audited.facts.session_removed, Some(true));
+    Ok(())
+}
