@@ -17,6 +17,8 @@ use crate::expression::Expression;
 use crate::judge::Logic;
 use crate::load::load;
 pub use crate::mistakes::{PackError, PackErrors};
+pub use crate::tables::Lookup;
+use crate::tables::Tables;
 
 /// A pack by name, version and digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +65,7 @@ pub struct Pack {
 #[derive(Debug)]
 struct Inner {
     reference: PackRef,
+    tables: Tables,
     controls: Vec<Control>,
 }
 
@@ -131,8 +134,8 @@ pub const BUILTIN_TOML: &str = include_str!("../packs/gateway-baseline-1.0.0.tom
 static BUILTIN: LazyLock<Result<Pack, PackErrors>> = LazyLock::new(|| load(BUILTIN_TOML));
 
 impl Pack {
-    pub(crate) fn new(reference: PackRef, controls: Vec<Control>) -> Self {
-        Self { inner: Arc::new(Inner { reference, controls }) }
+    pub(crate) fn new(reference: PackRef, tables: Tables, controls: Vec<Control>) -> Self {
+        Self { inner: Arc::new(Inner { reference, tables, controls }) }
     }
 
     /// Loads a pack: reads it, compiles its expressions, holds them against the contracts and runs its vectors.
@@ -163,6 +166,12 @@ impl Pack {
     #[must_use]
     pub fn reference(&self) -> &PackRef {
         &self.inner.reference
+    }
+
+    /// The tables that its expressions look things up in.
+    #[must_use]
+    pub fn tables(&self) -> &[Lookup] {
+        self.inner.tables.all()
     }
 
     /// Its controls, in the order of the file.

@@ -13,6 +13,7 @@
 pub mod agent;
 pub mod agreement;
 pub mod broker;
+pub mod brokers;
 pub mod bundles;
 pub mod chaos;
 pub mod clock;

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,7 +16,9 @@ use gatepost_evidence::check::{Contract as _, Seen, Unknown};
 use gatepost_evidence::look::Bytes;
 use gatepost_tests::agent::Agent;
 use gatepost_tests::lab::Lab;
+use gatepost_tests::mqtt::Client;
 use gatepost_tests::telemetry::{Fate, Frame, Kind, Mosquitto, Relay};
+use rumqttc::Connect;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -31,6 +34,8 @@ struct Audited {
     observation: Observation,
     facts: Facts,
     unknown: Unknown,
+    /// What was signed, as text.
+    evidence: String,
 }
 
 impl Audited {
@@ -65,7 +70,9 @@ fn audit(agent: &Agent) -> Result<Audited> {
     let mut unknown = Unknown::default();
     let seen = Seen { at: "2026-11-22T08:00:00Z".parse()?, distrust: None };
     let facts = Check::normalise(&observation, &seen, &mut unknown);
-    Ok(Audited { findings: ids(&report["findings"]), gaps: ids(&report["gaps"]), observation, facts, unknown })
+    let evidence = String::from_utf8(payload.0)?;
+    let (findings, gaps) = (ids(&report["findings"]), ids(&report["gaps"]));
+    Ok(Audited { findings, gaps, observation, facts, unknown, evidence })
 }
 
 /// An agent that knows of the broker at `address` and nothing else; `further` stands under [telemetry].
@@ -107,7 +114,7 @@ fn everything_arrives_once_in_order_on_the_lab() -> Result<()> {
     let audited = audit(&Agent::configured(&lab.folder().join("gatepost.toml"), &text)?)?;
     assert_eq!((&audited.findings[..], &audited.gaps[..]), (&[][..], &[][..]), "{:#?}", audited.facts);
     assert_eq!(audited.facts.protocol, Some(Protocol::V5));
-    for name in ["live-qos0", "live-qos1", "live-qos2", "session-qos1", "session-qos2"] {
+    for name in ["live-qos0", "live-qos1", "live-qos2", "session-qos1", "session-qos2", "ingest-qos1"] {
         let flow = audited.flow(name);
         assert_eq!((flow.sent, flow.arrived, flow.lost), (Some(EACH), Some(EACH), Some(0)), "{name}: {flow:?}");
         assert_eq!((flow.duplicated, flow.reordered, flow.downgraded), (Some(0), Some(0), Some(0)), "{name}: {flow:?}");
@@ -244,7 +251,7 @@ fn a_restart_under_the_canaries_breaks_connections_and_loses_nothing_that_was_ac
 #[test]
 fn two_bridges_double_everything_beyond_them() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut beyond = Mosquitto::start(&folder.path().join("beyond"), "")?;
+    let beyond = Mosquitto::start(&folder.path().join("beyond"), "")?;
     let bridge = |name: &str| {
         let address = beyond.address();
         format!("connection {name}\naddress {address}\ntopic gatepost/canary/# out 2\nnotifications false\n")
@@ -266,7 +273,6 @@ fn two_bridges_double_everything_beyond_them() -> Result<()> {
     for name in ["bridge-qos0", "bridge-qos1", "bridge-qos2"] {
         assert_eq!((audited.flow(name).duplicated, audited.flow(name).lost), (Some(EACH), Some(0)), "{name}");
     }
-    beyond.wait_for("as")?;
     Ok(())
 }
 
@@ -278,7 +284,7 @@ fn hostname() -> String {
 fn a_loop_of_bridges_is_a_storm_and_the_listening_ends() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let back = Mosquitto::start(&folder.path().join("back"), "")?;
-    let topic = "topic gatepost/canary/# out 1\nnotifications false\n";
+    let topic = "topic gatepost/canary/# out 2\nnotifications false\n";
     let mut broker = Mosquitto::start(
         &folder.path().join("broker"),
         &format!("connection there\naddress {}\n{topic}", back.address()),
@@ -286,7 +292,7 @@ fn a_loop_of_bridges_is_a_storm_and_the_listening_ends() -> Result<()> {
     let mut third = Mosquitto::start(
         &folder.path().join("third"),
         &format!(
-            "connection from\naddress {}\ntopic gatepost/canary/# in 1\nnotifications false\n\
+            "connection from\naddress {}\ntopic gatepost/canary/# in 2\nnotifications false\n\
              connection back\naddress {}\n{topic}",
             back.address(),
             broker.address()
@@ -324,7 +330,7 @@ fn access_control_that_lets_no_canary_through_is_unknown_and_no_loss() -> Result
     assert_eq!(audited.findings, NONE, "{:#?}", audited.facts);
     assert!(audited.gaps.contains(&"acknowledged_lost[live-qos1]".to_owned()), "{:?}", audited.gaps);
     let reason = audited.unknown.reason("/flows/live-qos1/lost").unwrap();
-    assert!(reason.contains("not one canary came back"), "{reason}");
+    assert!(reason.contains("refuses canaries (NotAuthorized)"), "{reason}");
     Ok(())
 }
 
@@ -338,5 +344,94 @@ fn a_broker_that_knows_mqtt_3_1_1_only_is_spoken_to_in_it() -> Result<()> {
     assert_eq!((audited.facts.protocol, &audited.findings[..]), (Some(Protocol::V311), &[][..]));
     nothing_lost(&audited);
     assert_eq!(audited.facts.session_removed, Some(true));
+    Ok(())
+}
+
+#[test]
+fn what_the_gateway_service_drops_is_lost_on_the_way_to_the_edge() -> Result<()> {
+    let mut lab = Lab::start()?;
+    lab.harden()?;
+    // The edge demands the token; the service sends none, tries once and keeps nothing.
+    let file = lab.service().configuration_file();
+    let text = std::fs::read_to_string(file)?;
+    let careless = text
+        .replace("require_auth = true", "require_auth = false")
+        .replace("enabled = true", "enabled = false")
+        .replace("limit = 8", "limit = 0");
+    gatepost_tests::pki::write(file, careless.as_bytes(), 0o640)?;
+    let text = lab.agent_config(&lab.folder().join("agent"), None);
+    let text = text.replace("[telemetry]\n", "[telemetry]\nwait = \"2s\"\n");
+    let audited = audit(&Agent::configured(&lab.folder().join("gatepost.toml"), &text)?)?;
+    assert_eq!(audited.findings, ["acknowledged_lost[ingest-qos1]"], "{:#?}", audited.facts);
+    let flow = audited.flow("ingest-qos1");
+    assert_eq!((flow.acknowledged, flow.arrived, flow.lost), (Some(EACH), Some(0), Some(EACH)));
+    Ok(())
+}
+
+#[test]
+fn an_edge_that_does_not_tell_is_unknown() -> Result<()> {
+    let mut lab = Lab::start()?;
+    lab.harden()?;
+    let text = lab.agent_config(&lab.folder().join("agent"), None);
+    let text =
+        text.replace("/v1/canaries/{run}", "/v1/nothing").replace("[telemetry]\n", "[telemetry]\nwait = \"1s\"\n");
+    let audited = audit(&Agent::configured(&lab.folder().join("gatepost.toml"), &text)?)?;
+    assert_eq!(audited.findings, NONE);
+    assert!(audited.gaps.contains(&"acknowledged_lost[ingest-qos1]".to_owned()), "{:?}", audited.gaps);
+    assert!(audited.unknown.reason("/flows/ingest-qos1/lost").unwrap().contains("status 404"));
+    Ok(())
+}
+
+const PASSIVE: &str = "canaries = 0\npassive = true\npassive_time = \"1s\"\ntopics = [\"telemetry/#\"]\n\
+                       [[devices.device]]\nid = \"stm32-01\"\nendpoint = \"127.0.0.1:1\"\n\
+                       [[devices.device]]\nid = \"stm32-02\"\nendpoint = \"127.0.0.1:1\"\n";
+
+/// Publishes and is thrown out until `enough`; gives how many messages were acknowledged.
+async fn busy(broker: SocketAddr, enough: &AtomicBool) -> Result<u64> {
+    let mut published = 0;
+    let mut device = Client::accepted(broker, None, Connect::new("stm32-01")).await?;
+    while !enough.load(Ordering::SeqCst) {
+        device.publish("telemetry/stm32-01/t", b"a reading of nobody's business").await?;
+        published += 1;
+        let twin = || Client::accepted(broker, None, Connect::new("twin"));
+        drop((twin().await?, twin().await?));
+    }
+    Ok(published)
+}
+
+#[test]
+fn silence_staleness_and_shared_ids_are_counted_and_no_payload_is_kept() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let broker = Mosquitto::start(&folder.path().join("broker"), "log_dest topic")?;
+    let address = broker.address();
+    let mut stale = std::process::Command::new("mosquitto_pub");
+    let port = address.port().to_string();
+    stale.args(["-h", "127.0.0.1", "-p", &port, "-r", "-t", "telemetry/stm32-02/old", "-m", "stale"]);
+    assert!(stale.status()?.success());
+    let enough = Arc::new(AtomicBool::new(false));
+    let publishing = {
+        let enough = enough.clone();
+        std::thread::spawn(move || {
+            tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(busy(address, &enough))
+        })
+    };
+    let audited = audit(&agent(folder.path(), address, PASSIVE)?);
+    enough.store(true, Ordering::SeqCst);
+    let (published, audited) = (publishing.join().unwrap()?, audited?);
+    let expected = ["device_silent[stm32-02]", "retained_only[telemetry/stm32-02/old]", "shared_client_id[twin]"];
+    assert_eq!(audited.findings, expected, "{:#?}", audited.facts);
+    let heard = audited.facts.devices["stm32-01"].messages.unwrap();
+    assert!((1..=published).contains(&heard), "{heard} of {published}");
+    assert!(!audited.evidence.contains("nobody's business") && !audited.evidence.contains("stale"));
+    Ok(())
+}
+
+#[test]
+fn a_log_that_is_not_published_leaves_shared_ids_unknown() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let broker = Mosquitto::start(&folder.path().join("broker"), "")?;
+    let audited = audit(&agent(folder.path(), broker.address(), PASSIVE)?)?;
+    assert_eq!((audited.gaps, audited.findings.len()), (vec!["shared_client_id[broker]".to_owned()], 2));
+    assert!(audited.unknown.reason("/shared_client_ids").unwrap().contains("$SYS/broker/log/N"));
     Ok(())
 }

@@ -11,8 +11,8 @@ use toml::de::DeTable;
 
 use super::table::{MAX_MISTAKES, Source, Table};
 use super::{
-    Broker, Config, Device, Devices, Gateway, Host, Ingest, Mistake, Mistakes, Schedule, Service, Sink, State,
-    Telemetry,
+    Broker, Config, Device, Devices, Disclosure, Gateway, Host, Ingest, Mistake, Mistakes, Schedule, Service, Sink,
+    State, Telemetry,
 };
 use crate::http::pin::Pin;
 use crate::spool::Bounds;
@@ -59,6 +59,7 @@ impl Default for Config {
                 passive_time: Duration::from_secs(10),
                 topics: Vec::new(),
             },
+            disclosure: None,
             sink: None,
             schedule: Schedule {
                 every: Duration::from_secs(3_600),
@@ -165,6 +166,7 @@ fn config(mut root: Table<'_>) -> Config {
         devices: devices(root.table("devices")),
         host: host(root.table("host"), default.host),
         telemetry: telemetry(root.table("telemetry"), default.telemetry),
+        disclosure: disclosure(root.table("disclosure")),
         sink: sink(root.table("sink")),
         schedule: schedule(root.table("schedule"), default.schedule),
     };
@@ -207,12 +209,16 @@ fn broker(mut table: Table<'_>) -> Broker {
         server_name: table.string("server_name"),
         tls: addresses(&mut table, "tls"),
         plaintext: addresses(&mut table, "plaintext"),
+        websockets: endpoints(&mut table, "websockets", ["ws", "wss"]),
+        http_api: endpoints(&mut table, "http_api", ["http", "https"]),
+        try_keep_alive: table.flag("try_keep_alive"),
         ca_file: table.path("ca_file"),
         client_certificate: table.path("client_certificate"),
         client_key: table.path("client_key"),
         username: table.string("username"),
         password_file: table.path("password_file"),
         certificate_file: table.path("certificate_file"),
+        crl_file: table.path("crl_file"),
         key_file: table.path("key_file"),
         configuration_file: table.path("configuration_file"),
     };
@@ -238,6 +244,22 @@ fn addresses(table: &mut Table<'_>, name: &'static str) -> Vec<String> {
         }
     }
     addresses
+}
+
+/// URLs of one of two schemes with a port.
+fn endpoints(table: &mut Table<'_>, name: &'static str, schemes: [&str; 2]) -> Vec<String> {
+    let urls = table.strings(name);
+    for url in &urls {
+        let rest = url.split_once("://").filter(|(scheme, _)| schemes.contains(scheme)).map(|(_, rest)| rest);
+        let good = rest.is_some_and(|rest| {
+            is_address(rest.split('/').next().unwrap_or_default()) && !rest.contains(['@', '?', '#']) && rest.is_ascii()
+        });
+        if !good || url.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            let [plain, tls] = schemes;
+            table.object(name, format!("{url:?} is not {plain}://host:port/path or {tls}://host:port/path"));
+        }
+    }
+    urls
 }
 
 fn is_address(address: &str) -> bool {
@@ -367,7 +389,7 @@ fn telemetry(mut table: Table<'_>, default: Telemetry) -> Telemetry {
         wait,
         bridged_url: web_address(&mut table, "bridged_url", &["mqtts", "mqtt"]),
         ingest_readback_url: web_address(&mut table, "ingest_readback_url", &["https", "http"]),
-        passive: table.switch("passive").unwrap_or(default.passive),
+        passive: table.flag("passive"),
         passive_time,
         topics: table.strings("topics"),
     };
@@ -383,6 +405,19 @@ fn telemetry(mut table: Table<'_>, default: Telemetry) -> Telemetry {
     }
     table.finish();
     telemetry
+}
+
+fn disclosure(mut table: Table<'_>) -> Option<Disclosure> {
+    let (domain, ca_file) = (table.string("domain"), table.path("ca_file"));
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-.:[]".contains(c);
+    if domain.as_deref().is_some_and(|domain| !domain.chars().all(plain)) {
+        table.object("domain", "is not a name such as \"example.com\", without https:// and path");
+    }
+    if table.present() && !table.has("domain") {
+        table.missing("domain", "is needed, such as \"example.com\"");
+    }
+    table.finish();
+    Some(Disclosure { domain: domain?, ca_file })
 }
 
 fn sink(mut table: Table<'_>) -> Option<Sink> {
@@ -484,6 +519,30 @@ mod tests {
             ("url = \"https://sink\"\nproxy_credentials_file = \"c\"", "3:sink.proxy_credentials_file: needs `proxy`"),
         ] {
             let found = mistakes(&format!("[sink]\n{text}\n"));
+            assert!(found.len() == 1 && found[0].starts_with(expected), "{expected}: {found:#?}");
+        }
+    }
+
+    #[test]
+    fn canaries_are_bounded_and_counting_needs_topics() {
+        let read = |text: &str| parse(&format!("[telemetry]\n{text}\n"), Path::new("/"), false).unwrap().telemetry;
+        let all = read("qos = [2, 1, 1]\nwait = \"2s\"\npassive = true\ntopics = [\"telemetry/#\"]");
+        assert_eq!((all.qos, all.wait.as_secs(), all.passive, all.canaries), (vec![1, 2], 2, true, 10));
+        assert!(!read("").passive && read("canaries = 0").canaries == 0);
+        for (text, expected) in [
+            ("canaries = 101", "2:telemetry.canaries: is more than 100"),
+            ("qos = [3]", "2:telemetry.qos: is not a list of 0, 1 and 2"),
+            ("qos = \"1\"", "2:telemetry.qos: is string, a list of whole numbers"),
+            ("wait = \"1h\"", "2:telemetry.wait: is not between 1s and 15s"),
+            ("passive_time = \"2m\"", "2:telemetry.passive_time: is not between 1s and 60s"),
+            ("passive = 1", "2:telemetry.passive: is integer, true or false is expected"),
+            ("passive = true", "2:telemetry.passive: needs `topics` beside it"),
+            ("topics = [\"a/#/b\"]", "2:telemetry.topics: are not at most 8 topic filters"),
+            ("bridged_url = \"mqtts://10.0.0.2\"", "2:telemetry.bridged_url: is not scheme://host:port"),
+            ("bridged_url = \"10.0.0.2:8883\"", "2:telemetry.bridged_url: is not a URL that starts with mqtts://"),
+            ("ingest_readback_url = \"ftp://x\"", "2:telemetry.ingest_readback_url: is not a URL that starts"),
+        ] {
+            let found = mistakes(&format!("[telemetry]\n{text}\n"));
             assert!(found.len() == 1 && found[0].starts_with(expected), "{expected}: {found:#?}");
         }
     }

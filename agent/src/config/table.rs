@@ -148,14 +148,14 @@ impl<'a> Table<'a> {
         number
     }
 
-    /// True or false.
-    pub(super) fn switch(&mut self, name: &'static str) -> Option<bool> {
-        let value = self.get(name)?;
-        let switch = value.get_ref().as_bool();
-        if switch.is_none() {
+    /// `true` or `false`; false when it does not stand here.
+    pub(super) fn flag(&mut self, name: &'static str) -> bool {
+        let Some(value) = self.get(name) else { return false };
+        let flag = value.get_ref().as_bool();
+        if flag.is_none() {
             self.wrong(name, value, "true or false");
         }
-        switch
+        flag.unwrap_or(false)
     }
 
     /// Whole numbers that are not negative.

@@ -9,6 +9,7 @@ pub mod broker_transport_posture;
 pub mod canary;
 pub mod certificates;
 pub mod device_certificate_hygiene;
+pub mod disclosure_readiness;
 pub mod gateway_config_guardrails;
 pub mod hello;
 pub mod host;
@@ -19,6 +20,7 @@ pub mod mosquitto;
 pub mod mqtt;
 pub mod registry;
 pub mod telemetry_integrity;
+pub mod tickets;
 pub mod tls;
 pub mod wire;
 

@@ -7,6 +7,7 @@
 pub mod broker_certificate_identity;
 pub mod broker_transport_posture;
 pub mod device_certificate_hygiene;
+pub mod disclosure_readiness;
 pub mod gateway_config_guardrails;
 pub mod host_guardrails;
 pub mod ingest_auth;
@@ -162,6 +163,7 @@ pub const CHECKS: &[CheckInfo] = &[
     info::<host_guardrails::Check>(),
     info::<link_posture::Check>(),
     info::<telemetry_integrity::Check>(),
+    info::<disclosure_readiness::Check>(),
 ];
 
 const fn info<C: Contract>() -> CheckInfo {

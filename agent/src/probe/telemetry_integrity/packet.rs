@@ -13,6 +13,9 @@ use crate::probe::mqtt::Credentials;
 /// The largest packet that is read: a canary is far smaller.
 const MAX_PACKET: u16 = 4096;
 
+/// How many seconds a broker of MQTT 5 keeps a canary that nobody takes; longer than any look waits.
+const EXPIRY_SECONDS: u32 = 120;
+
 /// How a client presents itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
@@ -136,7 +139,12 @@ pub fn publish(protocol: Protocol, topic: &str, qos: u8, id: u16, payload: &str)
         }
         Protocol::V5 => {
             let qos = m5::qos(qos).ok_or_else(|| defect("no such QoS"))?;
-            let mut packet = m5::v5::Publish::new(topic, qos, payload.to_owned(), None);
+            // Whatever becomes of it, in a queue or a loop: after a while it is gone.
+            let expiry = m5::v5::PublishProperties {
+                message_expiry_interval: Some(EXPIRY_SECONDS),
+                ..m5::v5::PublishProperties::default()
+            };
+            let mut packet = m5::v5::Publish::new(topic, qos, payload.to_owned(), Some(expiry));
             packet.pkid = id;
             packet.write(&mut bytes).map_err(defect)?;
         }

@@ -49,7 +49,8 @@ pub async fn listen(config: &Config, way: &Arc<Way>, budget: &Budget, start: Ins
     let session = |id| Session { id, clean: true, keep: None, small: false };
     let (mut link, protocol) = Link::first(way, &session(canary::name()?), budget).await?;
     let mut filters = telemetry.topics.clone();
-    filters.push(format!("{LOG}N"));
+    // Mosquitto says at level N who comes and goes, and at E who is thrown out.
+    filters.extend([format!("{LOG}N"), format!("{LOG}E")]);
     link.say(&packet::subscribe(protocol, 1, &filters, 0)?).await?;
     let began = Instant::now();
     let end = began + telemetry.passive_time;
@@ -79,11 +80,11 @@ pub async fn listen(config: &Config, way: &Arc<Way>, budget: &Budget, start: Ins
     let (read, ()) = tokio::join!(reading, knock);
     read?;
     let micros = micros_since(began);
-    let log = filters.pop().unwrap_or_default();
+    filters.truncate(telemetry.topics.len());
     let takeovers = if heard.lines > 0 {
         Look::Seen(heard.takeovers)
     } else {
-        let words = format_args!("{log} brings nothing: the broker does not publish its log, or not to this client");
+        let words = format_args!("{LOG}N brings nothing: the broker does not publish its log, or not to this client");
         Look::Failed(Failure::new(FailureKind::NotFound, words))
     };
     let refused = filters.iter().zip(&heard.granted).filter(|(_, granted)| !**granted);

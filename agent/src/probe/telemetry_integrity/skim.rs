@@ -223,6 +223,33 @@ mod tests {
     }
 
     #[test]
+    fn no_bytes_make_it_grow_or_stop() {
+        // A linear congruential generator (Knuth's constants), so that a failure comes again.
+        let mut state = 1_u64;
+        let mut random = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            u8::try_from(state >> 56).unwrap()
+        };
+        for round in 0..20_000 {
+            let protocol = if round % 2 == 0 { Protocol::V5 } else { Protocol::V311 };
+            let mut skimmer = Skimmer::new(protocol);
+            // Messages and lines of the log more often than chance would have them.
+            let mut bytes: Vec<u8> = (0..usize::from(random())).map(|_| random()).collect();
+            if round % 3 == 0 {
+                bytes = message(0x30 | random() & 0x0f, LOG, &bytes);
+                let broken = usize::from(random()) % bytes.len();
+                bytes[broken] = random();
+            }
+            for piece in bytes.chunks(1 + usize::from(random() % 32)) {
+                if skimmer.take(piece).is_err() {
+                    break;
+                }
+                assert!(skimmer.held.len() <= MAX_HEAD);
+            }
+        }
+    }
+
+    #[test]
     fn a_takeover_is_read_from_mosquittos_words() {
         let line = "1732262400: Client stm32-01 already connected, closing old connection.";
         assert_eq!(taken_over(line), Some("stm32-01"));

@@ -22,7 +22,7 @@ pub(super) fn facts(observation: &Observation, unknown: &mut Unknown) -> Facts {
     let flows = observation.flows.iter().map(|seen| {
         let name = format!("{}-qos{}", seen.path.name(), seen.qos);
         let pointer = format!("/flows/{}", segment(&name));
-        (name, flow(seen, silent, &pointer, unknown))
+        (name, flow(seen, silent.as_deref(), &pointer, unknown))
     });
     let flows = flows.collect();
     let session_removed = observation.session_removed.as_ref().and_then(|look| match look {
@@ -54,18 +54,23 @@ pub(super) fn facts(observation: &Observation, unknown: &mut Unknown) -> Facts {
     facts
 }
 
-/// Whether canaries were published and not one came back from the broker itself.
-fn silent(observation: &Observation) -> bool {
+/// Why nothing can be said of the broker's own paths, if canaries were published and not one came back on them.
+fn silent(observation: &Observation) -> Option<String> {
     let own = |flow: &&Flow| matches!(flow.path, Path::Live | Path::Session);
     let journeys: Vec<&Journey> = observation.flows.iter().filter(own).filter_map(|flow| flow.journey.seen()).collect();
     let messages = || journeys.iter().flat_map(|journey| &journey.messages);
-    messages().next().is_some() && messages().all(|message| message.arrivals.is_empty())
+    if messages().next().is_none() || messages().any(|message| !message.arrivals.is_empty()) {
+        return None;
+    }
+    Some(match messages().find_map(|message| message.refused.as_ref()) {
+        Some(reason) => format!("the broker refuses canaries ({reason}); {RIGHTS}"),
+        None => format!("not one canary came back; {RIGHTS}"),
+    })
 }
 
-const SILENT: &str = "not one canary came back; where the broker has access control, let this client read and write \
-                      gatepost/canary/#";
+const RIGHTS: &str = "where the broker has access control, let this client read and write gatepost/canary/#";
 
-fn flow(flow: &Flow, silent: bool, pointer: &str, unknown: &mut Unknown) -> FlowFacts {
+fn flow(flow: &Flow, silent: Option<&str>, pointer: &str, unknown: &mut Unknown) -> FlowFacts {
     let mut facts = FlowFacts {
         path: flow.path,
         qos: flow.qos,
@@ -114,8 +119,8 @@ fn flow(flow: &Flow, silent: bool, pointer: &str, unknown: &mut Unknown) -> Flow
     }
     facts.arrived = count(&arrived);
     // A way that the operator named has to lead somewhere; the broker's own may be closed to this client.
-    if silent && matches!(flow.path, Path::Live | Path::Session) {
-        unknown.because(pointer, SILENT);
+    if let (Some(silent), Path::Live | Path::Session) = (silent, flow.path) {
+        unknown.because(pointer, silent);
         return facts;
     }
     facts.duplicated = count(&|message| copies(message) > 1);

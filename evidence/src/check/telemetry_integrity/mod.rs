@@ -164,7 +164,7 @@ pub struct Passive {
     pub beyond: u64,
     /// The listening was ended early because very many messages came.
     pub cut_short: bool,
-    /// By client id: how often the broker's own log (`$SYS/broker/log/N`) said that a second client took it over; failed
+    /// By client id: how often the broker's own log (`$SYS/broker/log/`) said that a second client took it over; failed
     /// when that log is not to be read.
     pub takeovers: Look<BTreeMap<String, u64>>,
 }
