@@ -147,6 +147,24 @@ fn what_a_relay_loses_is_missing_to_the_message() -> Result<()> {
 }
 
 #[test]
+fn an_acknowledgement_that_never_comes_is_missing_and_the_message_is_not() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let broker = Mosquitto::start(&folder.path().join("broker"), "")?;
+    let mut lost = false;
+    // The first PUBACK of all: that of a canary of QoS 1 on the path `live`.
+    let relay = Relay::start(broker.address(), move |frame| {
+        let first = !lost && !frame.up && frame.bytes[0] == 0x40;
+        lost |= first;
+        if first { Fate::Lose } else { Fate::Pass }
+    })?;
+    let audited = audit(&agent(folder.path(), relay.address(), "wait = \"1s\"")?)?;
+    assert_eq!(audited.findings, ["unacknowledged[live-qos1]"], "{:#?}", audited.facts);
+    let flow = audited.flow("live-qos1");
+    assert_eq!((flow.unacknowledged, flow.arrived, flow.lost), (Some(1), Some(EACH), Some(0)));
+    Ok(())
+}
+
+#[test]
 fn what_a_relay_doubles_is_counted_to_the_message() -> Result<()> {
     let audited = through("", on(&[".live.0.1", ".live.0.2", ".session.1.5"], Fate::Double))?;
     assert_eq!(audited.findings, ["duplicated[live-qos0]", "duplicated[session-qos1]"]);
@@ -273,6 +291,21 @@ fn two_bridges_double_everything_beyond_them() -> Result<()> {
     for name in ["bridge-qos0", "bridge-qos1", "bridge-qos2"] {
         assert_eq!((audited.flow(name).duplicated, audited.flow(name).lost), (Some(EACH), Some(0)), "{name}");
     }
+    Ok(())
+}
+
+#[test]
+fn a_bridge_with_qos_0_does_not_honour_what_was_published_with_more() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let beyond = Mosquitto::start(&folder.path().join("beyond"), "")?;
+    let bridge = format!("connection one\naddress {}\ntopic gatepost/canary/# out 0\n", beyond.address());
+    let mut broker = Mosquitto::start(&folder.path().join("broker"), &bridge)?;
+    broker.wait_for("Received CONNACK on connection")?;
+    let further = format!("bridged_url = \"mqtt://{}\"", beyond.address());
+    let audited = audit(&agent(folder.path(), broker.address(), &further)?)?;
+    assert_eq!(audited.findings, ["qos_not_honoured[bridge-qos1]", "qos_not_honoured[bridge-qos2]"]);
+    assert_eq!(audited.flow("bridge-qos2").downgraded, Some(EACH));
+    nothing_lost(&audited);
     Ok(())
 }
 
