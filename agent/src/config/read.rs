@@ -392,7 +392,7 @@ fn devices(mut table: Table<'_>) -> Devices {
     for mut device in table.tables("device") {
         let id = device.string("id");
         let endpoint = device.string("endpoint");
-        let challenged = device.flag("challenge");
+        let challenged = device.flag("challenge", false);
         let contact_every = device.duration("contact_every");
         if endpoint.as_deref().is_some_and(|endpoint| !is_address(endpoint)) {
             device.object("endpoint", "is not host:port, such as \"192.168.7.21:8443\"");
