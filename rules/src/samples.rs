@@ -77,6 +77,8 @@ pub(crate) fn tls_listener() -> Listener {
         anonymous: Some(failed(FailureKind::TlsAlert)),
         authenticated: Some(Look::Seen(Connack { code: 0, micros: 800 })),
         survey: None,
+        battery: None,
+        acl: None,
     }
 }
 
@@ -92,6 +94,8 @@ pub(crate) fn plain_listener(address: &str, code: Option<u8>) -> Listener {
         anonymous: code.map(|code| Look::Seen(Connack { code, micros: 700 })),
         authenticated: None,
         survey: None,
+        battery: None,
+        acl: None,
     }
 }
 

@@ -157,6 +157,7 @@ fn configuration(tls: SocketAddr, store: &Path, rights: &Path, pki: &Pki) -> Str
          {user}\n\
          listener {port} {ip}\n\
          cafile {ca}\n\
+         crlfile {crl}\n\
          certfile {certificate}\n\
          keyfile {key}\n\
          require_certificate true\n\
@@ -166,13 +167,16 @@ fn configuration(tls: SocketAddr, store: &Path, rights: &Path, pki: &Pki) -> Str
         port = tls.port(),
         ip = tls.ip(),
         ca = pki.ca.display(),
+        crl = pki.crl.display(),
         certificate = pki.broker.certificate.display(),
         key = pki.broker.key.display(),
     )
 }
 
 fn access_control() -> String {
-    let mut text = "user gateway\ntopic readwrite telemetry/#\ntopic readwrite gatepost/canary/#\n".to_owned();
+    let mut text = "user gateway\ntopic readwrite telemetry/#\ntopic readwrite gatepost/canary/#\n\n\
+                    user gatepost-canary\ntopic readwrite gatepost/foreign/#\n"
+        .to_owned();
     for id in pki::DEVICES {
         let _ = write!(text, "\nuser {id}\ntopic readwrite telemetry/{id}\n");
     }

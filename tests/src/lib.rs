@@ -34,6 +34,7 @@ pub mod sink;
 pub mod spool;
 pub mod systemd;
 pub mod tls;
+pub mod weak;
 
 pub use agent::{Agent, Finished};
 pub use lab::{Lab, State};

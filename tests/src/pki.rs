@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use gatepost::probe::battery::mint::{Authority, Revocation};
 use jiff::Timestamp;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -65,6 +66,12 @@ pub struct Pki {
     pub devices: Vec<Identity>,
     /// A folder with the devices' certificates and nothing else.
     pub registry: PathBuf,
+    /// What the CA's owner hands to the gateway: the certificates of clients that must be turned away.
+    pub battery: PathBuf,
+    /// The CA's CRL, with the battery's revoked certificate on it.
+    pub crl: PathBuf,
+    /// The CA's key. A field set-up would not have it; tests that play the CA's owner do.
+    pub ca_key: PathBuf,
 }
 
 impl Pki {
@@ -77,9 +84,11 @@ impl Pki {
             .mode(0o700)
             .create(folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;
-        let issuer = authority("Gatepost lab CA")?;
-        let ca = folder.join("ca.pem");
+        let (issuer, key) = authority("Gatepost lab CA")?;
+        let (ca, ca_key) = (folder.join("ca.pem"), folder.join("ca.key"));
         write(&ca, issuer.pem().as_bytes(), 0o644)?;
+        write(&ca_key, key.as_bytes(), 0o600)?;
+        let (battery, crl) = battery(folder, &ca, &ca_key)?;
         let server = |name| Leaf {
             common_name: name,
             names: &["localhost", "127.0.0.1"],
@@ -110,7 +119,8 @@ impl Pki {
                 .with_context(|| format!("cannot register {id}"))?;
             devices.push(device);
         }
-        Ok(Self { folder: folder.to_owned(), ca, broker, gateway, ingest, sink, devices, registry, issuer })
+        let folder = folder.to_owned();
+        Ok(Self { folder, ca, broker, gateway, ingest, sink, devices, registry, battery, crl, ca_key, issuer })
     }
 
     /// Issues one more certificate, as `file.pem` and `file.key`, replacing what stands there.
@@ -127,17 +137,34 @@ impl Pki {
 /// # Errors
 /// When it cannot be made or written.
 pub fn foreign(folder: &Path, file: &str, leaf: &Leaf<'_>) -> Result<Identity> {
-    issue(folder, &authority("Somebody else's CA")?, file, leaf)
+    issue(folder, &authority("Somebody else's CA")?.0, file, leaf)
 }
 
-fn authority(name: &str) -> Result<CertifiedIssuer<'static, KeyPair>> {
+/// What `gatepost battery` writes, and its CRL.
+fn battery(folder: &Path, ca: &Path, key: &Path) -> Result<(PathBuf, PathBuf)> {
+    let chain = gatepost::files::read_certificates(ca)?;
+    let authority = Authority::new(&chain.first().context("no CA")?.0, &gatepost::files::read_private_key(key)?)?;
+    let minted = authority.mint(&Revocation::New, 365, Timestamp::now())?;
+    let battery = folder.join("battery");
+    fs::create_dir(&battery).with_context(|| format!("cannot make {}", battery.display()))?;
+    for (member, pem) in &minted.members {
+        write(&battery.join(format!("{member}.pem")), pem.as_bytes(), 0o600)?;
+    }
+    let crl = battery.join("crl.pem");
+    write(&crl, minted.crl.context("no CRL")?.as_bytes(), 0o644)?;
+    Ok((battery, crl))
+}
+
+/// A CA and its key in PEM.
+fn authority(name: &str) -> Result<(CertifiedIssuer<'static, KeyPair>, String)> {
     let mut parameters = CertificateParams::default();
     parameters.distinguished_name = common_name(name);
     parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     validity(&mut parameters, -1, 3650);
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).context("no key for the CA")?;
-    CertifiedIssuer::self_signed(parameters, key).context("no certificate for the CA")
+    let pem = key.serialize_pem();
+    Ok((CertifiedIssuer::self_signed(parameters, key).context("no certificate for the CA")?, pem))
 }
 
 fn issue(folder: &Path, issuer: &CertifiedIssuer<'static, KeyPair>, file: &str, leaf: &Leaf<'_>) -> Result<Identity> {

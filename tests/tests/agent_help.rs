@@ -24,6 +24,7 @@ const COMMANDS: &[&[&str]] = &[
     &["export"],
     &["verify"],
     &["init"],
+    &["battery"],
     &["config"],
     &["config", "check"],
     &["rules"],

@@ -11,7 +11,7 @@ use toml::de::DeTable;
 
 use super::table::{MAX_MISTAKES, Source, Table};
 use super::{
-    Broker, Config, Device, Devices, Gateway, Host, Ingest, Mistake, Mistakes, Schedule, Service, Sink, State,
+    Battery, Broker, Config, Device, Devices, Gateway, Host, Ingest, Mistake, Mistakes, Schedule, Service, Sink, State,
 };
 use crate::http::pin::Pin;
 use crate::spool::Bounds;
@@ -194,6 +194,7 @@ fn broker(mut table: Table<'_>) -> Broker {
         certificate_file: table.path("certificate_file"),
         key_file: table.path("key_file"),
         configuration_file: table.path("configuration_file"),
+        battery: battery(table.table("battery")),
     };
     for (one, other, has_one, has_other) in [
         ("client_certificate", "client_key", broker.client_certificate.is_some(), broker.client_key.is_some()),
@@ -207,6 +208,20 @@ fn broker(mut table: Table<'_>) -> Broker {
     }
     table.finish();
     broker
+}
+
+fn battery(mut table: Table<'_>) -> Battery {
+    let battery = Battery {
+        folder: table.path("folder"),
+        expired: table.path("expired"),
+        not_yet_valid: table.path("not_yet_valid"),
+        server_only: table.path("server_only"),
+        revoked: table.path("revoked"),
+        canary: table.path("canary"),
+        wrong_ca: table.path("wrong_ca"),
+    };
+    table.finish();
+    battery
 }
 
 fn addresses(table: &mut Table<'_>, name: &'static str) -> Vec<String> {

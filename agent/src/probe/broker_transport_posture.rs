@@ -3,12 +3,18 @@
 //!
 //! A plaintext listener gets one connection. A TLS listener gets two, one per version; the client without credentials
 //! connects over the newest of them that completed. A third carries the configured client, once the broker's certificate
-//! has verified. Then comes the survey ([`super::hello`]), one connection after the other, no handshake finished. Credentials never go over plaintext: there is no configured client for a plaintext listener.
+//! has verified. Then come the survey ([`super::hello`]), one connection after the other, no handshake finished, the battery of
+//! clients that must be turned away ([`super::battery`]), and what those that are let in may do ([`super::acl`]). Credentials
+//! never go over plaintext: there is no configured client for a plaintext listener.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gatepost_evidence::check::Contract as _;
+use gatepost_evidence::check::broker_transport_posture::acl::{Acl, Who};
+use gatepost_evidence::check::broker_transport_posture::battery::{Battery, Member, Trial};
 use gatepost_evidence::check::broker_transport_posture::survey::Survey;
 use gatepost_evidence::check::broker_transport_posture::{
     Check, Connack, Dialled, Listener, Observation, TlsVersion, Transport, VersionOffer,
@@ -23,7 +29,7 @@ use super::broker::{self, Candidate};
 use super::hello::{self, Bounds};
 use super::tls::{self, Unauthenticated};
 use super::wire::{self, Budget, Limits};
-use super::{Missed, Probe, blocking, mqtt, observed};
+use super::{Missed, Probe, acl, battery, blocking, mqtt, observed};
 use crate::config::Config;
 
 /// The probe.
@@ -32,11 +38,14 @@ pub const PROBE: Probe = Probe {
     contract: Check::VERSION,
     limit: Duration::from_secs(20),
     touches: "The broker's listeners: one TCP connection to each plaintext listener, two or three to each TLS listener, \
-              on each at most one MQTT CONNECT under a canary client id, and DISCONNECT. Nothing is published or \
-              subscribed to. To each TLS listener then ClientHellos that are never finished, one connection after the \
-              other: some 40 to a usual broker, at most 240 in 12 s, 200 a second. Each is a line in the broker's log.",
-    needs: "The broker's listeners in [broker], or a readable mosquitto.conf; ca_file and a client certificate or a user \
-            name to try the configured client.",
+              on each at most one MQTT CONNECT under a canary client id, and DISCONNECT. To each TLS listener then \
+              ClientHellos that are never finished, one connection after the other: some 40 to a usual broker, at most \
+              240 in 12 s, 200 a second. Where client certificates are asked for, the battery: at most 8 clients that \
+              must be turned away. As each client that is let in: messages to topics below gatepost/canary and \
+              gatepost/foreign, none retained, a will there, and short subscriptions to these, to # and to $SYS/#, from \
+              which nothing is kept but a count; at most 20 connections to a listener. Each is a line in the broker's log.",
+    needs: "The broker's listeners in [broker], or a readable mosquitto.conf and acl_file; ca_file and a client certificate \
+            or a user name to try the configured client; [broker.battery] for what only the CA's owner can make.",
     targets: |_| vec![Target::new(TargetKind::Broker, "broker")],
     look: |config, _| Box::pin(async move { observed(&observe(config, Limits::default()).await?) }),
 };
@@ -47,17 +56,21 @@ pub const PROBE: Probe = Probe {
 /// When no listener could be dialled at all.
 pub async fn observe(config: Arc<Config>, limits: Limits) -> Result<Observation, Missed> {
     let budget = limits.start();
-    let broker = config.broker.clone();
-    let candidates = blocking(move || broker::candidates(&config)).await?;
+    let (broker, root) = (config.broker.clone(), config.host.root.clone());
+    let read = blocking(move || Ok((broker::candidates(&config)?, acl::declared::Source::read(&config)))).await?;
+    let (candidates, declared) = (read.0, Arc::new(read.1));
     let name = broker::server_name(&broker, &candidates);
     let room = Arc::new(Semaphore::new(limits.at_once.max(1)));
     let mut looks = JoinSet::new();
     for (index, candidate) in candidates.into_iter().enumerate() {
         let (room, broker, name) = (room.clone(), broker.clone(), name.clone());
+        let (root, declared) = (root.clone(), declared.clone());
         looks.spawn(async move {
             // The semaphore is never closed; without a permit the look would only be made sooner.
             let _permit = room.acquire_owned().await;
-            let dialogue = Dialogue { candidate: &candidate, broker: &broker, name: &name, budget: &budget };
+            let (root, declared) = (root.as_path(), declared.as_ref());
+            let dialogue =
+                Dialogue { candidate: &candidate, broker: &broker, root, declared, name: &name, budget: &budget };
             (index, dialogue.listener().await)
         });
     }
@@ -86,6 +99,8 @@ pub(super) fn unreached(failures: &[&Failure]) -> Missed {
 struct Dialogue<'a> {
     candidate: &'a Candidate,
     broker: &'a crate::config::Broker,
+    root: &'a Path,
+    declared: &'a Option<Result<acl::declared::Source, Failure>>,
     name: &'a str,
     budget: &'a Budget,
 }
@@ -104,6 +119,8 @@ impl Dialogue<'_> {
             anonymous: None,
             authenticated: None,
             survey: None,
+            battery: None,
+            acl: None,
         };
         let wire = match self.dial().await {
             Ok((wire, micros)) => {
@@ -118,12 +135,15 @@ impl Dialogue<'_> {
         };
         if !tls {
             listener.anonymous = Some(mqtt::anonymous_plaintext(wire, self.budget).await.into());
+            listener.acl = self.acl(&listener, None).await;
             return listener;
         }
         match tls::server_name(self.name) {
             Ok(name) => {
                 self.tls(&mut listener, wire, &name, client).await;
                 listener.survey = Some(self.survey(&listener.versions, &name).await);
+                listener.battery = self.battery(&listener, &name).await;
+                listener.acl = self.acl(&listener, Some(&name)).await;
             }
             Err(failure) => {
                 listener.anonymous = Some(Look::Failed(failure.clone()));
@@ -150,6 +170,60 @@ impl Dialogue<'_> {
                 hello::survey(&self.candidate.address, server_name, Bounds::default(), self.budget).await.into()
             }
         }
+    }
+
+    /// Only where a certificate is asked for can one be refused.
+    async fn battery(&self, listener: &Listener, name: &ServerName<'static>) -> Option<Look<Battery>> {
+        if !listener.versions.iter().any(|offer| offer.client_certificate_requested) {
+            return None;
+        }
+        let directives = self.directives();
+        let crl = directives.and_then(Result::ok).map(|directives| directives.contains_key("crlfile"));
+        let ground = battery::Ground { address: &self.candidate.address, name, broker: self.broker, crl };
+        Some(Look::Seen(battery::look(&ground, self.budget).await))
+    }
+
+    /// The directives of this listener, if a configuration of the broker is known.
+    fn directives(&self) -> Option<Result<BTreeMap<String, String>, Failure>> {
+        let source = self.declared.as_ref()?;
+        Some(source.as_ref().map(|source| source.at(&self.candidate.address)).map_err(Clone::clone))
+    }
+
+    /// The clients that are let in, and the configured one in any case.
+    async fn acl(&self, listener: &Listener, name: Option<&ServerName<'static>>) -> Option<Look<Acl>> {
+        let accepted =
+            |look: &Option<Look<Connack>>| look.as_ref().and_then(Look::seen).is_some_and(|connack| connack.code == 0);
+        let mut clients = Vec::new();
+        if accepted(&listener.anonymous) {
+            clients.push(Who::Anonymous);
+        }
+        if listener.authenticated.is_some() {
+            clients.push(Who::Configured);
+        }
+        if accepted(&listener.authenticated) && self.broker.client_certificate.is_some() && listener.battery.is_some() {
+            clients.push(Who::OtherUser);
+        }
+        let canary = listener.battery.as_ref().and_then(Look::seen).is_some_and(|battery| {
+            let canary = |trial: &&Trial| trial.member == Member::Canary;
+            battery.trials.iter().find(canary).is_some_and(|trial| trial.answer.failure().is_none())
+        });
+        if canary {
+            clients.push(Who::Canary);
+        }
+        if clients.is_empty() {
+            return None;
+        }
+        let declared = match self.directives() {
+            None => None,
+            Some(Err(failure)) => Some(Look::Failed(failure)),
+            Some(Ok(directives)) => {
+                let (broker, root, clients) = (self.broker.clone(), self.root.to_owned(), clients.clone());
+                let declared = move || Ok(acl::declared::declared(directives, &root, &acl::users(&broker, &clients)));
+                Some(blocking(declared).await.map_err(|missed| Failure::new(FailureKind::Error, missed)).into())
+            }
+        };
+        let ground = acl::Ground { address: &self.candidate.address, name, broker: self.broker, clients: &clients };
+        Some(acl::look(&ground, declared, self.budget).await.into())
     }
 
     async fn dial(&self) -> Result<(wire::Wire, u64), Failure> {
