@@ -18,6 +18,7 @@ Examples:
   gatepost audit --bundle audit-baseline --fail-on high --format json
   gatepost init > gatepost.toml               write a commented configuration from what is found here
   gatepost enroll --token-file token          make this gateway known to the sink in the configuration
+  gatepost probes                             what an audit touches, needs and costs, before it is made
   gatepost run                                what the service does: audit on a timer, upload when it can
   gatepost show 4 --envelope                  the signed evidence of run 4, as it is
   gatepost export --output evidence.tar.zst   all runs in one file for an auditor
@@ -57,6 +58,12 @@ with; the CA's key is not in it. Each has a name of its own, gatepost-canary-som
 Examples:
   gatepost battery --ca-cert ca.pem --ca-key ca.key --output battery
   gatepost battery --ca-cert ca.pem --ca-key ca.key --crl crl.pem --output battery";
+const PROBES: &str = "\
+Nothing is looked at: this is what an audit would do here, and what the latest runs in the spool say.
+
+Examples:
+  gatepost probes                             before an audit on a gateway that somebody depends on
+  gatepost probes --format json               targets, limits and last results, for programs";
 
 /// A signed, offline-tolerant self-audit for IoT gateways.
 #[derive(Debug, Parser)]
@@ -97,6 +104,9 @@ pub enum Command {
     Export(Export),
     /// Check an evidence bundle, with no network, state or database.
     Verify(Verify),
+    /// List the probes: what each touches, needs and costs, and what came of it last.
+    #[command(after_help = PROBES)]
+    Probes(Formatted),
     /// Look around on this machine and print a commented configuration.
     Init(Init),
     /// Make certificates of clients that the broker must refuse, with the key of its CA, for a gateway to try.

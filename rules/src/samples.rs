@@ -79,6 +79,9 @@ pub(crate) fn tls_listener() -> Listener {
         survey: None,
         battery: None,
         acl: None,
+        mqtt: None,
+        resumption: None,
+        websocket: None,
     }
 }
 
@@ -96,6 +99,9 @@ pub(crate) fn plain_listener(address: &str, code: Option<u8>) -> Listener {
         survey: None,
         battery: None,
         acl: None,
+        mqtt: None,
+        resumption: None,
+        websocket: None,
     }
 }
 
@@ -116,6 +122,7 @@ pub(crate) fn certificate(not_after: (i32, u8, u8)) -> Record {
     params.not_after = rcgen::date_time_ymd(not_after.0, not_after.1, not_after.2);
     params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
     let leaf = params.signed_by(&rcgen::KeyPair::generate().unwrap(), &issuer).unwrap().der().to_vec();
+    let fingerprint = gatepost_evidence::certificate::public_key(&leaf).unwrap();
     let file = identity::CertificateFile { path: "/c.pem".into(), chain: vec![Bytes(leaf.clone())] };
     let mode = identity::FileMode { path: "/k.pem".into(), mode: "0640".into(), uid: 0, gid: 0 };
     let observation = identity::Observation {
@@ -124,7 +131,13 @@ pub(crate) fn certificate(not_after: (i32, u8, u8)) -> Record {
         chain: vec![Bytes(leaf)],
         anchors: Some(Look::Seen(vec![Bytes(anchor)])),
         file: Some(Look::Seen(file)),
-        key_file: Some(Look::Seen(mode)),
+        key_file: Some(Look::Seen(mode.clone())),
+        refusal: None,
+        possession: Some(true),
+        staple: Some(Bytes(Vec::new())),
+        crls: None,
+        file_mode: Some(Look::Seen(mode)),
+        key_fingerprint: Some(Look::Seen(fingerprint)),
     };
     record("broker_certificate_identity", TargetKind::Broker, "broker", &observation)
 }

@@ -13,9 +13,11 @@
 pub mod agent;
 pub mod agreement;
 pub mod broker;
+pub mod brokers;
 pub mod bundles;
 pub mod chaos;
 pub mod clock;
+pub mod coverage;
 pub mod device;
 pub mod golden;
 pub mod http;

@@ -18,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::Value;
 
-use crate::agent::Agent;
+use crate::agent::{Agent, run};
 use crate::clock::Clock;
 use crate::pki::write;
 use crate::port::Port;
@@ -101,6 +101,8 @@ pub struct Field {
     pub list: String,
     /// What stands in the list's file once the broker has read it, if that is something else.
     pub changed: Option<String>,
+    /// Topic and content of a retained message that somebody else left there.
+    pub planted: Option<(String, String)>,
     /// How far the broker's clock is off, in seconds.
     pub clock: i64,
     /// Lines for `[broker]` of the agent's configuration.
@@ -116,6 +118,7 @@ const SOUND: &str = "allow_anonymous false
 acl_file {folder}/acl
 log_dest stderr
 log_type all
+max_packet_size 1048576
 listener {port} 127.0.0.1
 cafile {keys}/ca.pem
 certfile {keys}/broker.pem
@@ -158,6 +161,7 @@ impl Field {
             configuration: SOUND.into(),
             list: LIST.into(),
             changed: None,
+            planted: None,
             clock: 0,
             client: "ca_file = \"{keys}/ca.pem\"\nclient_certificate = \"{keys}/client.pem\"\n\
                      client_key = \"{keys}/client.pem\"\nconfiguration_file = \"{folder}/mosquitto.conf\"\n"
@@ -201,12 +205,13 @@ impl Field {
         let user = if nix::unistd::geteuid().is_root() { "user root\n" } else { "" };
         let configuration = folder.join("mosquitto.conf");
         write(&configuration, format!("{user}{}", fill(&self.configuration)).as_bytes(), 0o600)?;
-        let mut broker = command(&installed("mosquitto", "mosquitto")?);
+        let binary = installed("mosquitto", "mosquitto")?;
+        let mut broker = command(&binary);
         broker.arg("-c").arg(&configuration);
         if self.clock != 0 {
             broker.envs(Clock::off_by(&folder, self.clock)?.variables());
         }
-        let mut broker = Program::start_command(Path::new("mosquitto"), broker)?;
+        let mut broker = Program::start_command(&binary, broker)?;
         broker
             .wait_until("it said that it runs", LIMIT, |lines| lines.iter().any(|line| line.ends_with(" running")))
             .with_context(|| self.name.clone())?;
@@ -216,14 +221,35 @@ impl Field {
             address = front.address();
             let file = folder.join("haproxy.cfg");
             write(&file, fill(text).as_bytes(), 0o600)?;
-            let mut program = command(&installed("haproxy", "haproxy")?);
+            let binary = installed("haproxy", "haproxy")?;
+            let mut program = command(&binary);
             program.arg("-f").arg(&file);
-            let started = Program::start_command(Path::new("haproxy"), program)?;
+            let started = Program::start_command(&binary, program)?;
             wait_until_open(address)?;
             proxy = Some(started);
         }
         if let Some(list) = &self.changed {
             write(&folder.join("acl"), list.as_bytes(), 0o600)?;
+        }
+        if let Some((topic, content)) = &self.planted {
+            let mut publish = command(&installed("mosquitto_pub", "mosquitto-clients")?);
+            publish.args([
+                "-r",
+                "-q",
+                "1",
+                "-h",
+                "localhost",
+                "-p",
+                &address.port().to_string(),
+                "-t",
+                topic,
+                "-m",
+                content,
+            ]);
+            for (option, file) in [("--cafile", "ca"), ("--cert", "client"), ("--key", "client")] {
+                publish.arg(option).arg(keys.file(file));
+            }
+            run(publish, LIMIT)?.expect_code(0)?;
         }
         let text = format!(
             "[state]\ndirectory = {:?}\n[broker]\nserver_name = \"localhost\"\ntls = [\"{address}\"]\n{}[broker.battery]\n{}",

@@ -82,6 +82,10 @@ fn declared(broker: &Broker) -> Found {
         let (listener, own) = (&broker.directives[start], &broker.directives[start + 1..end]);
         let Some(address) = address(listener) else { continue };
         let value = |key: &str| own.iter().find(|directive| directive.key == key).map(|directive| &directive.value);
+        // Those of WebSocket and HTTP are found through the broker's configuration.
+        if value("protocol").is_some_and(|protocol| protocol != "mqtt") {
+            continue;
+        }
         if value("certfile").is_some() && value("keyfile").is_some() {
             found.tls.push(address);
             for key in ["cafile", "certfile", "keyfile"] {
@@ -143,6 +147,12 @@ fn text(default: &Config, found: &Found) -> String {
     out.push_str("# Listeners without TLS that should be closed; named here so that one that opens is seen.\n");
     let watched = if found.plaintext.is_empty() { vec!["127.0.0.1:1883".to_owned()] } else { found.plaintext.clone() };
     list(&mut out, "plaintext", &watched, "");
+    out.push_str(
+        "# Listeners for browsers, and Mosquitto's HTTP API; those in its configuration_file need not be named.\n\
+         # websockets = [\"wss://127.0.0.1:9001/mqtt\"]\n# http_api = [\"http://127.0.0.1:9883\"]\n\
+         # Whether a client of the agent's own falls silent to see that the broker ends it: some seconds for each listener.\n\
+         # try_keep_alive = true\n",
+    );
     setting(&mut out, "ca_file", found.files.get("cafile"), "/etc/gatepost/ca.pem");
     out.push_str(
         "# A client of the broker's own, so that accepted can be told from refused.\n\
@@ -150,6 +160,7 @@ fn text(default: &Config, found: &Found) -> String {
          # username = \"gatepost\"\n# password_file = \"/etc/gatepost/broker.password\"\n",
     );
     setting(&mut out, "certificate_file", found.files.get("certfile"), "/etc/mosquitto/certs/broker.pem");
+    out.push_str("# Revocation lists for it, PEM or DER.\n# crl_file = \"/etc/gatepost/broker.crl\"\n");
     setting(&mut out, "key_file", found.files.get("keyfile"), "/etc/mosquitto/certs/broker.key");
     setting(&mut out, "configuration_file", found.configuration.as_ref(), MOSQUITTO);
     out.push_str(
@@ -177,7 +188,8 @@ fn text(default: &Config, found: &Found) -> String {
         }
     }
     out.push_str(
-        "]\n\n# Where evidence is handed to; `gatepost enroll` makes this gateway known there.\n# [sink]\n\
+        "]\n\n# Where weaknesses of the product are reported: the domain with /.well-known/security.txt (RFC 9116).\n# [disclosure]\n\
+         # domain = \"example.com\"\n\n# Where evidence is handed to; `gatepost enroll` makes this gateway known there.\n# [sink]\n\
          # url = \"https://sink.example\"\n# Who vouches for its certificate, which key that must have, or both; `gatepost enroll`\n\
          # says the pin. A pin without a ca_file is enough, for a sink that signed its certificate itself.\n\
          # ca_file = \"/etc/gatepost/sink-ca.pem\"\n\

@@ -33,6 +33,8 @@ pub struct Config {
     pub devices: Devices,
     /// `[host]`: the operating system.
     pub host: Host,
+    /// `[disclosure]`: where weaknesses are reported.
+    pub disclosure: Option<Disclosure>,
     /// `[sink]`: where runs are handed to.
     pub sink: Option<Sink>,
     /// `[schedule]`: what `gatepost run` does when.
@@ -68,6 +70,12 @@ pub struct Broker {
     pub tls: Vec<String>,
     /// Plaintext listeners, `host:port`; named here so that it is seen when one opens.
     pub plaintext: Vec<String>,
+    /// WebSocket listeners, `ws://host:port/path` or `wss://host:port/path`.
+    pub websockets: Vec<String>,
+    /// HTTP APIs of the broker, `http://host:port` or `https://host:port`.
+    pub http_api: Vec<String>,
+    /// Whether a client falls silent to see whether the broker ends it, which takes some seconds.
+    pub try_keep_alive: bool,
     /// Anchors that devices trust for the broker, PEM.
     pub ca_file: Option<PathBuf>,
     /// The client certificate chain to connect with, PEM.
@@ -80,7 +88,9 @@ pub struct Broker {
     pub password_file: Option<PathBuf>,
     /// The broker's own certificate on disk.
     pub certificate_file: Option<PathBuf>,
-    /// The broker's own key on disk; only its mode is looked at.
+    /// Revocation lists for the broker's certificate, PEM or DER.
+    pub crl_file: Option<PathBuf>,
+    /// The broker's own key on disk; only its mode and its public half are recorded.
     pub key_file: Option<PathBuf>,
     /// The broker's configuration file (mosquitto.conf(5)).
     pub configuration_file: Option<PathBuf>,
@@ -179,6 +189,15 @@ pub struct Host {
     pub allowed_ports: Vec<String>,
     /// The root folder that is looked at; `/` but for tests and snapshots.
     pub root: PathBuf,
+}
+
+/// `[disclosure]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disclosure {
+    /// The domain whose `/.well-known/security.txt` says how (RFC 9116); with a port if it is another than 443.
+    pub domain: String,
+    /// Anchors for its certificate; the system's by default.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// `[sink]`

@@ -11,7 +11,8 @@ use toml::de::DeTable;
 
 use super::table::{MAX_MISTAKES, Source, Table};
 use super::{
-    Battery, Broker, Config, Device, Devices, Gateway, Host, Ingest, Mistake, Mistakes, Schedule, Service, Sink, State,
+    Battery, Broker, Config, Device, Devices, Disclosure, Gateway, Host, Ingest, Mistake, Mistakes, Schedule, Service,
+    Sink, State,
 };
 use crate::http::pin::Pin;
 use crate::spool::Bounds;
@@ -39,6 +40,7 @@ impl Default for Config {
             service: None,
             devices: Devices::default(),
             host: Host { allowed_ports: Vec::new(), root: PathBuf::from("/") },
+            disclosure: None,
             sink: None,
             schedule: Schedule {
                 every: Duration::from_secs(3_600),
@@ -144,6 +146,7 @@ fn config(mut root: Table<'_>) -> Config {
         service: service(root.table("service")),
         devices: devices(root.table("devices")),
         host: host(root.table("host"), default.host),
+        disclosure: disclosure(root.table("disclosure")),
         sink: sink(root.table("sink")),
         schedule: schedule(root.table("schedule"), default.schedule),
     };
@@ -186,12 +189,16 @@ fn broker(mut table: Table<'_>) -> Broker {
         server_name: table.string("server_name"),
         tls: addresses(&mut table, "tls"),
         plaintext: addresses(&mut table, "plaintext"),
+        websockets: endpoints(&mut table, "websockets", ["ws", "wss"]),
+        http_api: endpoints(&mut table, "http_api", ["http", "https"]),
+        try_keep_alive: table.flag("try_keep_alive"),
         ca_file: table.path("ca_file"),
         client_certificate: table.path("client_certificate"),
         client_key: table.path("client_key"),
         username: table.string("username"),
         password_file: table.path("password_file"),
         certificate_file: table.path("certificate_file"),
+        crl_file: table.path("crl_file"),
         key_file: table.path("key_file"),
         configuration_file: table.path("configuration_file"),
         battery: battery(table.table("battery")),
@@ -232,6 +239,22 @@ fn addresses(table: &mut Table<'_>, name: &'static str) -> Vec<String> {
         }
     }
     addresses
+}
+
+/// URLs of one of two schemes with a port.
+fn endpoints(table: &mut Table<'_>, name: &'static str, schemes: [&str; 2]) -> Vec<String> {
+    let urls = table.strings(name);
+    for url in &urls {
+        let rest = url.split_once("://").filter(|(scheme, _)| schemes.contains(scheme)).map(|(_, rest)| rest);
+        let good = rest.is_some_and(|rest| {
+            is_address(rest.split('/').next().unwrap_or_default()) && !rest.contains(['@', '?', '#']) && rest.is_ascii()
+        });
+        if !good || url.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            let [plain, tls] = schemes;
+            table.object(name, format!("{url:?} is not {plain}://host:port/path or {tls}://host:port/path"));
+        }
+    }
+    urls
 }
 
 fn is_address(address: &str) -> bool {
@@ -333,6 +356,19 @@ fn host(mut table: Table<'_>, default: Host) -> Host {
     let root = table.path("root").unwrap_or(default.root);
     table.finish();
     Host { allowed_ports, root }
+}
+
+fn disclosure(mut table: Table<'_>) -> Option<Disclosure> {
+    let (domain, ca_file) = (table.string("domain"), table.path("ca_file"));
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-.:[]".contains(c);
+    if domain.as_deref().is_some_and(|domain| !domain.chars().all(plain)) {
+        table.object("domain", "is not a name such as \"example.com\", without https:// and path");
+    }
+    if table.present() && !table.has("domain") {
+        table.missing("domain", "is needed, such as \"example.com\"");
+    }
+    table.finish();
+    Some(Disclosure { domain: domain?, ca_file })
 }
 
 fn sink(mut table: Table<'_>) -> Option<Sink> {

@@ -148,6 +148,16 @@ impl<'a> Table<'a> {
         number
     }
 
+    /// `true` or `false`; false when it does not stand here.
+    pub(super) fn flag(&mut self, name: &'static str) -> bool {
+        let Some(value) = self.get(name) else { return false };
+        let flag = value.get_ref().as_bool();
+        if flag.is_none() {
+            self.wrong(name, value, "true or false");
+        }
+        flag.unwrap_or(false)
+    }
+
     /// A table of strings whose keys are free.
     pub(super) fn texts(&mut self, name: &'static str) -> BTreeMap<String, String> {
         let Some(value) = self.get(name) else { return BTreeMap::new() };

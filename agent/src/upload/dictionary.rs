@@ -6,15 +6,16 @@
 use gatepost_evidence::parts::Parts;
 use gatepost_evidence::run::Statement;
 
+use super::lines::Line;
 use crate::spool::Spool;
 
 /// How many of the latest runs that the sink has are looked at, to find one of the same bundle.
 const LOOKED_AT: u32 = 8;
 
-/// The payload that `envelopes` are to be compressed against: the newest that the sink has of the bundle of the first run among
+/// The payload that `lines` are to be compressed against: the newest that the sink has of the bundle of the first run among
 /// them, or else the newest it has. None when there is none that can be read.
-pub(super) fn choose(spool: &Spool, envelopes: &[&str]) -> Option<Vec<u8>> {
-    let wanted = envelopes.iter().find_map(|envelope| bundle(&Parts::of(envelope)?.payload));
+pub(super) fn choose(spool: &Spool, lines: &[Line]) -> Option<Vec<u8>> {
+    let wanted = lines.iter().find_map(|line| bundle(&Parts::of(&line.envelope)?.payload));
     let mut newest = None;
     for seq in spool.acknowledged(LOOKED_AT).ok()? {
         let Some(parts) = spool.get(seq).ok().flatten().and_then(|run| Parts::of(&run.envelope)) else { continue };

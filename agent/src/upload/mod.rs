@@ -21,9 +21,7 @@ use gatepost_evidence::batch::{CONTENT_TYPE, Encoded, encode};
 use gatepost_evidence::checkpoint::Checkpoint;
 use gatepost_evidence::look::Failure;
 use gatepost_evidence::rotation::Keyring;
-use gatepost_evidence::wire::{
-    Answers, ENROL_PATH, ENROLMENT_TYPE, Enrolled, LOG_REWOUND, LOG_SIZE_HEADER, RUNS_PATH, UNKNOWN_DICTIONARY,
-};
+use gatepost_evidence::wire::{Answers, ENROL_PATH, ENROLMENT_TYPE, Enrolled, LOG_REWOUND, LOG_SIZE_HEADER, RUNS_PATH};
 use gatepost_evidence::{canonical, envelope::Envelope, wire};
 
 use self::core::{Ask, Core, Heard, Next, Refused, Tally, Then};
@@ -274,7 +272,9 @@ impl<'a> Upload<'_, 'a> {
             none => none.insert(Connection::new(self.sink)?),
         };
         let seen = checkpoint.as_ref().map_or(0, Checkpoint::size);
-        let answers = match send(self.spool, connection, &self.lines, seen)? {
+        let dictionary = if ask.dictionary { dictionary::choose(self.spool, &self.lines) } else { None };
+        self.dictionary = dictionary.is_some();
+        let answers = match send(connection, &self.lines, seen, dictionary.as_deref())? {
             Ok(answers) => answers,
             Err(unanswered) => {
                 return Ok(Came::Unanswered(unanswered, Box::new(Known { enrolment, checkpoint })));
@@ -329,28 +329,19 @@ impl<'a> Upload<'_, 'a> {
     }
 }
 
-/// Sends a batch, compressed against a run that the sink should have; at once without, if it does not have it.
+/// Sends a batch, compressed against `dictionary` if there is one.
 fn send(
-    spool: &Spool,
     connection: &Connection<'_>,
     lines: &[Line],
     seen: u64,
+    dictionary: Option<&[u8]>,
 ) -> Result<Result<Answers, Unanswered>, UploadError> {
-    let envelopes: Vec<_> = lines.iter().map(|line| line.envelope.as_str()).collect();
-    let dictionary = dictionary::choose(spool, &envelopes);
+    let encoded = encode(lines.iter().map(|line| line.envelope.as_str()), dictionary);
+    let Encoded { encoding, body } =
+        encoded.map_err(|error| UploadError::Later(format!("the batch cannot be put together: {error}")))?;
     let seen = seen.to_string();
-    let post = |dictionary: Option<&[u8]>| {
-        let encoded = encode(envelopes.iter().copied(), dictionary);
-        let Encoded { encoding, body } =
-            encoded.map_err(|error| UploadError::Later(format!("the batch cannot be put together: {error}")))?;
-        let headers =
-            [("content-type", CONTENT_TYPE), ("content-encoding", encoding), (LOG_SIZE_HEADER, seen.as_str())];
-        Ok(connection.post(RUNS_PATH, &headers, &body))
-    };
-    match post(dictionary.as_deref())? {
-        Err(unanswered) if dictionary.is_some() && unanswered.reason() == Some(UNKNOWN_DICTIONARY) => post(None),
-        answered => Ok(answered),
-    }
+    let headers = [("content-type", CONTENT_TYPE), ("content-encoding", encoding), (LOG_SIZE_HEADER, seen.as_str())];
+    Ok(connection.post(RUNS_PATH, &headers, &body))
 }
 
 /// Without randomness there is no jitter, which is no reason to stop.

@@ -48,14 +48,6 @@ pub(super) struct Refusal {
 }
 
 impl Unanswered {
-    /// The word for programs that the sink gave.
-    pub(super) fn reason(&self) -> Option<&str> {
-        match self {
-            Self::Refused(Refusal { problem: Some(problem), .. }) => Some(&problem.reason),
-            _ => None,
-        }
-    }
-
     pub(super) fn error(&self, sink: &Sink) -> UploadError {
         match self {
             Self::TimedOut(detail) | Self::NoAnswer(detail) => UploadError::Later(detail.clone()),

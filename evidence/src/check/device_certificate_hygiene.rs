@@ -8,9 +8,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::broker_certificate_identity::explain;
 use super::{Contract, Seen, Unknown};
-use crate::certificate::{self, CertificateFacts, Usage};
+use crate::certificate::{self, CertificateFacts, Usage, explain};
 use crate::id::Digest;
 use crate::look::{Bytes, Failure, Look};
 

@@ -7,6 +7,7 @@
 pub mod broker_certificate_identity;
 pub mod broker_transport_posture;
 pub mod device_certificate_hygiene;
+pub mod disclosure_readiness;
 pub mod gateway_config_guardrails;
 pub mod host_guardrails;
 pub mod ingest_auth;
@@ -160,6 +161,7 @@ pub const CHECKS: &[CheckInfo] = &[
     info::<device_certificate_hygiene::Check>(),
     info::<host_guardrails::Check>(),
     info::<link_posture::Check>(),
+    info::<disclosure_readiness::Check>(),
 ];
 
 const fn info<C: Contract>() -> CheckInfo {

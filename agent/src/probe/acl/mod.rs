@@ -45,6 +45,16 @@ pub struct Ground<'a> {
     pub broker: &'a Broker,
     /// The clients to try, see [`Who`].
     pub clients: &'a [Who],
+    /// Those of them that come by another listener to lend a hand, and that listener.
+    pub guests: &'a [Who],
+    /// That listener and its name in TLS.
+    pub home: Option<(&'a str, &'a ServerName<'static>)>,
+}
+
+impl Ground<'_> {
+    fn home_of(&self, who: Who) -> Option<(&str, &ServerName<'static>)> {
+        self.home.filter(|_| self.guests.contains(&who))
+    }
 }
 
 /// Who a client is before it connects.
@@ -99,7 +109,8 @@ pub async fn look(ground: &Ground<'_>, declared: Option<Look<Declared>>, budget:
     }
     look.spots(&mut clients, &mut sessions).await;
     for index in 0..clients.len() {
-        if sessions[index].is_some() && matches!(clients[index].client, Who::Configured | Who::Anonymous) {
+        let subject = clients[index].by_way_of.is_none() && sessions[index].is_some();
+        if subject && matches!(clients[index].client, Who::Configured | Who::Anonymous) {
             clients[index].sys = Some(look.sys(&clients[index]).await.into());
             clients[index].everything = Some(look.everything(&clients, index, &mut sessions).await.into());
             clients[index].will = Some(look.will(&clients, index, &mut sessions).await.into());
@@ -138,6 +149,7 @@ impl Trying<'_> {
             id: id.as_deref().unwrap_or_default().to_owned(),
             username: person.username,
             common_name: person.common_name,
+            by_way_of: self.ground.home_of(who).map(|(address, _)| address.to_owned()),
             connect: Look::Failed(Failure::new(FailureKind::Error, "not tried")),
             canary: None,
             foreign: None,
@@ -184,7 +196,8 @@ impl Trying<'_> {
             return Err(Failure::new(FailureKind::Error, words));
         }
         self.connections += 1;
-        let (wire, _) = wire::dial(self.ground.address, &self.budget).await?;
+        let address = client.by_way_of.as_deref().unwrap_or(self.ground.address);
+        let (wire, _) = wire::dial(address, &self.budget).await?;
         let (channel, password) = self.channel(client.client, wire).await?;
         let hello = Hello {
             id: &client.id,
@@ -198,7 +211,8 @@ impl Trying<'_> {
 
     /// The way in for a client; credentials of the configured one go over TLS to the broker alone.
     async fn channel(&self, who: Who, wire: Wire) -> Result<(Channel, Option<Secret>), Failure> {
-        let Some(name) = self.ground.name else { return Ok((Channel::Plaintext(wire), None)) };
+        let home = self.ground.home_of(who).map(|(_, name)| name);
+        let Some(name) = home.or(self.ground.name) else { return Ok((Channel::Plaintext(wire), None)) };
         if who == Who::Anonymous {
             let looked = tls::look(wire, name, None, &self.budget).await;
             return looked.handshake.map(|(_, stream)| (Channel::Unauthenticated(stream), None));

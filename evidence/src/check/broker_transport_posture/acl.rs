@@ -121,6 +121,9 @@ pub struct Client {
     pub username: Option<String>,
     /// The common name of the certificate it showed.
     pub common_name: Option<String>,
+    /// The listener that it came by, where that is another: then it only lends a hand, and has no rows here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_way_of: Option<String>,
     /// What CONNECT was answered.
     pub connect: Look<Connected>,
     /// What it did to a topic below [`CANARY`]; null when it was not let in.
@@ -477,7 +480,7 @@ pub(super) fn rows(listener: &Listener, scope: Scope, table: &mut BTreeMap<Strin
             return;
         }
     };
-    for client in &acl.clients {
+    for client in acl.clients.iter().filter(|client| client.by_way_of.is_none()) {
         for (action, topic, saying, effective) in rights(acl, client) {
             let key = format!("{} {} {} {topic}", listener.address, client.client.name(), action.name());
             let place = format!("/acl/{}", segment(&key));
@@ -529,7 +532,8 @@ type Row = (Action, &'static str, Known<Saying>, Known<Permission>);
 
 fn rights(acl: &Acl, client: &Client) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
-    let of = |below: &str| format!("{below}/of-this-look");
+    // As deep as those that were tried.
+    let of = |below: &str| format!("{below}/look/topic");
     let refused = |failure: &Look<Connected>| match failure {
         Look::Failed(failure) => failure.to_string(),
         Look::Seen(connected) => format!("the client was answered CONNACK {}", connected.code),
@@ -537,7 +541,8 @@ fn rights(acl: &Acl, client: &Client) -> Vec<Row> {
     for (topic, spot, foreign) in [(CANARY, &client.canary, false), (FOREIGN, &client.foreign, true)] {
         for action in [Action::Write, Action::Read] {
             let effective = match (spot, action) {
-                (None, _) if client.client == Who::OtherUser => Err(None),
+                // That it is turned away is told elsewhere.
+                (None, _) if client.client != Who::Configured => Err(None),
                 (None, _) => why(refused(&client.connect)),
                 (Some(spot), Action::Read) => acl.may_read(client.client, spot, foreign),
                 (Some(spot), _) => acl.may_write(spot, foreign),

@@ -64,6 +64,7 @@ fn client(who: Who, canary: Option<Spot>, foreign: Option<Spot>) -> Client {
         id: "gatepost-canary-1".into(),
         username: None,
         common_name: Some("gateway".into()),
+        by_way_of: None,
         connect: Look::Seen(Connected { level: 5, code: 0 }),
         canary,
         foreign,
@@ -97,6 +98,9 @@ fn table(acl: Acl) -> (BTreeMap<String, Right>, Unknown) {
         anonymous: None,
         authenticated: None,
         survey: None,
+        mqtt: None,
+        resumption: None,
+        websocket: None,
         battery: None,
         acl: Some(Look::Seen(acl)),
     };
@@ -137,8 +141,11 @@ fn the_table_holds_declared_against_effective() {
         Some("line 1: topic readwrite gatepost/canary/#")
     );
     assert_eq!(unknown.reason("/acl/h:1 configured write gatepost~1foreign/effective"), None);
-    // What was not tried with the canary has no row at all.
+    // What was not tried with the canary has no row at all, nor has a client that came by another listener.
     assert!(!found.contains_key("h:1 canary read #"));
+    let guest =
+        Client { by_way_of: Some("h:2".into()), ..client(Canary, spot(0, Some(0), &[]), spot(0, Some(0), &[])) };
+    assert!(table(acl(vec![guest])).0.is_empty());
 }
 
 #[test]

@@ -26,6 +26,9 @@ fn listener(authenticated: Option<Look<Connack>>) -> Listener {
         anonymous: None,
         authenticated,
         survey: None,
+        mqtt: None,
+        resumption: None,
+        websocket: None,
         battery: None,
         acl: None,
     }

@@ -1,9 +1,10 @@
 //! `broker_transport_posture`: what the live MQTT broker accepts, listener by listener.
 //!
 //! The observation holds, for each listener, what TCP, TLS and MQTT answered to a client without credentials and to the
-//! configured client, what a survey by hand-made ClientHellos brought out of a TLS listener ([`survey`]), which clients that
-//! must be turned away were ([`battery`]), and what those that are let in may do ([`acl`]). The facts say what that means;
-//! whether it is good is for the rules.
+//! configured client, what a survey by hand-made ClientHellos brought out of a TLS listener ([`survey`]), what MQTT itself told
+//! ([`mqtt`]), tickets of TLS 1.3 ([`resumption`]), what HTTP told ([`web`]), which clients that must be turned away were
+//! ([`battery`]), and what those that are let in may do ([`acl`]). The facts say what that means; whether it is good is for
+//! the rules.
 //!
 //! Version 1 of the contract had no survey. Its observations are read as they were: the facts of a survey are absent without
 //! a reason, so that rules about them do not apply.
@@ -11,7 +12,10 @@
 pub mod acl;
 pub mod battery;
 pub mod code;
+pub mod mqtt;
+pub mod resumption;
 pub mod survey;
+pub mod web;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -23,7 +27,10 @@ use super::{Contract, Seen, Unknown, segment};
 use crate::look::{Failure, FailureKind, Look};
 use acl::{Acl, Right};
 use battery::{Battery, BatteryFacts};
+use mqtt::{Mqtt, MqttFacts};
+use resumption::{Resumption, ResumptionFacts};
 use survey::{Survey, TlsFacts};
+use web::{HttpApi, HttpApiFacts, WebSocket, WebSocketFacts};
 
 /// The contract of this check.
 pub struct Check;
@@ -36,6 +43,9 @@ pub struct Observation {
     pub server_name: String,
     /// One per listener that was tried.
     pub listeners: Vec<Listener>,
+    /// One per HTTP API of the broker that was tried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub http_apis: Vec<HttpApi>,
 }
 
 /// What was seen of one listener.
@@ -69,6 +79,15 @@ pub struct Listener {
     /// Declared and effective rights of the clients that are let in; null where none is, and absent in older observations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acl: Option<Look<Acl>>,
+    /// What MQTT itself told; null when the listener was not reached, or demands a client certificate and the agent has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mqtt: Option<Look<Mqtt>>,
+    /// Tickets of TLS 1.3; null where no handshake of TLS 1.3 was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumption: Option<Look<Resumption>>,
+    /// The upgrade to WebSocket; null for MQTT over TCP alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub websocket: Option<WebSocket>,
 }
 
 /// What was spoken to a listener.
@@ -176,11 +195,12 @@ pub struct Handshake {
     pub micros: u64,
 }
 
-/// An MQTT CONNACK (MQTT 3.1.1, section 3.2).
+/// An MQTT CONNACK (MQTT 3.1.1 and MQTT 5, section 3.2).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Connack {
-    /// The return code: 0 accepted, 4 bad user name or password, 5 not authorized.
+    /// The return code: 0 accepted, 4 bad user name or password, 5 not authorized; in MQTT 5 the reason code, from 0x80 on for
+    /// a refusal.
     pub code: u8,
     /// Time from CONNECT to CONNACK, in microseconds.
     pub micros: u64,
@@ -193,7 +213,11 @@ pub struct Facts {
     pub listeners: BTreeMap<String, ListenerFacts>,
     /// Declared against effective rights: one row per listener, client, action and topic, in these words. Empty where no
     /// client is let in or nothing was tried.
+    #[serde(default)]
     pub acl: BTreeMap<String, Right>,
+    /// One per HTTP API that was tried, by address.
+    #[serde(default)]
+    pub http_apis: BTreeMap<String, HttpApiFacts>,
 }
 
 /// Facts about one listener.
@@ -248,6 +272,15 @@ pub struct ListenerFacts {
     /// The declared access control list grants by client id, which clients choose themselves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acl_by_client_id: Option<bool>,
+    /// What MQTT itself told; absent without a reason in evidence of before it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mqtt: Option<MqttFacts>,
+    /// Tickets of TLS 1.3; absent without a reason where there was no session to have them from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resumption: Option<ResumptionFacts>,
+    /// What a WebSocket listener does; absent for MQTT over TCP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub websocket: Option<WebSocketFacts>,
     /// TCP connect time in microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect_micros: Option<u64>,
@@ -308,11 +341,16 @@ impl Contract for Check {
     const OLDEST: u32 = 1;
     type Observation = Observation;
     type Facts = Facts;
-    const VOLATILE: &'static [&'static str] =
-        &["/listeners/*/connect_micros", "/listeners/*/handshake_micros", "/listeners/*/connack_micros"];
+    const VOLATILE: &'static [&'static str] = &[
+        "/listeners/*/connect_micros",
+        "/listeners/*/handshake_micros",
+        "/listeners/*/connack_micros",
+        "/listeners/*/mqtt/ping_micros",
+    ];
 
     fn normalise(observation: &Observation, seen: &Seen, unknown: &mut Unknown) -> Facts {
-        let mut facts = Facts { listeners: BTreeMap::new(), acl: BTreeMap::new() };
+        let apis = observation.http_apis.iter().map(|api| (api.address.clone(), web::http_api(api, unknown)));
+        let mut facts = Facts { listeners: BTreeMap::new(), acl: BTreeMap::new(), http_apis: apis.collect() };
         for listener in &observation.listeners {
             let found = listener_facts(listener, seen, unknown);
             acl::rows(listener, found.scope, &mut facts.acl, unknown);
@@ -343,23 +381,24 @@ fn listener_facts(listener: &Listener, seen: &Seen, unknown: &mut Unknown) -> Li
         acl_declared: None,
         acl_bare_wildcards: None,
         acl_by_client_id: None,
+        mqtt: None,
+        resumption: None,
+        websocket: None,
         connect_micros: None,
         handshake_micros: None,
         connack_micros: None,
     };
-    match &listener.dial {
-        Look::Seen(dialled) => {
-            facts.open = Some(true);
-            facts.connect_micros = Some(dialled.micros);
-        }
-        Look::Failed(failure) => {
-            if failure.kind == FailureKind::Refused {
-                facts.open = Some(false);
-            }
-            unknown.because(place, failure);
-            return facts;
-        }
+    facts.open = opened(&listener.dial, &place, unknown);
+    facts.connect_micros = listener.dial.seen().map(|dialled| dialled.micros);
+    if facts.open != Some(true) {
+        return facts;
     }
+    facts.websocket =
+        listener.websocket.as_ref().map(|seen| web::websocket(seen, &format!("{place}/websocket"), unknown));
+    // A failed look hides each fact, but not that it was asked for: absence is for what nobody asked.
+    facts.mqtt = listener.mqtt.as_ref().map(|look| mqtt::facts(look, &format!("{place}/mqtt"), unknown));
+    facts.resumption =
+        listener.resumption.as_ref().map(|look| resumption::facts(look, &format!("{place}/resumption"), unknown));
     let mut accepted = |look: &Option<Look<Connack>>, fact: &str| {
         accepted(look.as_ref(), listener, &format!("{place}/{fact}"), unknown)
     };
@@ -406,6 +445,17 @@ fn listener_facts(listener: &Listener, seen: &Seen, unknown: &mut Unknown) -> Li
         None => {}
     }
     facts
+}
+
+/// Whether someone listens; why that is not known, or nothing more is, goes to `place`.
+fn opened(dial: &Look<Dialled>, place: &str, unknown: &mut Unknown) -> Option<bool> {
+    match dial {
+        Look::Seen(_) => Some(true),
+        Look::Failed(failure) => {
+            unknown.because(place, failure);
+            (failure.kind == FailureKind::Refused).then_some(false)
+        }
+    }
 }
 
 /// A CONNACK of 0 is acceptance; another code or a TLS alert is refusal, and so is a closed connection where a client
