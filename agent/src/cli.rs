@@ -109,7 +109,7 @@ pub enum Command {
     Probes(Formatted),
     /// Look around on this machine and print a commented configuration.
     Init(Init),
-    /// Make certificates of clients that the broker must refuse, with the key of its CA, for a gateway to try.
+    /// Make certificates of clients that the broker must turn away, for a gateway to try.
     #[command(after_help = BATTERY)]
     Battery(Battery),
     /// Check a configuration.

@@ -45,6 +45,12 @@ pub const MICROSOCKS: Need = Need {
     package: "microsocks",
     why: "the same by SOCKS, that nobody here wrote either",
 };
+/// haproxy(8).
+pub const HAPROXY: Need = Need {
+    file: "/usr/sbin/haproxy",
+    package: "haproxy",
+    why: "a TLS proxy in front of the broker that can be told to believe any client certificate",
+};
 /// A C++ compiler.
 pub const CXX: Need =
     Need { file: "/usr/bin/g++", package: "g++", why: "libFuzzer, which the fuzz targets run in, is C++" };
