@@ -175,11 +175,16 @@ fn configuration(tls: SocketAddr, store: &Path, rights: &Path, pki: &Pki) -> Str
 }
 
 fn access_control() -> String {
-    let mut text = "user gateway\ntopic readwrite telemetry/#\ntopic readwrite gatepost/canary/#\n\n\
+    let mut text = "user gateway\ntopic readwrite telemetry/#\ntopic readwrite gatepost/canary/#\n\
+                    topic write gatepost/device/+/challenge\ntopic read gatepost/device/+/answer\n\n\
                     user gatepost-canary\ntopic readwrite gatepost/foreign/#\n"
         .to_owned();
     for id in pki::DEVICES {
-        let _ = write!(text, "\nuser {id}\ntopic readwrite telemetry/{id}\n");
+        let _ = write!(
+            text,
+            "\nuser {id}\ntopic readwrite telemetry/{id}\ntopic read gatepost/device/{id}/challenge\n\
+             topic write gatepost/device/{id}/answer\n"
+        );
     }
     text
 }

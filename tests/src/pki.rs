@@ -2,7 +2,8 @@
 //!
 //! Everything is sound: the right names and usages, valid since yesterday and for long enough that no rule about expiry
 //! has anything to say. Tests that want an unsound certificate ask [`Pki::issue`] for it. Keys are files with mode 0600
-//! in a folder with mode 0700, and live no longer than the lab.
+//! in a folder with mode 0700, and live no longer than the lab. The devices' keys and certificates are made by mbedTLS
+//! ([`crate::device`]), as a board's are.
 
 use std::fs;
 use std::io::Write as _;
@@ -17,6 +18,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
 };
+
+use crate::device;
 
 /// One day.
 const DAY: Duration = Duration::from_secs(86_400);
@@ -54,6 +57,8 @@ pub struct Pki {
     issuer: CertifiedIssuer<'static, KeyPair>,
     /// The CA's certificate.
     pub ca: PathBuf,
+    /// Its private key, for the station that provisions devices.
+    pub ca_key: PathBuf,
     /// The broker, `localhost` and 127.0.0.1.
     pub broker: Identity,
     /// The gateway as a client of the broker, common name `gateway`.
@@ -70,8 +75,6 @@ pub struct Pki {
     pub battery: PathBuf,
     /// The CA's CRL, with the battery's revoked certificate on it.
     pub crl: PathBuf,
-    /// The CA's key. A field set-up would not have it; tests that play the CA's owner do.
-    pub ca_key: PathBuf,
 }
 
 impl Pki {
@@ -84,10 +87,11 @@ impl Pki {
             .mode(0o700)
             .create(folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;
-        let (issuer, key) = authority("Gatepost lab CA")?;
-        let (ca, ca_key) = (folder.join("ca.pem"), folder.join("ca.key"));
+        let issuer = authority("Gatepost lab CA")?;
+        let ca = folder.join("ca.pem");
         write(&ca, issuer.pem().as_bytes(), 0o644)?;
-        write(&ca_key, key.as_bytes(), 0o600)?;
+        let ca_key = folder.join("ca.key");
+        write(&ca_key, issuer.key().serialize_pem().as_bytes(), 0o600)?;
         let (battery, crl) = battery(folder, &ca, &ca_key)?;
         let server = |name| Leaf {
             common_name: name,
@@ -113,8 +117,7 @@ impl Pki {
         fs::create_dir(&registry).with_context(|| format!("cannot make {}", registry.display()))?;
         let mut devices = Vec::new();
         for id in DEVICES {
-            let usages = &[ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
-            let device = issue(id, &Leaf { common_name: id, names: &[id], usages, from_day: -1, to_day: 397 })?;
+            let device = device::provision(folder, id, &device::Wanted::of(id, Some((&ca, &ca_key))))?;
             fs::copy(&device.certificate, registry.join(format!("{id}.pem")))
                 .with_context(|| format!("cannot register {id}"))?;
             devices.push(device);
@@ -137,7 +140,7 @@ impl Pki {
 /// # Errors
 /// When it cannot be made or written.
 pub fn foreign(folder: &Path, file: &str, leaf: &Leaf<'_>) -> Result<Identity> {
-    issue(folder, &authority("Somebody else's CA")?.0, file, leaf)
+    issue(folder, &authority("Somebody else's CA")?, file, leaf)
 }
 
 /// What `gatepost battery` writes, and its CRL.
@@ -155,16 +158,14 @@ fn battery(folder: &Path, ca: &Path, key: &Path) -> Result<(PathBuf, PathBuf)> {
     Ok((battery, crl))
 }
 
-/// A CA and its key in PEM.
-fn authority(name: &str) -> Result<(CertifiedIssuer<'static, KeyPair>, String)> {
+fn authority(name: &str) -> Result<CertifiedIssuer<'static, KeyPair>> {
     let mut parameters = CertificateParams::default();
     parameters.distinguished_name = common_name(name);
     parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     validity(&mut parameters, -1, 3650);
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).context("no key for the CA")?;
-    let pem = key.serialize_pem();
-    Ok((CertifiedIssuer::self_signed(parameters, key).context("no certificate for the CA")?, pem))
+    CertifiedIssuer::self_signed(parameters, key).context("no certificate for the CA")
 }
 
 fn issue(folder: &Path, issuer: &CertifiedIssuer<'static, KeyPair>, file: &str, leaf: &Leaf<'_>) -> Result<Identity> {

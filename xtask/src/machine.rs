@@ -45,11 +45,23 @@ pub const MICROSOCKS: Need = Need {
     package: "microsocks",
     why: "the same by SOCKS, that nobody here wrote either",
 };
-/// haproxy(8).
+/// nginx(8), with what its light package brings.
+pub const NGINX: Need = Need {
+    file: "/usr/sbin/nginx",
+    package: "nginx-light",
+    why: "an ingest edge that nobody here wrote, weakened in one place after another",
+};
+/// haproxy(1).
 pub const HAPROXY: Need = Need {
     file: "/usr/sbin/haproxy",
     package: "haproxy",
-    why: "a TLS proxy in front of the broker that can be told to believe any client certificate",
+    why: "another ingest edge that nobody here wrote, and a careless TLS proxy in front of the broker",
+};
+/// nats-server(8).
+pub const NATS: Need = Need {
+    file: "/usr/sbin/nats-server",
+    package: "nats-server",
+    why: "an MQTT broker in the cloud that nobody here wrote",
 };
 /// A C++ compiler.
 pub const CXX: Need =

@@ -171,15 +171,29 @@ fn text(default: &Config, found: &Found) -> String {
         "\n# The cloud ingest edge that telemetry goes to.\n# [ingest]\n# url = \"https://ingest.example/v1/events\"\n\
          # plaintext_url = \"http://ingest.example/v1/events\"\n# ca_file = \"/etc/gatepost/ingest-ca.pem\"\n\
          # token_file = \"/etc/gatepost/ingest.token\"\n\
+         # A token of this gateway's that has expired, to see that it is refused; without it that is unknown.\n\
+         # expired_token_file = \"/etc/gatepost/ingest.expired\"\n\
+         # For an edge that asks for a client certificate, with a token or without.\n\
+         # client_certificate = \"/etc/gatepost/ingest-client.pem\"\n# client_key = \"/etc/gatepost/ingest-client.key\"\n\
+         # Some 45 canary events, most of them without credentials, in each audit; false makes four of them.\n\
+         # thorough = true\n\
+         # The same for an edge that takes events by MQTT, beside url or instead of it.\n# [ingest.mqtt]\n\
+         # address = \"mqtt.example:8883\"\n# plaintext = \"mqtt.example:1883\"\n\
+         # ca_file = \"/etc/gatepost/mqtt-ca.pem\"\n# username = \"gateway-7\"\n\
+         # password_file = \"/etc/gatepost/mqtt.password\"\n\
          \n# The service that carries telemetry from the broker to the edge.\n# [service]\n\
          # configuration_file = \"/etc/gateway/gateway.toml\"\n# metrics_url = \"http://127.0.0.1:9100/metrics\"\n\
          # health_url = \"http://127.0.0.1:9100/health\"\n# [service.pointers]      # where its file says so (JSON pointer)\n\
          # auth_enforced = \"/security/require_auth\"\n# tls_enforced = \"/uplink/tls\"\n\
          # buffering_enabled = \"/buffer/enabled\"\n# retry_limit = \"/retry/limit\"\n\
          # [service.metrics]       # which metric says so\n# unsafe_defaults = \"gateway_unsafe_defaults\"\n\
-         \n# The devices' certificates: each from its own TLS server, from a folder of files, or both.\n# [devices]\n\
-         # ca_file = \"/etc/gatepost/devices-ca.pem\"\n# registry = \"/etc/gatepost/devices\"\n# [[devices.device]]\n\
+         \n# The devices' certificates: each from its own TLS server, from its answer over MQTT, from a folder of files.\n# [devices]\n\
+         # ca_file = \"/etc/gatepost/devices-ca.pem\"\n# crl_file = \"/etc/gatepost/devices.crl\"\n# registry = \"/etc/gatepost/devices\"\n# [[devices.device]]\n\
          # id = \"stm32-01\"\n# endpoint = \"192.168.7.21:8443\"\n\
+         # challenge = true        # asked over MQTT to prove its key, docs/device-challenge.md\n\
+         # contact_every = \"30d\"   # the longest time until it is met again\n\
+         # [devices.challenge]     # topics PREFIX/ID/challenge and PREFIX/ID/answer at the broker above\n\
+         # prefix = \"gatepost/device\"\n# timeout = \"5s\"\n\
          \n[host]\n# Ports that may be open beyond loopback; every other one is a finding.\nallowed_ports = [\"tcp/22\"",
     );
     for address in &found.tls {

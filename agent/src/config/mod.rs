@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use gatepost_evidence::check::broker_transport_posture::battery::Member;
+use gatepost_evidence::id::GatewayId;
 pub use mistakes::{Mistake, Mistakes};
 
 use crate::http::pin::Pin;
@@ -27,6 +28,8 @@ pub struct Config {
     pub broker: Broker,
     /// `[ingest]`: the cloud ingest edge.
     pub ingest: Option<Ingest>,
+    /// `[ingest.mqtt]`: an ingest edge that takes events by MQTT.
+    pub ingest_mqtt: Option<IngestMqtt>,
     /// `[service]`: the gateway service.
     pub service: Option<Service>,
     /// `[devices]`: the devices' certificates.
@@ -145,6 +148,50 @@ pub struct Ingest {
     pub ca_file: Option<PathBuf>,
     /// The file that holds the bearer token.
     pub token_file: Option<PathBuf>,
+    /// The file that holds a bearer token that was good once and has expired, to see that it is refused.
+    pub expired_token_file: Option<PathBuf>,
+    /// The client certificate chain to connect with, PEM.
+    pub client_certificate: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub client_key: Option<PathBuf>,
+    /// Ask every question, not only the first four.
+    pub thorough: bool,
+}
+
+impl Default for Ingest {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            plaintext_url: None,
+            ca_file: None,
+            token_file: None,
+            expired_token_file: None,
+            client_certificate: None,
+            client_key: None,
+            thorough: true,
+        }
+    }
+}
+
+/// `[ingest.mqtt]`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct IngestMqtt {
+    /// Its TLS listener, `host:port`.
+    pub address: String,
+    /// The same without TLS, `host:port`, to see that it is closed.
+    pub plaintext: Option<String>,
+    /// The name that its certificate should carry; the host part of the address by default.
+    pub server_name: Option<String>,
+    /// Anchors for its certificate; the system's by default.
+    pub ca_file: Option<PathBuf>,
+    /// The client certificate chain to connect with, PEM.
+    pub client_certificate: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub client_key: Option<PathBuf>,
+    /// The MQTT user name to connect with.
+    pub username: Option<String>,
+    /// The file that holds its password.
+    pub password_file: Option<PathBuf>,
 }
 
 /// `[service]`
@@ -167,19 +214,44 @@ pub struct Service {
 pub struct Devices {
     /// Anchors that device certificates should lead to.
     pub ca_file: Option<PathBuf>,
+    /// Revocation lists of the device CA, PEM or DER.
+    pub crl_file: Option<PathBuf>,
     /// A folder with one certificate file per device, named after it.
     pub registry: Option<PathBuf>,
+    /// `[devices.challenge]`: how those that are challenged over MQTT are.
+    pub challenge: Challenge,
+    /// The gateway that challenges them; not from the file, but from the identity that the run is made under.
+    pub gateway: Option<GatewayId>,
     /// `[[devices.device]]`: the devices that are expected.
     pub expected: Vec<Device>,
 }
 
 /// `[[devices.device]]`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Device {
     /// Its id, which its certificate should carry.
     pub id: String,
     /// Its own TLS server, `host:port`, if it has one.
     pub endpoint: Option<String>,
+    /// Whether it is challenged over MQTT.
+    pub challenge: bool,
+    /// The longest time between two contacts with it.
+    pub contact_every: Option<Duration>,
+}
+
+/// `[devices.challenge]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Challenge {
+    /// Where the topics begin.
+    pub prefix: String,
+    /// How long an answer may take.
+    pub timeout: Duration,
+}
+
+impl Default for Challenge {
+    fn default() -> Self {
+        Self { prefix: gatepost_evidence::challenge::PREFIX.into(), timeout: Duration::from_secs(5) }
+    }
 }
 
 /// `[host]`

@@ -66,6 +66,11 @@ impl<'a> Table<'a> {
         self.values.is_some_and(|values| values.contains_key(name))
     }
 
+    /// Whether nothing else stands here.
+    pub(super) fn only(&self, name: &str) -> bool {
+        self.values.is_some_and(|values| values.len() == 1 && values.contains_key(name))
+    }
+
     pub(super) fn key(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
@@ -148,14 +153,14 @@ impl<'a> Table<'a> {
         number
     }
 
-    /// `true` or `false`; false when it does not stand here.
-    pub(super) fn flag(&mut self, name: &'static str) -> bool {
-        let Some(value) = self.get(name) else { return false };
+    /// `true` or `false`; `default` when it does not stand here.
+    pub(super) fn flag(&mut self, name: &'static str, default: bool) -> bool {
+        let Some(value) = self.get(name) else { return default };
         let flag = value.get_ref().as_bool();
         if flag.is_none() {
             self.wrong(name, value, "true or false");
         }
-        flag.unwrap_or(false)
+        flag.unwrap_or(default)
     }
 
     /// A table of strings whose keys are free.

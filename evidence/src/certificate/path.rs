@@ -196,7 +196,7 @@ pub(super) fn judge(
     };
     let now = within_validity(leaf, observed_at);
     certificate
-        .verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &trusted, &intermediates, now, usage, revocation, None)
+        .verify_for_usage(crate::signature::ALGORITHMS, &trusted, &intermediates, now, usage, revocation, None)
         .map(|_| ())
         .map_err(PathError::from)
 }

@@ -291,7 +291,10 @@ impl Trying<'_> {
     async fn sys(&mut self, client: &Client) -> Result<Wide, Failure> {
         let mut session = self.again(client).await?;
         let subscribe = session.subscribe("$SYS/#", &self.budget).await?;
-        self.settle(&mut session).await?;
+        let whole = self.settle(&mut session).await?;
+        if !whole && session.sys == 0 {
+            return Err(Failure::new(FailureKind::TooLarge, "other messages came, and too many of them"));
+        }
         let wide = Wide { subscribe, writer: None, foreign: false, others: session.sys, beyond: None };
         session.leave(&self.budget).await;
         Ok(wide)
@@ -316,14 +319,15 @@ impl Trying<'_> {
             writer = Some(who);
             break;
         }
-        self.settle(&mut session).await?;
+        let whole = self.settle(&mut session).await?;
         if writer.is_some() && subscribe < 0x80 {
             session.wait_for(&topic, &self.budget).await;
         }
         let told = matches!(self.declared, Some(Look::Seen(declared)) if told(declared, client));
         let wide = Wide {
             subscribe,
-            writer,
+            // What did not come before it was ended might have come after.
+            writer: writer.filter(|_| whole),
             foreign: session.heard.contains(&topic),
             others: session.others,
             beyond: told.then_some(session.beyond),
@@ -332,11 +336,11 @@ impl Trying<'_> {
         Ok(wide)
     }
 
-    /// Waits until what was there has come; that it is too much to be counted is an answer too.
-    async fn settle(&self, session: &mut Session) -> Result<(), Failure> {
+    /// Waits until what was there has come: whether that is all, or more than is counted.
+    async fn settle(&self, session: &mut Session) -> Result<bool, Failure> {
         match session.fence(&self.budget).await {
             Err(failure) if failure.kind != FailureKind::TooLarge => Err(failure),
-            _ => Ok(()),
+            settled => Ok(settled.is_ok()),
         }
     }
 

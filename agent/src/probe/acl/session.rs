@@ -66,6 +66,8 @@ pub struct Session {
     reader: Reader,
     level: u8,
     last_id: u16,
+    /// The broker hung up.
+    ended: bool,
     /// This look's own topics begin with one of these.
     own: [String; 2],
     /// Its own topics that came.
@@ -99,6 +101,7 @@ impl Session {
             reader: Reader::new(level),
             level,
             last_id: 0,
+            ended: false,
             own,
             heard: BTreeSet::new(),
             others: 0,
@@ -192,6 +195,10 @@ impl Session {
         budget: &Budget,
         mut wanted: impl FnMut(&Incoming) -> Option<T>,
     ) -> Result<T, Failure> {
+        if self.ended {
+            // Only what made the broker hang up was refused by that.
+            return Err(Failure::new(FailureKind::Error, "not tried, since the broker had ended the session"));
+        }
         let exchange = async {
             self.channel.write(bytes).await?;
             loop {
@@ -200,7 +207,9 @@ impl Session {
                 }
             }
         };
-        budget.wait(&format!("the answer to {what}"), budget.limits().answer, exchange).await
+        let answer = budget.wait(&format!("the answer to {what}"), budget.limits().answer, exchange).await;
+        self.ended |= answer.as_ref().is_err_and(|failure| failure.kind == FailureKind::Closed);
+        answer
     }
 
     /// The next packet, noted if it is a message. Nothing is lost when this is cancelled.
