@@ -97,7 +97,7 @@ fn rumqttd_has_one_listener_for_each_level_and_passes_over_a_flag() -> Result<()
     four["/mqtt/mqtt311"] = json!(true);
     four["/mqtt/mqtt5"] = json!(false);
     let five = json!({
-        "/open": true, "/mqtt/mqtt31": false, "/mqtt/mqtt311": false, "/mqtt/mqtt5": true, "/mqtt/receive_maximum": 4096,
+        "/open": true, "/mqtt/mqtt31": false, "/mqtt/mqtt311": false, "/mqtt/mqtt5": true, "/anonymous_accepted": true, "/mqtt/topic_alias_maximum": 4096,
         "/mqtt/maximum_packet_size": 268_435_460, "/mqtt/keep_alive_seconds": null, "/mqtt/takeover": true,
     });
     compare(Kind::Rumqttd, &[four, five])
