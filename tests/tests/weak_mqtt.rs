@@ -139,7 +139,8 @@ fn a_websocket_listener_that_takes_any_page_is_a_finding() -> Result<()> {
     Ok(())
 }
 
-/// Two findings, since anonymous access is what makes the other possible; a broker that binds ids to names has the first alone.
+/// Two findings, since anonymous access is what makes the other possible; a listener that binds ids to names lets no
+/// nameless client in.
 #[test]
 fn a_guest_that_takes_the_id_of_a_client_is_a_finding_of_its_own() -> Result<()> {
     let plain = |site: &Site| format!("plaintext = [\"{}\"]\n", site.other.address());
@@ -153,7 +154,7 @@ fn a_guest_that_takes_the_id_of_a_client_is_a_finding_of_its_own() -> Result<()>
     assert_eq!(site.findings(&plain(&site))?, (expected, set(&[])));
 
     let site = Site::new()?;
-    let _broker = site.start(SOUND, &format!("{}clientid_prefixes guest-\n", open(&site)))?;
+    let _broker = site.start(SOUND, &format!("{}use_username_as_clientid true\n", open(&site)))?;
     assert_eq!(site.findings(&plain(&site))?.0, set(&[]));
     Ok(())
 }

@@ -291,18 +291,23 @@ impl Dialogue<'_> {
             return Look::Failed(Failure::new(FailureKind::Error, "this is no WebSocket listener"));
         };
         let way = self.way(name, tls);
+        listener.websocket = Some(self.upgrades(&way, path).await);
+        let connack = async { mqtt::once(way.open().await?, way.login(), self.budget).await };
+        connack.await.into()
+    }
+
+    /// What the upgrade is answered, without an origin and with a foreign one.
+    async fn upgrades(&self, way: &Way<'_>, path: &str) -> WebSocket {
         let asked = async |origin: Option<&str>| {
             let mut link = way.raw(&way.tls).await?;
             let answer = link.upgrade(way.address, path, origin);
             self.budget.wait("the answer to an upgrade", self.budget.limits().answer, answer).await
         };
-        listener.websocket = Some(WebSocket {
-            path: path.clone(),
+        WebSocket {
+            path: path.to_owned(),
             upgrade: asked(None).await.into(),
             foreign_origin: asked(Some(mqtt::websocket::FOREIGN_ORIGIN)).await.into(),
-        });
-        let connack = async { mqtt::once(way.open().await?, way.login(), self.budget).await };
-        connack.await.into()
+        }
     }
 
     /// What MQTT tells, as the configured client where that one got in, else as nobody; and the tickets of TLS 1.3.
@@ -318,6 +323,10 @@ impl Dialogue<'_> {
         }
         // A peer that did not answer CONNECT as MQTT has it is not asked more.
         let first = if client { &listener.authenticated } else { &listener.anonymous };
+        // Whoever demands a certificate answers no upgrade without one.
+        if let (true, Protocol::WebSocket(path), Ok(tls)) = (client, &self.candidate.protocol, &tls) {
+            listener.websocket = Some(self.upgrades(&self.way(name, tls.clone()), path).await);
+        }
         let switched = |websocket: &WebSocket| websocket.upgrade.seen().is_some_and(|upgrade| upgrade.switched());
         let silent = listener.websocket.as_ref().is_some_and(|websocket| !switched(websocket));
         let hopeless = match first {

@@ -402,7 +402,8 @@ fn listener_facts(listener: &Listener, seen: &Seen, unknown: &mut Unknown) -> Li
     let mut accepted = |look: &Option<Look<Connack>>, fact: &str| {
         accepted(look.as_ref(), listener, &format!("{place}/{fact}"), unknown)
     };
-    facts.anonymous_accepted = accepted(&listener.anonymous, "anonymous_accepted");
+    facts.anonymous_accepted =
+        accepted(&listener.anonymous, "anonymous_accepted").or_else(|| let_in_by_a_level(listener));
     facts.authenticated_accepted = accepted(&listener.authenticated, "authenticated_accepted");
     let connacks = [&listener.authenticated, &listener.anonymous];
     facts.connack_micros = connacks.into_iter().flatten().find_map(|look| look.seen().map(|connack| connack.micros));
@@ -471,6 +472,13 @@ fn accepted(look: Option<&Look<Connack>>, listener: &Listener, place: &str, unkn
             None
         }
     }
+}
+
+/// CONNECT without credentials is of MQTT 3.1.1, which a listener of another level alone closes: that one is asked, too.
+fn let_in_by_a_level(listener: &Listener) -> Option<bool> {
+    let mqtt = listener.mqtt.as_ref()?.seen().filter(|mqtt| mqtt.speaker == mqtt::Speaker::Anonymous)?;
+    let in_by = |offer: &mqtt::LevelOffer| offer.answer.seen().is_some_and(|connack| connack.code == 0);
+    mqtt.levels.iter().any(in_by).then_some(true)
 }
 
 /// A closed connection refuses a version only where another one got through: else nothing was seen to speak TLS at all.
