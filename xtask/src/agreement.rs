@@ -1,7 +1,7 @@
 //! `cargo xtask agreement`: the probe's survey of TLS beside three scanners on every server, written into
 //! `docs/agreement.md`. Takes five minutes or more, and the package index for `sslyze`.
 
-use crate::machine::{self, MOSQUITTO, OPENSSL, SSLSCAN, TESTSSL};
+use crate::machine::{self, CC, LIBC, MBEDTLS, MOSQUITTO, OPENSSL, SSLSCAN, TESTSSL};
 use crate::step::{self, Failed, cargo};
 
 pub fn run(arguments: &[String]) -> Result<(), Failed> {
@@ -13,7 +13,7 @@ pub fn run(arguments: &[String]) -> Result<(), Failed> {
 
 /// Compares, and writes the document if `write` says so. Every disagreement without an explanation is a failure.
 pub fn compare(write: bool) -> Result<(), Failed> {
-    machine::provide(&[&MOSQUITTO, &OPENSSL, &SSLSCAN, &TESTSSL])?;
+    machine::provide(&[&MOSQUITTO, &OPENSSL, &SSLSCAN, &TESTSSL, &CC, &LIBC, &MBEDTLS])?;
     machine::provide_venv()?;
     step::run("build", cargo(["build", "--quiet", "--package", "gatepost"]))?;
     let mut whole =

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::machine::{self, CXX, FAKETIME, MICROSOCKS, MOSQUITTO, MOSQUITTO_CLIENTS, OPENSSL, SSLSCAN, TINYPROXY};
+use crate::machine::{
+    self, CC, CXX, FAKETIME, LIBC, MBEDTLS, MICROSOCKS, MOSQUITTO, MOSQUITTO_CLIENTS, OPENSSL, SSLSCAN, TINYPROXY,
+};
 use crate::step::{self, Failed, cargo};
 use crate::{agreement, fuzz};
 
@@ -37,6 +39,7 @@ pub fn run(arguments: &[String]) -> Result<(), Failed> {
         }
         Some(other) => return Err(Failed::CouldNot(format!("test takes no {other:?}, only --full"))),
     };
+    machine::provide(&[&CC, &LIBC, &MBEDTLS])?;
     machine::provide(&[&CXX, &MOSQUITTO, &MOSQUITTO_CLIENTS, &OPENSSL, &FAKETIME, &SSLSCAN, &TINYPROXY, &MICROSOCKS])?;
     machine::provide_venv()?;
     step::run("format", cargo(["fmt", "--all", "--check"]))?;
