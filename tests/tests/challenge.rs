@@ -92,7 +92,7 @@ fn each(field: &Field, cases: &[Case<'_>]) -> Result<()> {
     for (name, options, expected) in cases {
         let device = field.device(options).with_context(|| (*name).to_owned())?;
         let (found, report) = field.found()?;
-        assert_eq!(found, *expected, "{name}: {}\n{report:#}", device.log());
+        assert_eq!(found, *expected, "{name}: {}\n{}\n{report:#}", device.log(), field.broker.log());
     }
     Ok(())
 }
@@ -118,7 +118,7 @@ fn each_way_to_answer_wrongly_is_a_finding_of_its_own() -> Result<()> {
             ),
             ("signed for another device", &[("signs-for", "stm32-02")], &["challenge_wrong_signature"]),
             ("garbage", &[("misbehave", "garbage")], &["challenge_malformed"]),
-            ("a megabyte", &[("misbehave", "huge")], &["challenge_malformed"]),
+            ("more than is read", &[("misbehave", "huge")], &["challenge_malformed"]),
             ("endless", &[("misbehave", "endless")], &["challenge_malformed"]),
         ],
     )
