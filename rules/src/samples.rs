@@ -102,7 +102,7 @@ pub(crate) fn plain_listener(address: &str, code: Option<u8>) -> Listener {
 }
 
 pub(crate) fn broker(listeners: Vec<Listener>) -> Record {
-    let observation = Transport { server_name: "localhost".into(), listeners };
+    let observation = Transport { server_name: "localhost".into(), listeners, http_apis: Vec::new() };
     record("broker_transport_posture", TargetKind::Broker, "broker", &observation)
 }
 
@@ -139,7 +139,9 @@ pub(crate) fn certificate(not_after: (i32, u8, u8)) -> Record {
 }
 
 pub(crate) fn ingest(exposed: bool) -> Record {
-    let answer = |status| Look::Seen(Answer { status, headers: BTreeMap::new(), micros: 2_000 });
+    let answer = |status| {
+        Look::Seen(Answer { status, headers: BTreeMap::new(), micros: 2_000, marks: Default::default(), body: None })
+    };
     let request = |credentials, plaintext, answer| Request { credentials, plaintext, answer };
     let refused = if exposed { 202 } else { 401 };
     let plaintext = if exposed { answer(202) } else { failed(FailureKind::Refused) };
@@ -152,6 +154,7 @@ pub(crate) fn ingest(exposed: bool) -> Record {
             request(Credentials::Right, false, answer(202)),
             request(Credentials::None, true, plaintext),
         ],
+        ..Ingest::default()
     };
     record("ingest_auth", TargetKind::IngestEdge, "ingest", &observation)
 }

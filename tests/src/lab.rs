@@ -238,11 +238,13 @@ impl Lab {
             broker.configuration_file(),
         );
         text += &format!(
-            "[ingest]\nurl = \"{}\"\nplaintext_url = \"{}\"\nca_file = {:?}\ntoken_file = {:?}\n\n",
+            "[ingest]\nurl = \"{}\"\nplaintext_url = \"{}\"\nca_file = {:?}\ntoken_file = {:?}\n\
+             expired_token_file = {:?}\n\n",
             ingest.url(),
             ingest.plaintext_url(),
             pki.ca,
             ingest.token_file(),
+            ingest.expired_token_file(),
         );
         text += &format!(
             "[service]\nconfiguration_file = {:?}\nmetrics_url = \"{}\"\nhealth_url = \"{}\"\n\n\
@@ -258,6 +260,7 @@ impl Lab {
             let (id, address) = (device.id(), device.address());
             text += &format!("[[devices.device]]\nid = \"{id}\"\nendpoint = \"{address}\"\nchallenge = true\n\n");
         }
+        text += &format!("[telemetry]\ningest_readback_url = \"{}\"\n\n", ingest.readback_url());
         text += "[host]\nallowed_ports = [\"tcp/22\"]\n\n";
         if let Some(sink) = sink {
             text += &format!("[sink]\nurl = \"{}\"\nca_file = {:?}\n\n", sink.url, sink.ca_file);

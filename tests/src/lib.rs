@@ -35,7 +35,9 @@ pub mod service;
 pub mod sink;
 pub mod spool;
 pub mod systemd;
+pub mod telemetry;
 pub mod tls;
+pub mod webserver;
 
 pub use agent::{Agent, Finished};
 pub use lab::{Lab, State};

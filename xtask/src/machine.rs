@@ -18,6 +18,12 @@ pub struct Need {
 /// The MQTT broker of the lab.
 pub const MOSQUITTO: Need =
     Need { file: "/usr/sbin/mosquitto", package: "mosquitto", why: "the lab's real MQTT broker" };
+/// A broker that takes half a minute to start.
+pub const RABBITMQ: Need = Need {
+    file: "/usr/sbin/rabbitmq-server",
+    package: "rabbitmq-server",
+    why: "one more broker of MQTT, for the whole comparison",
+};
 /// Its command line clients.
 pub const MOSQUITTO_CLIENTS: Need = Need {
     file: "/usr/bin/mosquitto_pub",
@@ -66,6 +72,21 @@ pub const MICROSOCKS: Need = Need {
     file: "/usr/bin/microsocks",
     package: "microsocks",
     why: "the same by SOCKS, that nobody here wrote either",
+};
+/// nginx(8), with what its light package brings.
+pub const NGINX: Need = Need {
+    file: "/usr/sbin/nginx",
+    package: "nginx-light",
+    why: "an ingest edge that nobody here wrote, weakened in one place after another",
+};
+/// haproxy(1).
+pub const HAPROXY: Need =
+    Need { file: "/usr/sbin/haproxy", package: "haproxy", why: "another ingest edge that nobody here wrote" };
+/// nats-server(8).
+pub const NATS: Need = Need {
+    file: "/usr/sbin/nats-server",
+    package: "nats-server",
+    why: "an MQTT broker in the cloud that nobody here wrote",
 };
 /// A C++ compiler.
 pub const CXX: Need =

@@ -167,6 +167,16 @@ fn text(default: &Config, found: &Found) -> String {
         "\n# The cloud ingest edge that telemetry goes to.\n# [ingest]\n# url = \"https://ingest.example/v1/events\"\n\
          # plaintext_url = \"http://ingest.example/v1/events\"\n# ca_file = \"/etc/gatepost/ingest-ca.pem\"\n\
          # token_file = \"/etc/gatepost/ingest.token\"\n\
+         # A token of this gateway's that has expired, to see that it is refused; without it that is unknown.\n\
+         # expired_token_file = \"/etc/gatepost/ingest.expired\"\n\
+         # For an edge that asks for a client certificate, with a token or without.\n\
+         # client_certificate = \"/etc/gatepost/ingest-client.pem\"\n# client_key = \"/etc/gatepost/ingest-client.key\"\n\
+         # Some 45 canary events, most of them without credentials, in each audit; false makes four of them.\n\
+         # thorough = true\n\
+         # The same for an edge that takes events by MQTT, beside url or instead of it.\n# [ingest.mqtt]\n\
+         # address = \"mqtt.example:8883\"\n# plaintext = \"mqtt.example:1883\"\n\
+         # ca_file = \"/etc/gatepost/mqtt-ca.pem\"\n# username = \"gateway-7\"\n\
+         # password_file = \"/etc/gatepost/mqtt.password\"\n\
          \n# The service that carries telemetry from the broker to the edge.\n# [service]\n\
          # configuration_file = \"/etc/gateway/gateway.toml\"\n# metrics_url = \"http://127.0.0.1:9100/metrics\"\n\
          # health_url = \"http://127.0.0.1:9100/health\"\n# [service.pointers]      # where its file says so (JSON pointer)\n\
@@ -188,7 +198,14 @@ fn text(default: &Config, found: &Found) -> String {
         }
     }
     out.push_str(
-        "]\n\n# Where weaknesses of the product are reported: the domain with /.well-known/security.txt (RFC 9116).\n# [disclosure]\n\
+        "]\n\n# Canaries under gatepost/canary/ show whether messages arrive, once and in time; canaries = 0 sends none.\n\
+         # [telemetry]\n# canaries = 10\n# qos = [0, 1, 2]\n# wait = \"5s\"\n\
+         # Another broker, to which a bridge carries gatepost/canary/#.\n# bridged_url = \"mqtts://10.0.0.2:8883\"\n\
+         # Where the ingest edge tells which canaries it has, if the service carries gatepost/canary/+/ingest/#.\n\
+         # ingest_readback_url = \"https://ingest.example/v1/canaries/{run}\"\n\
+         # Count everybody's messages by topic, never payloads, for some seconds of each run.\n\
+         # passive = true\n# passive_time = \"10s\"\n# topics = [\"telemetry/#\"]\n\
+         \n# Where weaknesses of the product are reported: the domain with /.well-known/security.txt (RFC 9116).\n# [disclosure]\n\
          # domain = \"example.com\"\n\n# Where evidence is handed to; `gatepost enroll` makes this gateway known there.\n# [sink]\n\
          # url = \"https://sink.example\"\n# Who vouches for its certificate, which key that must have, or both; `gatepost enroll`\n\
          # says the pin. A pin without a ca_file is enough, for a sink that signed its certificate itself.\n\

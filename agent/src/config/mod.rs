@@ -27,12 +27,16 @@ pub struct Config {
     pub broker: Broker,
     /// `[ingest]`: the cloud ingest edge.
     pub ingest: Option<Ingest>,
+    /// `[ingest.mqtt]`: an ingest edge that takes events by MQTT.
+    pub ingest_mqtt: Option<IngestMqtt>,
     /// `[service]`: the gateway service.
     pub service: Option<Service>,
     /// `[devices]`: the devices' certificates.
     pub devices: Devices,
     /// `[host]`: the operating system.
     pub host: Host,
+    /// `[telemetry]`: canaries, and counting without payloads.
+    pub telemetry: Telemetry,
     /// `[disclosure]`: where weaknesses are reported.
     pub disclosure: Option<Disclosure>,
     /// `[sink]`: where runs are handed to.
@@ -107,6 +111,50 @@ pub struct Ingest {
     pub ca_file: Option<PathBuf>,
     /// The file that holds the bearer token.
     pub token_file: Option<PathBuf>,
+    /// The file that holds a bearer token that was good once and has expired, to see that it is refused.
+    pub expired_token_file: Option<PathBuf>,
+    /// The client certificate chain to connect with, PEM.
+    pub client_certificate: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub client_key: Option<PathBuf>,
+    /// Ask every question, not only the first four.
+    pub thorough: bool,
+}
+
+impl Default for Ingest {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            plaintext_url: None,
+            ca_file: None,
+            token_file: None,
+            expired_token_file: None,
+            client_certificate: None,
+            client_key: None,
+            thorough: true,
+        }
+    }
+}
+
+/// `[ingest.mqtt]`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct IngestMqtt {
+    /// Its TLS listener, `host:port`.
+    pub address: String,
+    /// The same without TLS, `host:port`, to see that it is closed.
+    pub plaintext: Option<String>,
+    /// The name that its certificate should carry; the host part of the address by default.
+    pub server_name: Option<String>,
+    /// Anchors for its certificate; the system's by default.
+    pub ca_file: Option<PathBuf>,
+    /// The client certificate chain to connect with, PEM.
+    pub client_certificate: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub client_key: Option<PathBuf>,
+    /// The MQTT user name to connect with.
+    pub username: Option<String>,
+    /// The file that holds its password.
+    pub password_file: Option<PathBuf>,
 }
 
 /// `[service]`
@@ -176,6 +224,27 @@ pub struct Host {
     pub allowed_ports: Vec<String>,
     /// The root folder that is looked at; `/` but for tests and snapshots.
     pub root: PathBuf,
+}
+
+/// `[telemetry]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Telemetry {
+    /// How many canaries are published on each path with each QoS; none, where it is 0.
+    pub canaries: u32,
+    /// The QoS levels they are published with, ascending.
+    pub qos: Vec<u8>,
+    /// The longest wait for canaries after the last one was published.
+    pub wait: Duration,
+    /// Another broker to which a bridge leads: `mqtts://host:port`, or `mqtt://host:port` without credentials.
+    pub bridged_url: Option<String>,
+    /// Where the ingest edge tells which canaries it has; `{run}` stands for what the canaries of a run have in common.
+    pub ingest_readback_url: Option<String>,
+    /// Everybody's messages are counted, without payloads.
+    pub passive: bool,
+    /// For how long.
+    pub passive_time: Duration,
+    /// On which topics (MQTT topic filters).
+    pub topics: Vec<String>,
 }
 
 /// `[disclosure]`

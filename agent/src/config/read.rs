@@ -12,8 +12,8 @@ use toml::de::DeTable;
 
 use super::table::{MAX_MISTAKES, Source, Table};
 use super::{
-    Broker, Challenge, Config, Device, Devices, Disclosure, Gateway, Host, Ingest, Mistake, Mistakes, Schedule,
-    Service, Sink, State,
+    Broker, Challenge, Config, Device, Devices, Disclosure, Gateway, Host, Ingest, IngestMqtt, Mistake, Mistakes,
+    Schedule, Service, Sink, State, Telemetry,
 };
 use crate::http::pin::Pin;
 use crate::spool::Bounds;
@@ -29,6 +29,15 @@ const SHORTEST_AGE: Duration = Duration::from_secs(3_600);
 const SHORTEST_ANSWER: Duration = Duration::from_secs(1);
 const LONGEST_ANSWER: Duration = Duration::from_secs(10);
 
+/// The most canaries of one QoS on one path: a look stays small beside what the gateway carries.
+const MOST_CANARIES: u64 = 100;
+/// The longest wait for them: a look must end, and who waits longer wants no canary but a monitor.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+/// The longest that everybody's messages are counted in a run.
+const LONGEST_PASSIVE: Duration = Duration::from_secs(60);
+/// The most topic filters that are counted.
+const MOST_TOPICS: usize = 8;
+
 impl Default for Config {
     /// What is used where nothing is configured: this machine.
     fn default() -> Self {
@@ -41,9 +50,20 @@ impl Default for Config {
             },
             broker: Broker::default(),
             ingest: None,
+            ingest_mqtt: None,
             service: None,
             devices: Devices::default(),
             host: Host { allowed_ports: Vec::new(), root: PathBuf::from("/") },
+            telemetry: Telemetry {
+                canaries: 10,
+                qos: vec![0, 1, 2],
+                wait: Duration::from_secs(5),
+                bridged_url: None,
+                ingest_readback_url: None,
+                passive: false,
+                passive_time: Duration::from_secs(10),
+                topics: Vec::new(),
+            },
             disclosure: None,
             sink: None,
             schedule: Schedule {
@@ -142,14 +162,17 @@ fn parse(text: &str, folder: &Path, thoroughly: bool) -> Result<Config, Vec<Mist
 
 fn config(mut root: Table<'_>) -> Config {
     let default = Config::default();
+    let (ingest, ingest_mqtt) = ingest(root.table("ingest"));
     let config = Config {
         gateway: gateway(root.table("gateway"), default.gateway),
         state: state(root.table("state"), default.state),
         broker: broker(root.table("broker")),
-        ingest: ingest(root.table("ingest")),
+        ingest,
+        ingest_mqtt,
         service: service(root.table("service")),
         devices: devices(root.table("devices")),
         host: host(root.table("host"), default.host),
+        telemetry: telemetry(root.table("telemetry"), default.telemetry),
         disclosure: disclosure(root.table("disclosure")),
         sink: sink(root.table("sink")),
         schedule: schedule(root.table("schedule"), default.schedule),
@@ -206,16 +229,13 @@ fn broker(mut table: Table<'_>) -> Broker {
         key_file: table.path("key_file"),
         configuration_file: table.path("configuration_file"),
     };
-    for (one, other, has_one, has_other) in [
-        ("client_certificate", "client_key", broker.client_certificate.is_some(), broker.client_key.is_some()),
-        ("username", "password_file", broker.username.is_some(), broker.password_file.is_some()),
-    ] {
-        match (has_one, has_other) {
-            (true, false) => table.object(one, format!("needs `{other}` beside it")),
-            (false, true) => table.object(other, format!("needs `{one}` beside it")),
-            _ => {}
-        }
-    }
+    pairs(
+        &table,
+        &[
+            ("client_certificate", "client_key", broker.client_certificate.is_some(), broker.client_key.is_some()),
+            ("username", "password_file", broker.username.is_some(), broker.password_file.is_some()),
+        ],
+    );
     table.finish();
     broker
 }
@@ -252,15 +272,74 @@ fn is_address(address: &str) -> bool {
     })
 }
 
-fn ingest(mut table: Table<'_>) -> Option<Ingest> {
+fn ingest(mut table: Table<'_>) -> (Option<Ingest>, Option<IngestMqtt>) {
     let url = web_address(&mut table, "url", &["https", "http"]);
-    let plaintext_url = web_address(&mut table, "plaintext_url", &["http"]);
-    let (ca_file, token_file) = (table.path("ca_file"), table.path("token_file"));
-    if table.present() && !table.has("url") {
+    let ingest = Ingest {
+        url: url.clone().unwrap_or_default(),
+        plaintext_url: web_address(&mut table, "plaintext_url", &["http"]),
+        ca_file: table.path("ca_file"),
+        token_file: table.path("token_file"),
+        expired_token_file: table.path("expired_token_file"),
+        client_certificate: table.path("client_certificate"),
+        client_key: table.path("client_key"),
+        thorough: table.flag("thorough") || !table.has("thorough"),
+    };
+    pairs(
+        &table,
+        &[("client_certificate", "client_key", ingest.client_certificate.is_some(), ingest.client_key.is_some())],
+    );
+    if ingest.expired_token_file.is_some() && ingest.token_file.is_none() {
+        table.object("expired_token_file", "needs `token_file` beside it");
+    }
+    let mqtt = ingest_mqtt(table.table("mqtt"));
+    if table.present() && !table.has("url") && !(table.has("mqtt") && table.only("mqtt")) {
         table.missing("url", "is needed, such as \"https://ingest.example/v1/events\"");
     }
     table.finish();
-    Some(Ingest { url: url?, plaintext_url, ca_file, token_file })
+    (url.map(|_| ingest), mqtt)
+}
+
+fn ingest_mqtt(mut table: Table<'_>) -> Option<IngestMqtt> {
+    let address = |table: &mut Table<'_>, name: &'static str| {
+        let address = table.string(name)?;
+        if !is_address(&address) {
+            table.object(name, format!("{address:?} is not host:port, such as \"mqtt.example:8883\""));
+        }
+        Some(address)
+    };
+    let mqtt = IngestMqtt {
+        address: address(&mut table, "address").unwrap_or_default(),
+        plaintext: address(&mut table, "plaintext"),
+        server_name: table.string("server_name"),
+        ca_file: table.path("ca_file"),
+        client_certificate: table.path("client_certificate"),
+        client_key: table.path("client_key"),
+        username: table.string("username"),
+        password_file: table.path("password_file"),
+    };
+    pairs(
+        &table,
+        &[
+            ("client_certificate", "client_key", mqtt.client_certificate.is_some(), mqtt.client_key.is_some()),
+            ("username", "password_file", mqtt.username.is_some(), mqtt.password_file.is_some()),
+        ],
+    );
+    if table.present() && !table.has("address") {
+        table.missing("address", "is needed, such as \"mqtt.example:8883\"");
+    }
+    table.finish();
+    (!mqtt.address.is_empty()).then_some(mqtt)
+}
+
+/// Notes settings that stand alone and need another beside them.
+fn pairs(table: &Table<'_>, pairs: &[(&str, &str, bool, bool)]) {
+    for (one, other, has_one, has_other) in pairs {
+        match (has_one, has_other) {
+            (true, false) => table.object(one, format!("needs `{other}` beside it")),
+            (false, true) => table.object(other, format!("needs `{one}` beside it")),
+            _ => {}
+        }
+    }
 }
 
 fn web_address(table: &mut Table<'_>, name: &'static str, schemes: &[&str]) -> Option<String> {
@@ -313,7 +392,7 @@ fn devices(mut table: Table<'_>) -> Devices {
     for mut device in table.tables("device") {
         let id = device.string("id");
         let endpoint = device.string("endpoint");
-        let challenged = device.flag("challenge");
+        let challenged = device.flag("challenge", false);
         let contact_every = device.duration("contact_every");
         if endpoint.as_deref().is_some_and(|endpoint| !is_address(endpoint)) {
             device.object("endpoint", "is not host:port, such as \"192.168.7.21:8443\"");
@@ -371,6 +450,50 @@ fn host(mut table: Table<'_>, default: Host) -> Host {
     let root = table.path("root").unwrap_or(default.root);
     table.finish();
     Host { allowed_ports, root }
+}
+
+fn telemetry(mut table: Table<'_>, default: Telemetry) -> Telemetry {
+    let canaries = table.whole("canaries").unwrap_or(u64::from(default.canaries));
+    if canaries > MOST_CANARIES {
+        table
+            .object("canaries", format!("is more than {MOST_CANARIES}, which tells no more and costs the broker more"));
+    }
+    let mut qos = table.wholes("qos").unwrap_or_else(|| default.qos.iter().copied().map(u64::from).collect());
+    qos.sort_unstable();
+    qos.dedup();
+    if qos.is_empty() || qos.iter().any(|qos| *qos > 2) {
+        table.object("qos", "is not a list of 0, 1 and 2; write canaries = 0 to publish none");
+    }
+    let wait = table.duration("wait").unwrap_or(default.wait);
+    if wait.is_zero() || wait > LONGEST_WAIT {
+        table.object("wait", format!("is not between 1s and {}s", LONGEST_WAIT.as_secs()));
+    }
+    let passive_time = table.duration("passive_time").unwrap_or(default.passive_time);
+    if passive_time.is_zero() || passive_time > LONGEST_PASSIVE {
+        table.object("passive_time", format!("is not between 1s and {}s", LONGEST_PASSIVE.as_secs()));
+    }
+    let telemetry = Telemetry {
+        canaries: u32::try_from(canaries).unwrap_or(default.canaries),
+        qos: qos.into_iter().filter_map(|qos| u8::try_from(qos).ok()).collect(),
+        wait,
+        bridged_url: web_address(&mut table, "bridged_url", &["mqtts", "mqtt"]),
+        ingest_readback_url: web_address(&mut table, "ingest_readback_url", &["https", "http"]),
+        passive: table.flag("passive", default.passive),
+        passive_time,
+        topics: table.strings("topics"),
+    };
+    let address = telemetry.bridged_url.as_deref().and_then(|url| url.split_once("://"));
+    if address.is_some_and(|(_, address)| !is_address(address)) {
+        table.object("bridged_url", "is not scheme://host:port and nothing else, such as \"mqtts://10.0.0.2:8883\"");
+    }
+    if telemetry.topics.len() > MOST_TOPICS || telemetry.topics.iter().any(|topic| !rumqttc::valid_filter(topic)) {
+        table.object("topics", format!("are not at most {MOST_TOPICS} topic filters, such as [\"telemetry/#\"]"));
+    }
+    if telemetry.passive && telemetry.topics.is_empty() {
+        table.object("passive", "needs `topics` beside it, such as [\"telemetry/#\"]");
+    }
+    table.finish();
+    telemetry
 }
 
 fn disclosure(mut table: Table<'_>) -> Option<Disclosure> {
@@ -490,6 +613,30 @@ mod tests {
     }
 
     #[test]
+    fn canaries_are_bounded_and_counting_needs_topics() {
+        let read = |text: &str| parse(&format!("[telemetry]\n{text}\n"), Path::new("/"), false).unwrap().telemetry;
+        let all = read("qos = [2, 1, 1]\nwait = \"2s\"\npassive = true\ntopics = [\"telemetry/#\"]");
+        assert_eq!((all.qos, all.wait.as_secs(), all.passive, all.canaries), (vec![1, 2], 2, true, 10));
+        assert!(!read("").passive && read("canaries = 0").canaries == 0);
+        for (text, expected) in [
+            ("canaries = 101", "2:telemetry.canaries: is more than 100"),
+            ("qos = [3]", "2:telemetry.qos: is not a list of 0, 1 and 2"),
+            ("qos = \"1\"", "2:telemetry.qos: is string, a list of whole numbers"),
+            ("wait = \"1h\"", "2:telemetry.wait: is not between 1s and 15s"),
+            ("passive_time = \"2m\"", "2:telemetry.passive_time: is not between 1s and 60s"),
+            ("passive = 1", "2:telemetry.passive: is integer, true or false is expected"),
+            ("passive = true", "2:telemetry.passive: needs `topics` beside it"),
+            ("topics = [\"a/#/b\"]", "2:telemetry.topics: are not at most 8 topic filters"),
+            ("bridged_url = \"mqtts://10.0.0.2\"", "2:telemetry.bridged_url: is not scheme://host:port"),
+            ("bridged_url = \"10.0.0.2:8883\"", "2:telemetry.bridged_url: is not a URL that starts with mqtts://"),
+            ("ingest_readback_url = \"ftp://x\"", "2:telemetry.ingest_readback_url: is not a URL that starts"),
+        ] {
+            let found = mistakes(&format!("[telemetry]\n{text}\n"));
+            assert!(found.len() == 1 && found[0].starts_with(expected), "{expected}: {found:#?}");
+        }
+    }
+
+    #[test]
     fn an_empty_file_is_this_machine() {
         assert_eq!(parse("", Path::new("/"), true), Ok(Config::default()));
     }
@@ -546,6 +693,30 @@ mod tests {
         assert!(found[0].contains("https only"), "{found:#?}");
         for good in ["http://127.0.0.1:8080", "http://[::1]:80", "https://sink.example"] {
             assert!(parse(&format!("[sink]\nurl = \"{good}\"\n"), Path::new("/"), false).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn an_ingest_edge_speaks_http_or_mqtt_or_both() {
+        let read = |text: &str| parse(text, Path::new("/c"), false).unwrap();
+        let both = read(
+            "[ingest]\nurl = \"https://edge/\"\nthorough = false\nclient_certificate = \"a\"\nclient_key = \"b\"\n\
+             [ingest.mqtt]\naddress = \"mqtt.example:8883\"\nusername = \"g\"\npassword_file = \"p\"\n",
+        );
+        assert!(!both.ingest.unwrap().thorough);
+        assert_eq!(both.ingest_mqtt.unwrap().password_file, Some("/c/p".into()));
+        let mqtt = read("[ingest.mqtt]\naddress = \"mqtt.example:8883\"\n");
+        assert!(mqtt.ingest.is_none() && mqtt.ingest_mqtt.is_some());
+        for (text, expected) in [
+            ("[ingest]\nurl = \"https://e/\"\nclient_key = \"k\"", "ingest.client_key: needs `client_certificate`"),
+            ("[ingest]\nurl = \"https://e/\"\nexpired_token_file = \"k\"", "ingest.expired_token_file: needs"),
+            ("[ingest]\nurl = \"https://e/\"\nthorough = \"no\"", "ingest.thorough: is string, true or false"),
+            ("[ingest.mqtt]\nplaintext = \"e:1\"", "ingest.mqtt.address: is needed"),
+            ("[ingest.mqtt]\naddress = \"e\"", "ingest.mqtt.address: \"e\" is not host:port"),
+            ("[ingest]\nca_file = \"x\"\n[ingest.mqtt]\naddress = \"e:1\"", "ingest.url: is needed"),
+        ] {
+            let found = mistakes(&format!("{text}\n"));
+            assert!(found.len() == 1 && found[0].contains(expected), "{expected}: {found:#?}");
         }
     }
 

@@ -66,6 +66,11 @@ impl<'a> Table<'a> {
         self.values.is_some_and(|values| values.contains_key(name))
     }
 
+    /// Whether nothing else stands here.
+    pub(super) fn only(&self, name: &str) -> bool {
+        self.values.is_some_and(|values| values.len() == 1 && values.contains_key(name))
+    }
+
     pub(super) fn key(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
@@ -156,6 +161,20 @@ impl<'a> Table<'a> {
             self.wrong(name, value, "true or false");
         }
         flag.unwrap_or(false)
+    }
+
+    /// Whole numbers that are not negative.
+    pub(super) fn wholes(&mut self, name: &'static str) -> Option<Vec<u64>> {
+        let value = self.get(name)?;
+        let whole = |item: &DeValue<'_>| {
+            let number = item.as_integer()?;
+            u64::from_str_radix(number.as_str(), number.radix()).ok()
+        };
+        let numbers = value.get_ref().as_array().and_then(|list| list.iter().map(|it| whole(it.get_ref())).collect());
+        if numbers.is_none() {
+            self.wrong(name, value, "a list of whole numbers, such as [0, 1],");
+        }
+        numbers
     }
 
     /// A table of strings whose keys are free.

@@ -54,6 +54,7 @@ pub mod tests {
             state: State { directory: "/nowhere".into(), ..Config::default().state },
             broker: Broker::default(),
             ingest: None,
+            ingest_mqtt: None,
             service: None,
             devices: Devices::default(),
             host: Host { allowed_ports: vec![], root: root.to_owned() },
