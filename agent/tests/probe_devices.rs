@@ -159,3 +159,58 @@ async fn without_devices_the_check_is_skipped_and_a_missing_folder_is_an_error()
     assert_eq!(missed.status, Status::Error);
     assert!(missed.detail.contains("missing"), "{missed}");
 }
+
+#[tokio::test]
+async fn ten_thousand_files_are_bounded_and_what_is_beyond_is_counted() {
+    let pki = Pki::new();
+    let mut config = with_endpoint(&pki, None);
+    let leaf = pki.authority.client(ID);
+    for number in 0..10_000 {
+        pki.write(&format!("registry/junk-{number:05}.pem"), &leaf.pem);
+    }
+    pki.write("registry/zz-expected.pem", &leaf.pem);
+    config.devices.expected.push(Device { id: "zz-expected".into(), ..Device::default() });
+    let targets = (PROBE.targets)(&config);
+    assert_eq!(targets.len(), 2001, "two thousand devices and the registry");
+    assert!(targets.iter().any(|target| target.name == "zz-expected"), "expected ones come first");
+    let observation = look(&config, Target::new(TargetKind::Registry, "registry")).await;
+    let bytes = serde_json::to_vec(&observation).unwrap().len();
+    let registry = observation.registry.unwrap();
+    assert_eq!((registry.found.len(), registry.not_looked_at), (10_001, Some(8_002)));
+    assert!(bytes < 400_000, "{bytes}");
+}
+
+#[tokio::test]
+async fn chains_duplicates_and_earlier_certificates_are_all_of_them_evidence() {
+    let pki = Pki::new();
+    let config = with_endpoint(&pki, None);
+    let (leaf, other) = (pki.authority.client(ID), pki.authority.client(ID));
+    pki.write("registry/stm32-01.pem", format!("{}{}", leaf.pem, pki.authority.pem));
+    pki.write("registry/stm32-01.der", &other.der);
+    pki.write("registry/stm32-01.old.pem", &other.pem);
+    let (observation, facts, _) = device(&config).await;
+    let seen = observation.device.unwrap();
+    assert_eq!((seen.sources.len(), seen.earlier.len()), (2, 1));
+    assert_eq!(seen.sources[0].chain.seen().unwrap().len(), 2);
+    assert_eq!((facts.sources_agree, facts.certificates_known), (Some(false), Some(2)));
+    assert!(facts.sources.contains_key("registry") && facts.sources.contains_key("registry_2"));
+    let registry = look(&config, Target::new(TargetKind::Registry, "registry")).await.registry.unwrap();
+    assert_eq!(registry.found, list(&[ID]), "what it had before is nobody's");
+}
+
+#[tokio::test]
+async fn a_private_key_in_the_registry_is_named_and_never_shown() {
+    let pki = Pki::new();
+    let config = with_endpoint(&pki, None);
+    let leaf = pki.authority.client(ID);
+    pki.write("registry/stm32-01.pem", &leaf.pem);
+    pki.write("registry/backup", leaf.key.serialize_pem());
+    pki.write("registry/stm32-01.p12", "whatever");
+    pki.write("registry/notes.txt", "no key");
+    let observation = look(&config, Target::new(TargetKind::Registry, "registry")).await;
+    let text = serde_json::to_string(&observation).unwrap();
+    let registry = observation.registry.unwrap();
+    assert_eq!(registry.private_keys, list(&["backup", "stm32-01.p12"]));
+    assert_eq!(registry.other_entries, Some(3));
+    assert!(!text.contains("PRIVATE KEY") && !text.contains(leaf.key.serialize_pem().lines().nth(1).unwrap()));
+}

@@ -14,6 +14,7 @@ use std::path::Path;
 pub mod bundle;
 pub mod canonical;
 pub mod chain;
+pub mod challenge;
 pub mod envelope;
 pub mod golden;
 pub mod http_answer;
@@ -72,7 +73,7 @@ mod tests {
     #[test]
     fn every_surface_withstands_its_seeds() {
         type Surface = (&'static str, fn(&[u8]), fn() -> Seeds);
-        let surfaces: [Surface; 16] = [
+        let surfaces: [Surface; 17] = [
             ("bundle", bundle::attack, bundle::seeds),
             ("canonical", canonical::attack, canonical::seeds),
             ("chain", chain::attack, chain::seeds),
@@ -89,6 +90,7 @@ mod tests {
             ("upload", upload::attack, upload::seeds),
             ("zstd", zstd::attack, zstd::seeds),
             ("http_answer", http_answer::attack, http_answer::seeds),
+            ("challenge", challenge::attack, challenge::seeds),
         ];
         for (surface, attack, seeds) in surfaces {
             let seeds = seeds();

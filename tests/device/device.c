@@ -137,7 +137,7 @@ static int behaves(const struct session *session, const char *how)
 
 static int answer(struct session *session, const struct mqtt_message *message)
 {
-    static unsigned char noise[1 << 20];
+    static unsigned char noise[64 * 1024];
     const char *topic = session->answer_topic;
     int error;
 

@@ -6,7 +6,8 @@
  *       [--issuer-certificate FILE --issuer-key FILE]   self-signed without
  *       [--curve secp256r1] [--rsa BITS]                only if there is no key in FILE yet
  *       [--from 20260101000000] [--to 20270101000000] [--serial HEX] [--alternative NAME]
- *       [--usage client | server | both | none] [--hash SHA256] [--authority yes]
+ *       [--usage client | server | both | none] [--hash SHA256] [--signing no]
+ *       [--authority yes | leaf]                        leaf: CA:TRUE on what is a device's otherwise
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,6 +85,29 @@ static void set_alternative(mbedtls_x509write_cert *certificate, const char *nam
     check(mbedtls_x509write_crt_set_extension(certificate, "\x55\x1d\x11", 3, 0, value, size + 4), name);
 }
 
+/*
+ * Authority key identifier (RFC 5280, section 4.2.1.1): what the issuer's certificate has as its own. mbedTLS computes one from
+ * the key, by SHA-1, which is not what every CA does.
+ */
+static void set_authority(mbedtls_x509write_cert *certificate, const mbedtls_x509_crt *issuer)
+{
+    static const unsigned char OWN[] = { 0x06, 0x03, 0x55, 0x1d, 0x0e, 0x04 };
+    const unsigned char *at = issuer->v3_ext.p;
+    unsigned char value[4 + 64] = { 0x30, 0, 0x80, 0 };
+    size_t left = issuer->v3_ext.len;
+
+    for (; left > sizeof OWN + 3; at++, left--) {
+        size_t size = at[sizeof OWN + 2];
+        if (memcmp(at, OWN, sizeof OWN) != 0 || size > 64 || left < sizeof OWN + 3 + size)
+            continue;
+        value[1] = (unsigned char)(size + 2);
+        value[3] = (unsigned char)size;
+        memcpy(value + 4, at + sizeof OWN + 3, size);
+        check(mbedtls_x509write_crt_set_extension(certificate, "\x55\x1d\x23", 3, 0, value, size + 4), "the issuer's key identifier");
+        return;
+    }
+}
+
 static mbedtls_md_type_t hash(const char *name)
 {
     const mbedtls_md_info_t *info = mbedtls_md_info_from_string(name);
@@ -101,7 +125,9 @@ int provision(const struct options *options)
 {
     const char *key_file = needed(options, "key"), *issuer_file = option(options, "issuer-certificate");
     const char *name = needed(options, "name"), *usage = or(option(options, "usage"), "client");
-    int authority = option(options, "authority") != NULL;
+    const char *kind = or(option(options, "authority"), "no");
+    int authority = strcmp(kind, "yes") == 0, claims = authority || strcmp(kind, "leaf") == 0;
+    unsigned key_usage = option(options, "signing") != NULL ? MBEDTLS_X509_KU_KEY_AGREEMENT : MBEDTLS_X509_KU_DIGITAL_SIGNATURE;
     mbedtls_x509write_cert certificate;
     mbedtls_x509_crt issuer;
     mbedtls_pk_context key, issuer_key, *signer = &key;
@@ -154,13 +180,15 @@ int provision(const struct options *options)
     check(mbedtls_x509write_crt_set_validity(&certificate, or(option(options, "from"), "20260101000000"),
                                              or(option(options, "to"), "20270101000000")),
           "the validity");
-    check(mbedtls_x509write_crt_set_basic_constraints(&certificate, authority, authority ? 0 : -1), "basic constraints");
-    check(mbedtls_x509write_crt_set_key_usage(&certificate,
-                                              authority ? MBEDTLS_X509_KU_KEY_CERT_SIGN | MBEDTLS_X509_KU_CRL_SIGN
-                                                        : MBEDTLS_X509_KU_DIGITAL_SIGNATURE),
-          "the key usage");
+    check(mbedtls_x509write_crt_set_basic_constraints(&certificate, claims, claims ? 0 : -1), "basic constraints");
+    if (authority)
+        key_usage = MBEDTLS_X509_KU_KEY_CERT_SIGN | MBEDTLS_X509_KU_CRL_SIGN;
+    else if (claims)
+        key_usage |= MBEDTLS_X509_KU_KEY_CERT_SIGN;
+    check(mbedtls_x509write_crt_set_key_usage(&certificate, key_usage), "the key usage");
     check(mbedtls_x509write_crt_set_subject_key_identifier(&certificate), "the key identifier");
-    check(mbedtls_x509write_crt_set_authority_key_identifier(&certificate), "the issuer's key identifier");
+    if (issuer_file != NULL)
+        set_authority(&certificate, &issuer);
     if (!authority)
         set_usage(&certificate, usage);
     if (option(options, "alternative") != NULL)

@@ -15,8 +15,8 @@ use anyhow::{Context as _, Result};
 use gatepost::probe::battery::mint::{Authority, Revocation};
 use jiff::Timestamp;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, RevokedCertParams,
 };
 
 use crate::device;
@@ -132,6 +132,37 @@ impl Pki {
     /// When it cannot be made or written.
     pub fn issue(&self, file: &str, leaf: &Leaf<'_>) -> Result<Identity> {
         issue(&self.folder, &self.issuer, file, leaf)
+    }
+}
+
+impl Pki {
+    /// A revocation list of the CA in `file`, naming certificates by serial number, from one day to another.
+    ///
+    /// # Errors
+    /// When it cannot be made or written.
+    pub fn revocation_list(&self, file: &Path, serials: &[u64], (from, to): (i64, i64)) -> Result<()> {
+        let now = Duration::from_secs(Timestamp::now().as_second().unsigned_abs());
+        let day = |days: i64| {
+            let (now, off) =
+                (rcgen::date_time_ymd(1970, 1, 1) + now, DAY * u32::try_from(days.unsigned_abs()).unwrap_or(0));
+            if days < 0 { now - off } else { now + off }
+        };
+        let revoked = serials.iter().map(|serial| RevokedCertParams {
+            serial_number: (*serial).into(),
+            revocation_time: day(-1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let parameters = CertificateRevocationListParams {
+            this_update: day(from),
+            next_update: day(to),
+            crl_number: 1.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = parameters.signed_by(&self.issuer).context("no revocation list")?;
+        write(file, list.pem().context("no revocation list")?.as_bytes(), 0o644)
     }
 }
 

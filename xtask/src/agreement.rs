@@ -2,7 +2,7 @@
 //! beside `openssl` and `badkeys`, written into `docs/agreement.md`. Takes five minutes or more, and the package index for
 //! `sslyze` and `badkeys`.
 
-use crate::machine::{self, MOSQUITTO, OPENSSL, SSLSCAN, TESTSSL};
+use crate::machine::{self, CC, LIBC, MBEDTLS, MOSQUITTO, OPENSSL, SSLSCAN, TESTSSL};
 use crate::step::{self, Failed, cargo};
 
 pub fn run(arguments: &[String]) -> Result<(), Failed> {
@@ -14,7 +14,7 @@ pub fn run(arguments: &[String]) -> Result<(), Failed> {
 
 /// Compares, and writes the document if `write` says so. Every disagreement without an explanation is a failure.
 pub fn compare(write: bool) -> Result<(), Failed> {
-    machine::provide(&[&MOSQUITTO, &OPENSSL, &SSLSCAN, &TESTSSL])?;
+    machine::provide(&[&MOSQUITTO, &OPENSSL, &SSLSCAN, &TESTSSL, &CC, &LIBC, &MBEDTLS])?;
     machine::provide_venv()?;
     step::run("build", cargo(["build", "--quiet", "--package", "gatepost"]))?;
     for (title, test) in

@@ -1,10 +1,10 @@
 //! `cargo xtask demo`: build, then let `gatepost-demo` tell the story on the lab.
 
-use crate::machine::{self, MOSQUITTO};
+use crate::machine::{self, CC, LIBC, MBEDTLS, MOSQUITTO};
 use crate::step::{self, Failed};
 
 pub fn run(arguments: &[String]) -> Result<(), Failed> {
-    machine::provide(&[&MOSQUITTO])?;
+    machine::provide(&[&MOSQUITTO, &CC, &LIBC, &MBEDTLS])?;
     step::run(
         "build agent, sink and lab (a few minutes the first time)",
         step::cargo(["build", "--quiet", "--workspace"]),

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::machine::{
-    self, CXX, FAKETIME, HAPROXY, MICROSOCKS, MOSQUITTO, MOSQUITTO_CLIENTS, NATS, NGINX, OPENSSL, RABBITMQ, SSLSCAN,
-    TINYPROXY,
+    self, CC, CXX, FAKETIME, HAPROXY, LIBC, MBEDTLS, MICROSOCKS, MOSQUITTO, MOSQUITTO_CLIENTS, NATS, NGINX, OPENSSL,
+    RABBITMQ, SSLSCAN, TINYPROXY,
 };
 use crate::step::{self, Failed, cargo};
 use crate::{agreement, fuzz};
@@ -48,6 +48,7 @@ pub fn run(arguments: &[String]) -> Result<(), Failed> {
         }
         Some(other) => return Err(Failed::CouldNot(format!("test takes no {other:?}, only --full"))),
     };
+    machine::provide(&[&CC, &LIBC, &MBEDTLS])?;
     machine::provide(&[&CXX, &MOSQUITTO, &MOSQUITTO_CLIENTS, &OPENSSL, &FAKETIME, &SSLSCAN, &TINYPROXY, &MICROSOCKS])?;
     machine::provide(&[&NGINX, &HAPROXY, &NATS])?;
     if full {

@@ -40,17 +40,24 @@ pub enum Packet {
 }
 
 /// Why bytes are no packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoPacket {
     /// More than is read.
-    #[error("a packet of {0} bytes; at most {MAX_PACKET} are read")]
     TooLarge(usize),
     /// Its length is no length.
-    #[error("a packet whose length has more than four bytes")]
     Length,
     /// It ends within something.
-    #[error("a packet that ends too early")]
     Short,
+}
+
+impl std::fmt::Display for NoPacket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::TooLarge(bytes) => write!(f, "a packet of {bytes} bytes; at most {MAX_PACKET} are read"),
+            Self::Length => f.write_str("a packet whose length has more than four bytes"),
+            Self::Short => f.write_str("a packet that ends too early"),
+        }
+    }
 }
 
 /// The first packet in `bytes` and how many bytes it has; `None` while it is not whole.

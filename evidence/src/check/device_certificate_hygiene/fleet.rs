@@ -65,7 +65,6 @@ impl Fleet {
         let same_certificate = who(own, &BTreeSet::new());
         let same_key = who(&with(|marks| marks.key, &self.keys), &same_certificate);
         let same_serial = who(&with(|marks| marks.serial, &self.serials), &same_certificate);
-        facts.same_certificate_as = Some(same_certificate.into_iter().collect());
         if own.iter().any(|digest| self.marks.contains_key(digest)) {
             facts.same_key_as = Some(same_key.into_iter().collect());
             facts.same_serial_as = Some(same_serial.into_iter().collect());
@@ -78,7 +77,10 @@ impl Fleet {
             let names = certificate.alternative_names.iter().flatten().chain(&certificate.common_name);
             let others: BTreeSet<&String> =
                 names.filter(|name| *name != id && self.certificates.contains_key(*name)).collect();
-            facts.names_of_others = Some(others.into_iter().cloned().collect());
+            // Of those that show this very certificate it is told already that they do.
+            let others = others.into_iter().filter(|name| !same_certificate.contains(*name));
+            facts.names_of_others = Some(others.cloned().collect());
         }
+        facts.same_certificate_as = Some(same_certificate.into_iter().collect());
     }
 }

@@ -263,7 +263,9 @@ mod shared {
         let facts = fleet(&[("a", certificate.clone()), ("b", certificate)]);
         assert_eq!(facts[0].same_certificate_as, with_b);
         assert_eq!((&facts[0].same_key_as, &facts[0].same_serial_as), (&Some(Vec::new()), &Some(Vec::new())));
-        assert_eq!(facts[1].names_of_others, Some(vec!["a".to_owned()]));
+        assert_eq!(facts[1].names_of_others, Some(Vec::new()), "that is told already");
+        let facts = fleet(&[("a", made("b", 1, &key(), &ca)), ("b", made("b", 2, &key(), &ca))]);
+        assert_eq!(facts[0].names_of_others, with_b);
         let facts = fleet(&[("a", made("a", 1, &shared, &ca)), ("b", made("b", 2, &shared, &ca))]);
         assert_eq!((&facts[0].same_certificate_as, &facts[0].same_key_as), (&Some(Vec::new()), &with_b));
         let facts = fleet(&[("a", made("a", 1, &key(), &ca)), ("b", made("b", 1, &key(), &ca))]);

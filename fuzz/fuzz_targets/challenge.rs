@@ -1,0 +1,5 @@
+//! The fuzz target `challenge`: see `src/challenge.rs`.
+
+#![no_main]
+
+gatepost_fuzz::target!(challenge);
