@@ -13,6 +13,7 @@ use std::path::Path;
 
 pub mod bundle;
 pub mod canonical;
+pub mod certificate;
 pub mod chain;
 pub mod envelope;
 pub mod golden;
@@ -69,9 +70,10 @@ mod tests {
     #[test]
     fn every_surface_withstands_its_seeds() {
         type Surface = (&'static str, fn(&[u8]), fn() -> Seeds);
-        let surfaces: [Surface; 14] = [
+        let surfaces: [Surface; 15] = [
             ("bundle", bundle::attack, bundle::seeds),
             ("canonical", canonical::attack, canonical::seeds),
+            ("certificate", certificate::attack, certificate::seeds),
             ("chain", chain::attack, chain::seeds),
             ("envelope", envelope::attack, envelope::seeds),
             ("log", log::attack, log::seeds),
