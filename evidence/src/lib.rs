@@ -8,6 +8,7 @@
 
 pub mod archive;
 pub mod batch;
+pub mod bound;
 pub mod bundle;
 pub mod canonical;
 pub mod certificate;
