@@ -18,6 +18,12 @@ pub struct Need {
 /// The MQTT broker of the lab.
 pub const MOSQUITTO: Need =
     Need { file: "/usr/sbin/mosquitto", package: "mosquitto", why: "the lab's real MQTT broker" };
+/// A broker that takes half a minute to start.
+pub const RABBITMQ: Need = Need {
+    file: "/usr/sbin/rabbitmq-server",
+    package: "rabbitmq-server",
+    why: "one more broker of MQTT, for the whole comparison",
+};
 /// Its command line clients.
 pub const MOSQUITTO_CLIENTS: Need = Need {
     file: "/usr/bin/mosquitto_pub",

@@ -218,7 +218,7 @@ fn broker(mut table: Table<'_>) -> Broker {
         plaintext: addresses(&mut table, "plaintext"),
         websockets: endpoints(&mut table, "websockets", ["ws", "wss"]),
         http_api: endpoints(&mut table, "http_api", ["http", "https"]),
-        try_keep_alive: table.flag("try_keep_alive", false),
+        try_keep_alive: table.flag("try_keep_alive"),
         ca_file: table.path("ca_file"),
         client_certificate: table.path("client_certificate"),
         client_key: table.path("client_key"),
@@ -282,7 +282,7 @@ fn ingest(mut table: Table<'_>) -> (Option<Ingest>, Option<IngestMqtt>) {
         expired_token_file: table.path("expired_token_file"),
         client_certificate: table.path("client_certificate"),
         client_key: table.path("client_key"),
-        thorough: table.flag("thorough", true),
+        thorough: table.flag("thorough") || !table.has("thorough"),
     };
     pairs(
         &table,

@@ -153,14 +153,14 @@ impl<'a> Table<'a> {
         number
     }
 
-    /// `true` or `false`; `default` when it does not stand here.
-    pub(super) fn flag(&mut self, name: &'static str, default: bool) -> bool {
-        let Some(value) = self.get(name) else { return default };
+    /// `true` or `false`; false when it does not stand here.
+    pub(super) fn flag(&mut self, name: &'static str) -> bool {
+        let Some(value) = self.get(name) else { return false };
         let flag = value.get_ref().as_bool();
         if flag.is_none() {
             self.wrong(name, value, "true or false");
         }
-        flag.unwrap_or(default)
+        flag.unwrap_or(false)
     }
 
     /// Whole numbers that are not negative.
