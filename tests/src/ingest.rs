@@ -202,7 +202,7 @@ impl IngestEdge {
 
     /// The file that holds a token that is not good any more, mode 0600.
     #[must_use]
-    pub fn expired_token_file(&self) -> &Path {
+    pub fn expired_token_file(&self) -> &std::path::Path {
         &self.expired_token_file
     }
 

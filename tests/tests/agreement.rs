@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, Result};
 use gatepost_tests::agreement::Facts;
+use gatepost_tests::agreement::certificates::HEADING;
 use gatepost_tests::agreement::scanners::{Scanner, survey};
 use gatepost_tests::agreement::servers::{Keys, SERVERS, Server};
 use gatepost_tests::agreement::table::{Table, explained};

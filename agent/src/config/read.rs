@@ -392,7 +392,7 @@ fn devices(mut table: Table<'_>) -> Devices {
     for mut device in table.tables("device") {
         let id = device.string("id");
         let endpoint = device.string("endpoint");
-        let challenged = device.flag("challenge", false);
+        let challenged = device.flag("challenge");
         let contact_every = device.duration("contact_every");
         if endpoint.as_deref().is_some_and(|endpoint| !is_address(endpoint)) {
             device.object("endpoint", "is not host:port, such as \"192.168.7.21:8443\"");
@@ -478,7 +478,7 @@ fn telemetry(mut table: Table<'_>, default: Telemetry) -> Telemetry {
         wait,
         bridged_url: web_address(&mut table, "bridged_url", &["mqtts", "mqtt"]),
         ingest_readback_url: web_address(&mut table, "ingest_readback_url", &["https", "http"]),
-        passive: table.flag("passive", default.passive),
+        passive: table.flag("passive"),
         passive_time,
         topics: table.strings("topics"),
     };

@@ -58,6 +58,7 @@ pub mod tests {
             service: None,
             devices: Devices::default(),
             host: Host { allowed_ports: vec![], root: root.to_owned() },
+            telemetry: Config::default().telemetry,
             disclosure: None,
             sink: None,
             schedule: Schedule { every: Duration::ZERO, jitter: Duration::ZERO, bundle: String::new() },
