@@ -50,6 +50,14 @@ Examples:
   gatepost rotate-key                         when the SD card may have been copied, or once a year
   gatepost status                             says which key signs from which run on";
 
+const BATTERY: &str = "\
+Run it where the CA's key is, not on the gateway. The folder holds one PEM file each for an expired certificate,
+one that is not yet valid, one for servers only, a revoked one, and a sound one that the others are compared
+with; the CA's key is not in it. Each has a name of its own, gatepost-canary-something.
+
+Examples:
+  gatepost battery --ca-cert ca.pem --ca-key ca.key --output battery
+  gatepost battery --ca-cert ca.pem --ca-key ca.key --crl crl.pem --output battery";
 const PROBES: &str = "\
 Nothing is looked at: this is what an audit would do here, and what the latest runs in the spool say.
 
@@ -101,6 +109,9 @@ pub enum Command {
     Probes(Formatted),
     /// Look around on this machine and print a commented configuration.
     Init(Init),
+    /// Make certificates of clients that the broker must turn away, for a gateway to try.
+    #[command(after_help = BATTERY)]
+    Battery(Battery),
     /// Check a configuration.
     Config {
         /// What to do with it.
@@ -269,6 +280,29 @@ pub struct Init {
     /// Write here instead of standard output; a file that exists is not replaced.
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+}
+
+/// `gatepost battery`
+#[derive(Debug, Args)]
+pub struct Battery {
+    /// The certificate of the CA that the broker trusts for its clients (PEM or DER).
+    #[arg(long, value_name = "FILE")]
+    pub ca_cert: PathBuf,
+    /// Its private key (PEM).
+    #[arg(long, value_name = "FILE")]
+    pub ca_key: PathBuf,
+    /// The folder to write; one that exists is not replaced.
+    #[arg(long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// The CA's present CRL (PEM or DER), to make a revoked certificate and the CRL that follows.
+    #[arg(long, value_name = "FILE", conflicts_with = "new_crl")]
+    pub crl: Option<PathBuf>,
+    /// The CA has no CRL yet: make its first one.
+    #[arg(long)]
+    pub new_crl: bool,
+    /// How long certificates and CRL are good.
+    #[arg(long, value_name = "DAYS", default_value = "365", value_parser = clap::value_parser!(u16).range(1..=3650))]
+    pub days: u16,
 }
 
 /// `gatepost config`

@@ -14,6 +14,7 @@ use crate::directory::Directory;
 use crate::error::SinkError;
 use crate::judge::DeltaCounts;
 use crate::problem::Refusal;
+use crate::shared_keys::Known;
 use crate::store::{Store, StoreError, gateways};
 
 /// The sink behind its routes.
@@ -35,6 +36,8 @@ pub struct App {
     pub uploads: InHand,
     /// Regressions that were counted already.
     pub deltas: DeltaCounts,
+    /// Who of the fleet shares keys, as far as it was worked out.
+    pub shared_keys: Known,
     /// Whether clients come over TLS, so that cookies may say so.
     pub secure: bool,
 }
@@ -59,6 +62,7 @@ impl App {
             bell: Bell::default(),
             uploads: InHand::default(),
             deltas: DeltaCounts::default(),
+            shared_keys: Known::default(),
             secure,
         }))
     }

@@ -21,6 +21,7 @@ pub mod problem;
 pub mod random;
 pub mod routes;
 pub mod serve;
+pub mod shared_keys;
 pub mod store;
 pub mod timeline;
 pub mod tls;

@@ -14,6 +14,9 @@ use serde::de::DeserializeOwned;
 
 use crate::store::StoreError;
 
+/// Reason of a refusal because something in the database is damaged.
+pub const DAMAGED: &str = "damaged";
+
 /// Why a request was not granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -51,6 +54,16 @@ impl Refusal {
         tracing::error!(%error, "a request failed inside the sink");
         let detail = "the sink could not do this; its log says why. Nothing was changed";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    }
+
+    /// 500, with what is damaged, for operators: they are who can restore it.
+    pub fn damage(error: StoreError) -> Self {
+        let damaged = matches!(error, StoreError::Damaged(_)).then(|| error.to_string());
+        let refusal = Self::from(error);
+        match damaged {
+            Some(detail) => Self { reason: DAMAGED, detail, ..refusal },
+            None => refusal,
+        }
     }
 
     /// 202: the run is kept, and the worker has not come to it.

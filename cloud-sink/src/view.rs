@@ -324,7 +324,7 @@ pub struct BacklogView {
 /// 400 when it is no prefix of an id, 404 when there is none, 409 when there are several.
 pub fn gateway(connection: &Connection, prefix: &str) -> Result<Gateway, Refusal> {
     let prefix = crate::cli::gateway_prefix(prefix).map_err(|why| Refusal::bad("bad_id", why))?;
-    match gateways::find(connection, &prefix)? {
+    match gateways::find(connection, &prefix).map_err(Refusal::damage)? {
         Found::One(gateway) => Ok(*gateway),
         Found::None => Err(Refusal::not_found(format!("no gateway {prefix} is enrolled here"))),
         Found::Several => Err(Refusal::conflict("ambiguous", format!("more than one gateway begins with {prefix}"))),

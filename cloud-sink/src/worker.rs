@@ -7,12 +7,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use gatepost_evidence::id::Digest;
+use gatepost_evidence::id::{Digest, GatewayId};
 use gatepost_rules::assess::{Assessment, assess};
 
 use crate::app::{App, Shared, now};
 use crate::judge;
-use crate::store::{StoreError, assessments, runs};
+use crate::shared_keys::{self, SeenKey};
+use crate::store::{StoreError, assessments, keys, runs};
 
 /// Runs judged between two looks at the bell.
 const BATCH: usize = 64;
@@ -64,8 +65,11 @@ fn judge_waiting(app: &App) -> Result<usize, StoreError> {
     let write = app.store.write(move |connection| {
         let time = now();
         assessments::log_pack(connection, &pack, time)?;
-        for (run, judgement) in &judged {
+        for (run, Judged { judgement, keys: seen }) in &judged {
             assessments::insert(connection, *run, pack.digest, judgement, time)?;
+            if let Some((gateway, seq, seen)) = seen {
+                keys::insert(connection, *gateway, *seq, seen)?;
+            }
         }
         Ok(())
     });
@@ -73,8 +77,14 @@ fn judge_waiting(app: &App) -> Result<usize, StoreError> {
     Ok(count)
 }
 
-/// The outer error is the database's and passes; the inner one is about this run and stays.
-fn judge_one(app: &App, digest: Digest) -> Result<Result<Assessment, String>, StoreError> {
+/// What a run came to: its judgement, and the keys that it saw, which count beside those of other gateways.
+struct Judged {
+    judgement: Result<Assessment, String>,
+    keys: Option<(GatewayId, u64, Vec<SeenKey>)>,
+}
+
+/// The outer error is the database's and passes; the one in the judgement is about this run and stays.
+fn judge_one(app: &App, digest: Digest) -> Result<Judged, StoreError> {
     let opened = app.store.read(|connection| {
         let run = runs::by_digest(connection, digest)?;
         let run = run.ok_or_else(|| StoreError::Damaged(format!("run {digest} is gone")))?;
@@ -86,11 +96,18 @@ fn judge_one(app: &App, digest: Digest) -> Result<Result<Assessment, String>, St
         Err(error) => return Err(error),
     };
     let judged = opened.map_err(|error| error.to_string()).and_then(|run| {
-        catch_unwind(AssertUnwindSafe(|| assess(run.run(), run.digest(), &app.pack)))
+        let judge = || {
+            let run_keys = shared_keys::of_run(run.run());
+            (assess(run.run(), run.digest(), &app.pack), (run.run().gateway.id, run.run().seq, run_keys))
+        };
+        catch_unwind(AssertUnwindSafe(judge))
             .map_err(|_| "the rules panicked on this run; the sink's log has the place".to_owned())
     });
-    if let Err(why) = &judged {
-        tracing::error!(run = %digest, why, "a run could not be judged");
+    match judged {
+        Ok((assessment, keys)) => Ok(Judged { judgement: Ok(assessment), keys: Some(keys) }),
+        Err(why) => {
+            tracing::error!(run = %digest, why, "a run could not be judged");
+            Ok(Judged { judgement: Err(why), keys: None })
+        }
     }
-    Ok(judged)
 }

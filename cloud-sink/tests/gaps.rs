@@ -165,4 +165,13 @@ fn a_gateway_that_cannot_be_read_does_not_hide_the_others() {
     let text = plain(&page.text());
     assert_eq!(page.status, 200);
     assert!(text.contains("2 cannot be read") && text.contains("cannot be read: the database holds"), "{text}");
+    // Its own page says the same, and no more than that.
+    for (field, why) in [(&bad, "public_key"), (&worse, "started_at")] {
+        let page = sink.page(&format!("/gateways/{}", field.id()), &sink.sign_in());
+        let text = plain(&page.text());
+        assert_eq!(page.status, 500);
+        assert!(text.contains("Something of this gateway is damaged") && text.contains(why), "{text}");
+        let anonymous = sink.get_with(&format!("/gateways/{}", field.id()), &[]);
+        assert!(!anonymous.text().contains(why), "only who is signed in is told");
+    }
 }

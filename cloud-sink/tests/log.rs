@@ -9,12 +9,13 @@ use std::path::Path;
 
 use common::{Field, Reply, Sink, State};
 use gatepost_evidence::batch::{self, Encoded};
+use gatepost_evidence::bound::RequestName;
 use gatepost_evidence::checkpoint::{Checkpoint, LogProof};
 use gatepost_evidence::id::Digest;
 use gatepost_evidence::key::PublicKey;
 use gatepost_evidence::log::{ConsistencyProof, LogError};
 use gatepost_evidence::run::SignedRun;
-use gatepost_evidence::wire::{Answer, Answers, LOG_SIZE_HEADER, LogConsistency};
+use gatepost_evidence::wire::{ANSWER_HEADER, Answer, Answers, LOG_SIZE_HEADER, LogConsistency, REQUEST_HEADER};
 use rusqlite::Connection;
 
 fn key(sink: &Sink) -> PublicKey {
@@ -55,6 +56,44 @@ fn believed(
     });
     let indices = indices.collect::<Result<_, _>>()?;
     Ok((checkpoint, indices))
+}
+
+/// Uploads to a sink and sees whether it signed the answer for the request of this name.
+fn is_bound(sink: &Sink, name: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, Option<bool>) {
+    let headers = [&[("content-type", batch::CONTENT_TYPE), (REQUEST_HEADER, name)], headers].concat();
+    let reply = sink.post_with("/v1/runs", &headers, body);
+    let signature = reply.headers.get(ANSWER_HEADER);
+    let answered = |signature: &String| {
+        let name = RequestName::parse(name).unwrap();
+        name.is_answered(reply.status, &reply.body, signature, &key(sink))
+    };
+    (reply.status, signature.map(answered))
+}
+
+#[test]
+fn every_answer_to_an_upload_is_signed_for_its_request() {
+    let sink = Sink::start();
+    let mut field = Field::enrolled(1, &sink);
+    let runs = field.runs(&[State::Hardened; 2]);
+    let Encoded { encoding, body } = batch::encode(runs.iter().map(|run| run.envelope.as_str()), None).unwrap();
+    let coded = ("content-encoding", encoding);
+    let names = ["00112233445566778899aabbccddeeff", "ffeeddccbbaa99887766554433221100"];
+    for (name, headers, body, status) in [
+        (names[0], &[coded][..], body.as_slice(), 200),
+        (names[1], &[coded], &body, 200),
+        (names[1], &[coded, (LOG_SIZE_HEADER, "9")], &body, 409),
+        (names[1], &[coded, (LOG_SIZE_HEADER, "x")], &body, 400),
+        (names[1], &[("content-encoding", "br")], &body, 415),
+        (names[1], &[coded], b"nonsense", 400),
+    ] {
+        assert_eq!(is_bound(&sink, name, headers, body), (status, Some(true)));
+    }
+    // Without a name, or with one that is none, nobody could tell which it is for.
+    for name in ["", "00", "00112233445566778899AABBCCDDEEFF"] {
+        assert_eq!(is_bound(&sink, name, &[coded], &body), (200, None));
+    }
+    let reply = sink.get_with("/v1/log/checkpoint", &[(REQUEST_HEADER, names[0])]);
+    assert!(!reply.headers.contains_key(ANSWER_HEADER));
 }
 
 fn newest(sink: &Sink) -> Checkpoint {

@@ -50,8 +50,8 @@ fn pieces(mut reader: Reader<'_>) {
         let own: Vec<Digest> = pieces.iter().filter(|piece| piece.to == at).filter_map(|piece| piece.own).collect();
         let two = said.iter().any(|one| said.iter().any(|other| one != other));
         let known = !said.is_empty() || !own.is_empty();
-        let named = pieces.iter().filter(|piece| piece.from == at + 1).filter_map(|piece| piece.prev);
-        let wrong = known && named.into_iter().any(|prev| !said.contains(&prev) && !own.contains(&prev));
+        let mut named = pieces.iter().filter(|piece| piece.from == at + 1).filter_map(|piece| piece.prev);
+        let wrong = known && named.any(|prev| !said.contains(&prev) && !own.contains(&prev));
         assert_eq!(found.contains(&at), two || wrong, "at {at} of {pieces:?}");
     }
     pieces.reverse();

@@ -13,6 +13,7 @@ use std::path::Path;
 
 pub mod bundle;
 pub mod canonical;
+pub mod certificate;
 pub mod chain;
 pub mod challenge;
 pub mod envelope;
@@ -76,6 +77,7 @@ mod tests {
         let surfaces: [Surface; 17] = [
             ("bundle", bundle::attack, bundle::seeds),
             ("canonical", canonical::attack, canonical::seeds),
+            ("certificate", certificate::attack, certificate::seeds),
             ("chain", chain::attack, chain::seeds),
             ("envelope", envelope::attack, envelope::seeds),
             ("log", log::attack, log::seeds),

@@ -14,7 +14,11 @@ END = "-----END CERTIFICATE-----\n"
 
 said = {}
 for path in map(pathlib.Path, sys.argv[1:]):
-    answer = checkcrt(path.read_text().split(END)[0] + END, checks=CHECKS)
+    try:
+        answer = checkcrt(path.read_text().split(END)[0] + END, checks=CHECKS)
+    except ValueError as error:
+        # It hands on what the library under it says of a key that it does not take.
+        answer = {"type": "unparseable", "results": {}, "errmsg": str(error)}
     said[path.name] = {
         "type": answer["type"],
         "bits": answer.get("bits"),

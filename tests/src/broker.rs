@@ -158,6 +158,7 @@ fn configuration(tls: SocketAddr, store: &Path, rights: &Path, pki: &Pki) -> Str
          {user}\n\
          listener {port} {ip}\n\
          cafile {ca}\n\
+         crlfile {crl}\n\
          certfile {certificate}\n\
          keyfile {key}\n\
          require_certificate true\n\
@@ -167,6 +168,7 @@ fn configuration(tls: SocketAddr, store: &Path, rights: &Path, pki: &Pki) -> Str
         port = tls.port(),
         ip = tls.ip(),
         ca = pki.ca.display(),
+        crl = pki.crl.display(),
         certificate = pki.broker.certificate.display(),
         key = pki.broker.key.display(),
     )
@@ -174,7 +176,8 @@ fn configuration(tls: SocketAddr, store: &Path, rights: &Path, pki: &Pki) -> Str
 
 fn access_control() -> String {
     let mut text = "user gateway\ntopic readwrite telemetry/#\ntopic readwrite gatepost/canary/#\n\
-                    topic write gatepost/device/+/challenge\ntopic read gatepost/device/+/answer\n"
+                    topic write gatepost/device/+/challenge\ntopic read gatepost/device/+/answer\n\n\
+                    user gatepost-canary\ntopic readwrite gatepost/foreign/#\n"
         .to_owned();
     for id in pki::DEVICES {
         let _ = write!(

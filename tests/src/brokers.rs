@@ -116,12 +116,12 @@ fn nats(folder: &Path) -> Result<Running> {
 fn rumqttd(folder: &Path) -> Result<Running> {
     let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/rumqttd.txt");
     let python = python::environment("rumqttd", &requirements)?;
-    let (four, five, websocket) = (Port::reserve()?, Port::reserve()?, Port::reserve()?);
+    let (four, five) = (Port::reserve()?, Port::reserve()?);
     let mut text = String::from(
         "id = 0\n[router]\nid = 0\nmax_connections = 100\nmax_outgoing_packet_count = 200\nmax_segment_size = 1048576\n\
          max_segment_count = 10\n",
     );
-    for (version, name, port) in [("v4.1", "four", &four), ("v5.1", "five", &five), ("ws.1", "web", &websocket)] {
+    for (version, name, port) in [("v4.1", "four", &four), ("v5.1", "five", &five)] {
         text += &format!(
             "[{version}]\nname = \"{name}\"\nlisten = \"{}\"\nnext_connection_delay_ms = 1\n[{version}.connections]\n\
              connection_timeout_ms = 5000\nmax_payload_size = 20480\nmax_inflight_count = 100\n",
@@ -133,15 +133,9 @@ fn rumqttd(folder: &Path) -> Result<Running> {
     let mut command = command(&python);
     command.args(["-I", "-m", "iotcore", "--config"]).arg(&file);
     let mut program = Program::start_command(&python, command)?;
-    let listening = |lines: &[String]| lines.iter().filter(|line| line.contains("Listening for remote")).count() == 3;
+    let listening = |lines: &[String]| lines.iter().filter(|line| line.contains("Listening for remote")).count() == 2;
     program.wait_until("it listens", LIMIT, listening)?;
-    Ok(Running {
-        mqtt: vec![four, five],
-        websocket: Some((websocket, "/mqtt")),
-        _further: Vec::new(),
-        program,
-        stop: None,
-    })
+    Ok(Running { mqtt: vec![four, five], websocket: None, _further: Vec::new(), program, stop: None })
 }
 
 fn rabbitmq(folder: &Path) -> Result<Running> {

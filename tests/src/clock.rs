@@ -37,6 +37,16 @@ impl Clock {
         Ok(clock)
     }
 
+    /// A clock that stays wrong by `seconds`, back where they are negative, with its file in `folder`.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn off_by(folder: &Path, seconds: i64) -> Result<Self> {
+        let clock = Self::start(folder)?;
+        pki::write(&clock.file, format!("{seconds:+}\n").as_bytes(), 0o600)?;
+        Ok(clock)
+    }
+
     /// Turns it forward. Whoever runs under it sees that at once.
     ///
     /// # Errors

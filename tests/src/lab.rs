@@ -227,7 +227,8 @@ impl Lab {
              [state]\ndirectory = {state:?}\n\n\
              [broker]\nserver_name = \"localhost\"\ntls = [\"{}\"]\nplaintext = [\"{}\"]\nca_file = {:?}\n\
              client_certificate = {:?}\nclient_key = {:?}\ncertificate_file = {:?}\nkey_file = {:?}\n\
-             configuration_file = {:?}\n\n",
+             configuration_file = {:?}\n\n\
+             [broker.battery]\nfolder = {:?}\n\n",
             broker.tls_address(),
             broker.plaintext_address(),
             pki.ca,
@@ -236,6 +237,7 @@ impl Lab {
             pki.broker.certificate,
             pki.broker.key,
             broker.configuration_file(),
+            pki.battery,
         );
         text += &format!(
             "[ingest]\nurl = \"{}\"\nplaintext_url = \"{}\"\nca_file = {:?}\ntoken_file = {:?}\n\

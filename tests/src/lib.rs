@@ -37,6 +37,7 @@ pub mod spool;
 pub mod systemd;
 pub mod telemetry;
 pub mod tls;
+pub mod weak;
 pub mod webserver;
 
 pub use agent::{Agent, Finished};

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use gatepost::probe::battery::mint::{Authority, Revocation};
 use jiff::Timestamp;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DistinguishedName, DnType,
@@ -70,6 +71,10 @@ pub struct Pki {
     pub devices: Vec<Identity>,
     /// A folder with the devices' certificates and nothing else.
     pub registry: PathBuf,
+    /// What the CA's owner hands to the gateway: the certificates of clients that must be turned away.
+    pub battery: PathBuf,
+    /// The CA's CRL, with the battery's revoked certificate on it.
+    pub crl: PathBuf,
 }
 
 impl Pki {
@@ -87,6 +92,7 @@ impl Pki {
         write(&ca, issuer.pem().as_bytes(), 0o644)?;
         let ca_key = folder.join("ca.key");
         write(&ca_key, issuer.key().serialize_pem().as_bytes(), 0o600)?;
+        let (battery, crl) = battery(folder, &ca, &ca_key)?;
         let server = |name| Leaf {
             common_name: name,
             names: &["localhost", "127.0.0.1"],
@@ -116,7 +122,8 @@ impl Pki {
                 .with_context(|| format!("cannot register {id}"))?;
             devices.push(device);
         }
-        Ok(Self { folder: folder.to_owned(), ca, ca_key, broker, gateway, ingest, sink, devices, registry, issuer })
+        let folder = folder.to_owned();
+        Ok(Self { folder, ca, broker, gateway, ingest, sink, devices, registry, battery, crl, ca_key, issuer })
     }
 
     /// Issues one more certificate, as `file.pem` and `file.key`, replacing what stands there.
@@ -165,6 +172,21 @@ impl Pki {
 /// When it cannot be made or written.
 pub fn foreign(folder: &Path, file: &str, leaf: &Leaf<'_>) -> Result<Identity> {
     issue(folder, &authority("Somebody else's CA")?, file, leaf)
+}
+
+/// What `gatepost battery` writes, and its CRL.
+fn battery(folder: &Path, ca: &Path, key: &Path) -> Result<(PathBuf, PathBuf)> {
+    let chain = gatepost::files::read_certificates(ca)?;
+    let authority = Authority::new(&chain.first().context("no CA")?.0, &gatepost::files::read_private_key(key)?)?;
+    let minted = authority.mint(&Revocation::New, 365, Timestamp::now())?;
+    let battery = folder.join("battery");
+    fs::create_dir(&battery).with_context(|| format!("cannot make {}", battery.display()))?;
+    for (member, pem) in &minted.members {
+        write(&battery.join(format!("{member}.pem")), pem.as_bytes(), 0o600)?;
+    }
+    let crl = battery.join("crl.pem");
+    write(&crl, minted.crl.context("no CRL")?.as_bytes(), 0o644)?;
+    Ok((battery, crl))
 }
 
 fn authority(name: &str) -> Result<CertifiedIssuer<'static, KeyPair>> {

@@ -25,6 +25,7 @@ const COMMANDS: &[&[&str]] = &[
     &["verify"],
     &["probes"],
     &["init"],
+    &["battery"],
     &["config"],
     &["config", "check"],
     &["rules"],

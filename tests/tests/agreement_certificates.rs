@@ -1,9 +1,12 @@
 //! Our facts of certificates beside those of programs that nobody here wrote, over the whole corpus.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
+use gatepost_tests::agent::run;
 use gatepost_tests::agreement::certificates::{HEADING, Table, badkeys, explained, openssl, ours, samples};
+use gatepost_tests::process::{command, installed};
 
 fn settled(table: &Table) {
     let open: Vec<_> = table.differences().into_iter().filter(|found| explained(found).is_none()).collect();
@@ -18,6 +21,15 @@ fn openssl_tells_the_same_of_every_certificate() -> Result<()> {
     }
     settled(&table);
     assert!(table.compared() > 900, "{} facts were compared", table.compared());
+    Ok(())
+}
+
+#[test]
+fn the_corpus_is_what_its_maker_makes() -> Result<()> {
+    let maker = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/make_certificates.py");
+    let mut check = command(&installed("python3", "python3")?);
+    check.arg("-B").arg(maker).arg("--check");
+    run(check, Duration::from_secs(600))?.expect_code(0)?;
     Ok(())
 }
 

@@ -59,7 +59,8 @@ fn mosquitto_speaks_every_level_and_takes_pages_from_anywhere() -> Result<()> {
         "/mqtt/maximum_packet_size": 268_435_460, "/mqtt/receive_maximum": 20, "/mqtt/keep_alive_seconds": 65535,
         "/mqtt/topic_alias_maximum": 10, "/mqtt/maximum_qos": 2, "/mqtt/retain_available": true,
         "/mqtt/wildcard_subscriptions": true, "/mqtt/shared_subscriptions": true,
-        "/mqtt/session_expiry_seconds": 86_400, "/mqtt/takeover_reason": 0x8e,
+        // 2.0.11 closes the first client's connection without the DISCONNECT that MQTT 5 has for it.
+        "/mqtt/session_expiry_seconds": 86_400, "/mqtt/takeover_reason": null,
         // Without a password file every password is right.
         "/mqtt/password_in_plaintext": false,
     });
@@ -86,10 +87,21 @@ fn nats_speaks_311_alone_and_knows_its_own_pages() -> Result<()> {
 }
 
 #[test]
-fn rumqttd_has_one_listener_for_each_level() -> Result<()> {
-    let four = json!({ "/mqtt/mqtt311": true, "/mqtt/mqtt5": false });
-    let five = json!({ "/mqtt/mqtt311": false, "/mqtt/mqtt5": true });
-    compare(Kind::Rumqttd, &[four, five, json!({})])
+fn rumqttd_has_one_listener_for_each_level_and_passes_over_a_flag() -> Result<()> {
+    // A client without keep alive is closed (`ZeroKeepAlive`), one of another level too; messages have at most 20480 bytes by its
+    // configuration; and the reserved flag of CONNECT is passed over, which the standard tells a server to refuse.
+    let both = json!({
+        "/mqtt/mqtt31": false, "/mqtt/large_packet_accepted": false, "/mqtt/malformed_accepted": ["reserved_flag"],
+        "/mqtt/password_in_plaintext": false,
+    });
+    let mut four = sound(both);
+    four["/mqtt/mqtt311"] = json!(true);
+    four["/mqtt/mqtt5"] = json!(false);
+    let five = json!({
+        "/open": true, "/mqtt/mqtt31": false, "/mqtt/mqtt311": false, "/mqtt/mqtt5": true, "/anonymous_accepted": true, "/mqtt/topic_alias_maximum": 4096,
+        "/mqtt/maximum_packet_size": 268_435_460, "/mqtt/keep_alive_seconds": null, "/mqtt/takeover": true,
+    });
+    compare(Kind::Rumqttd, &[four, five])
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -39,22 +39,36 @@ impl Site {
 
     /// The lines of a TLS listener on `port` that demands certificates.
     fn listener(&self, port: &Port) -> String {
-        let Pki { ca, broker, .. } = &self.pki;
+        let Pki { ca, crl, broker, .. } = &self.pki;
         format!(
-            "listener {} 127.0.0.1\ncafile {}\ncertfile {}\nkeyfile {}\nrequire_certificate true\n\
+            "listener {} 127.0.0.1\ncafile {}\ncrlfile {}\ncertfile {}\nkeyfile {}\nrequire_certificate true\n\
              use_identity_as_username true\n",
             port.address().port(),
             ca.display(),
+            crl.display(),
             broker.certificate.display(),
             broker.key.display()
         )
     }
 
+    /// The access control list of all its listeners.
+    fn rights(&self) -> PathBuf {
+        self.path().join("acl")
+    }
+
+    /// What its configuration says of rights, for a file that says something else of listeners.
+    fn told_rights(&self) -> String {
+        let port = self.tls.address().port();
+        let rights = self.rights();
+        format!("acl_file {}\nlistener {port} 127.0.0.1\nuse_identity_as_username true\n", rights.display())
+    }
+
     /// Starts it: `general` lines, its listener, and `more` after it.
     fn start(&self, general: &str, more: &str) -> Result<Program> {
         let user = if nix::unistd::geteuid().is_root() { "user root\n" } else { "" };
-        let rights = self.path().join("acl");
-        pki::write(&rights, b"user gateway\ntopic readwrite gatepost/canary/#\n", 0o600)?;
+        let rights = self.rights();
+        let list = b"user gateway\ntopic readwrite gatepost/canary/#\nuser gatepost-canary\ntopic gatepost/foreign/#\n";
+        pki::write(&rights, list, 0o600)?;
         let text = format!(
             "per_listener_settings true\nlog_dest stderr\n{user}{general}\n{}allow_anonymous false\nacl_file {}\n{more}",
             self.listener(&self.tls),
@@ -71,10 +85,12 @@ impl Site {
     fn findings(&self, more: &str) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
         let Pki { ca, gateway, .. } = &self.pki;
         let broker = format!(
-            "tls = [\"{}\"]\nca_file = {ca:?}\nclient_certificate = {:?}\nclient_key = {:?}\n{more}",
+            "tls = [\"{}\"]\nca_file = {ca:?}\nclient_certificate = {:?}\nclient_key = {:?}\n{more}\n\
+             [broker.battery]\nfolder = {:?}\n",
             self.tls.address(),
             gateway.certificate,
-            gateway.key
+            gateway.key,
+            self.pki.battery
         );
         findings(self.path(), &broker)
     }
@@ -123,18 +139,22 @@ fn a_websocket_listener_that_takes_any_page_is_a_finding() -> Result<()> {
     Ok(())
 }
 
-/// Two findings, since anonymous access is what makes the other possible; a broker that binds ids to names has the first alone.
+/// Two findings, since anonymous access is what makes the other possible; a listener that binds ids to names lets no
+/// nameless client in.
 #[test]
 fn a_guest_that_takes_the_id_of_a_client_is_a_finding_of_its_own() -> Result<()> {
     let plain = |site: &Site| format!("plaintext = [\"{}\"]\n", site.other.address());
-    let open = |site: &Site| format!("\nlistener {} 127.0.0.1\nallow_anonymous true\n", site.other.address().port());
+    let open = |site: &Site| {
+        let (port, rights) = (site.other.address().port(), site.rights());
+        format!("\nlistener {port} 127.0.0.1\nallow_anonymous true\nacl_file {}\n", rights.display())
+    };
     let site = Site::new()?;
     let _broker = site.start(SOUND, &open(&site))?;
     let expected = set(&["anonymous_access", "client_id_takeover"]);
     assert_eq!(site.findings(&plain(&site))?, (expected, set(&[])));
 
     let site = Site::new()?;
-    let _broker = site.start(SOUND, &format!("{}clientid_prefixes guest-\n", open(&site)))?;
+    let _broker = site.start(SOUND, &format!("{}use_username_as_clientid true\n", open(&site)))?;
     assert_eq!(site.findings(&plain(&site))?.0, set(&[]));
     Ok(())
 }
@@ -149,7 +169,8 @@ fn a_plaintext_listener_that_judges_passwords_is_a_finding() -> Result<()> {
     let lines = format!("allow_anonymous false\npassword_file {}\n", passwords.display());
     let _broker = site.start(SOUND, &format!("\nlistener {port} 127.0.0.1\n{lines}"))?;
     let told = site.path().join("told.conf");
-    pki::write(&told, format!("{SOUND}listener {port}\n{lines}").as_bytes(), 0o600)?;
+    let text = format!("{SOUND}{}listener {port}\n{lines}", site.told_rights());
+    pki::write(&told, text.as_bytes(), 0o600)?;
     let (found, gaps) = site.findings(&format!("configuration_file = {told:?}\n"))?;
     assert_eq!((found, gaps), (set(&["credentials_over_plaintext", "plaintext_listener_exposed"]), set(&[])));
     Ok(())
@@ -209,7 +230,8 @@ fn an_http_api_open_to_the_network_is_a_finding() -> Result<()> {
         }
     });
     let told = site.path().join("told.conf");
-    fs::write(&told, format!("{SOUND}listener {port}\nprotocol http_api\n")).context("no file")?;
+    let text = format!("{SOUND}{}listener {port}\nprotocol http_api\n", site.told_rights());
+    fs::write(&told, text).context("no file")?;
     let (found, gaps) = site.findings(&format!("configuration_file = {told:?}\n"))?;
     assert_eq!((found, gaps), (set(&["http_api_exposed"]), set(&[])));
     Ok(())

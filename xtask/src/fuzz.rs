@@ -55,6 +55,7 @@ const TARGETS: &[Target] = &[
     Target { name: "zstd", longest: 8192, dictionary: None },
     Target { name: "upload", longest: 8192, dictionary: None },
     Target { name: "observation", longest: 4096, dictionary: JSON },
+    Target { name: "certificate", longest: 4096, dictionary: None },
     Target { name: "pack", longest: 2048, dictionary: Some("pack.dict") },
     Target { name: "bundle", longest: 8192, dictionary: JSON },
 ];

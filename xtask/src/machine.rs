@@ -80,8 +80,11 @@ pub const NGINX: Need = Need {
     why: "an ingest edge that nobody here wrote, weakened in one place after another",
 };
 /// haproxy(1).
-pub const HAPROXY: Need =
-    Need { file: "/usr/sbin/haproxy", package: "haproxy", why: "another ingest edge that nobody here wrote" };
+pub const HAPROXY: Need = Need {
+    file: "/usr/sbin/haproxy",
+    package: "haproxy",
+    why: "another ingest edge that nobody here wrote, and a careless TLS proxy in front of the broker",
+};
 /// nats-server(8).
 pub const NATS: Need = Need {
     file: "/usr/sbin/nats-server",

@@ -43,7 +43,9 @@ pub fn run(arguments: &[String]) -> Result<(), Failed> {
             println!("cargo xtask test [--full]\n\nEverything that has to hold. --full adds:\n");
             FULL.iter().for_each(|long| println!("  {}\n      {}", long.title, long.what));
             println!("  fuzzing\n      a quarter of an hour: each target of `cargo xtask fuzz` for a minute");
-            println!("  agreement\n      five minutes: the survey of TLS beside other scanners, on 30 servers");
+            println!(
+                "  agreement\n      five minutes: the survey of TLS beside other scanners, on 30 servers, and certificates beside badkeys"
+            );
             return Ok(());
         }
         Some(other) => return Err(Failed::CouldNot(format!("test takes no {other:?}, only --full"))),

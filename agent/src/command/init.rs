@@ -164,6 +164,10 @@ fn text(default: &Config, found: &Found) -> String {
     setting(&mut out, "key_file", found.files.get("keyfile"), "/etc/mosquitto/certs/broker.key");
     setting(&mut out, "configuration_file", found.configuration.as_ref(), MOSQUITTO);
     out.push_str(
+        "# Clients that it must turn away: what `gatepost battery` made where the CA's key is (docs/mqtt-battery.md).\n\
+         # [broker.battery]\n# folder = \"/etc/gatepost/battery\"\n",
+    );
+    out.push_str(
         "\n# The cloud ingest edge that telemetry goes to.\n# [ingest]\n# url = \"https://ingest.example/v1/events\"\n\
          # plaintext_url = \"http://ingest.example/v1/events\"\n# ca_file = \"/etc/gatepost/ingest-ca.pem\"\n\
          # token_file = \"/etc/gatepost/ingest.token\"\n\

@@ -1,6 +1,7 @@
 //! One file per command; each returns the [`Outcome`] that becomes the exit code.
 
 pub(crate) mod audit;
+mod battery;
 mod compare;
 mod config;
 mod enroll;
@@ -145,6 +146,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
             probes::run(&config, place.as_ref(), output.format)
         }
         Command::Init(options) => init::run(&options),
+        Command::Battery(options) => battery::run(&options),
         Command::Config { command: ConfigCommand::Check } => config::check(file.as_deref()),
         Command::Rules { command: RulesCommand::Test { pack } } => rules::test(pack.as_deref()),
     }

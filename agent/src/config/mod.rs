@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use gatepost_evidence::check::broker_transport_posture::battery::Member;
 use gatepost_evidence::id::GatewayId;
 pub use mistakes::{Mistake, Mistakes};
 
@@ -98,6 +99,44 @@ pub struct Broker {
     pub key_file: Option<PathBuf>,
     /// The broker's configuration file (mosquitto.conf(5)).
     pub configuration_file: Option<PathBuf>,
+    /// `[broker.battery]`: the certificates of clients that must be turned away.
+    pub battery: Battery,
+}
+
+/// `[broker.battery]`: what only the owner of the broker's CA can make. Each file is PEM with a certificate chain and its key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Battery {
+    /// The folder that `gatepost battery` wrote; the files below go before it.
+    pub folder: Option<PathBuf>,
+    /// An expired one.
+    pub expired: Option<PathBuf>,
+    /// One that is not yet valid.
+    pub not_yet_valid: Option<PathBuf>,
+    /// One for TLS servers only.
+    pub server_only: Option<PathBuf>,
+    /// One that is on the CRL.
+    pub revoked: Option<PathBuf>,
+    /// A sound one, under a name that nothing else has.
+    pub canary: Option<PathBuf>,
+    /// One of a CA that vouches for others than the broker's clients; never looked for in the folder.
+    pub wrong_ca: Option<PathBuf>,
+}
+
+impl Battery {
+    /// The file of `member`, if one is configured.
+    #[must_use]
+    pub fn file(&self, member: Member) -> Option<PathBuf> {
+        let named = match member {
+            Member::Expired => &self.expired,
+            Member::NotYetValid => &self.not_yet_valid,
+            Member::ServerOnly => &self.server_only,
+            Member::Revoked => &self.revoked,
+            Member::Canary => &self.canary,
+            Member::WrongCa => return self.wrong_ca.clone(),
+            Member::SelfSigned | Member::CopiedIssuer => return None,
+        };
+        named.clone().or_else(|| self.folder.as_ref().map(|folder| folder.join(format!("{member}.pem"))))
+    }
 }
 
 /// `[ingest]`

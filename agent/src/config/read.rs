@@ -12,8 +12,8 @@ use toml::de::DeTable;
 
 use super::table::{MAX_MISTAKES, Source, Table};
 use super::{
-    Broker, Challenge, Config, Device, Devices, Disclosure, Gateway, Host, Ingest, IngestMqtt, Mistake, Mistakes,
-    Schedule, Service, Sink, State, Telemetry,
+    Battery, Broker, Challenge, Config, Device, Devices, Disclosure, Gateway, Host, Ingest, IngestMqtt, Mistake,
+    Mistakes, Schedule, Service, Sink, State, Telemetry,
 };
 use crate::http::pin::Pin;
 use crate::spool::Bounds;
@@ -228,6 +228,7 @@ fn broker(mut table: Table<'_>) -> Broker {
         crl_file: table.path("crl_file"),
         key_file: table.path("key_file"),
         configuration_file: table.path("configuration_file"),
+        battery: battery(table.table("battery")),
     };
     pairs(
         &table,
@@ -238,6 +239,20 @@ fn broker(mut table: Table<'_>) -> Broker {
     );
     table.finish();
     broker
+}
+
+fn battery(mut table: Table<'_>) -> Battery {
+    let battery = Battery {
+        folder: table.path("folder"),
+        expired: table.path("expired"),
+        not_yet_valid: table.path("not_yet_valid"),
+        server_only: table.path("server_only"),
+        revoked: table.path("revoked"),
+        canary: table.path("canary"),
+        wrong_ca: table.path("wrong_ca"),
+    };
+    table.finish();
+    battery
 }
 
 fn addresses(table: &mut Table<'_>, name: &'static str) -> Vec<String> {

@@ -4,14 +4,19 @@
 //! A TLS listener gets two connections, one per version; the client without credentials connects over the newest of them that
 //! completed. A third carries the configured client, once the broker's certificate has verified. Then comes the survey
 //! ([`super::hello`]), one connection after the other, no handshake finished, and then what MQTT itself is asked
-//! ([`super::mqtt::trials`]), as the configured client where that one gets in. Credentials never go over plaintext: there is no
+//! ([`super::mqtt::trials`]), as the configured client where that one gets in. The battery of clients that must be turned away
+//! ([`super::battery`]) and what those that are let in may do ([`super::acl`]) come after it. Credentials never go over plaintext: there is no
 //! configured client for a plaintext listener. Last of all, across listeners, a client without credentials takes the id of one
 //! with them, both our own.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gatepost_evidence::check::Contract as _;
+use gatepost_evidence::check::broker_transport_posture::acl::{Acl, Who};
+use gatepost_evidence::check::broker_transport_posture::battery::{Battery, Member, Trial};
 use gatepost_evidence::check::broker_transport_posture::mqtt::{Mqtt, Speaker};
 use gatepost_evidence::check::broker_transport_posture::resumption::Resumption;
 use gatepost_evidence::check::broker_transport_posture::survey::Survey;
@@ -34,7 +39,7 @@ use super::mqtt::{takeover, trials};
 use super::tickets::Tickets;
 use super::tls::{self, Onlooker, Trusting, Unauthenticated};
 use super::wire::{self, Budget, Limits};
-use super::{Missed, Probe, blocking, mqtt, observed};
+use super::{Missed, Probe, acl, battery, blocking, mqtt, observed};
 use crate::config::Config;
 
 /// What an HTTP API is asked for: what Mosquitto 2.1 has.
@@ -53,10 +58,14 @@ pub const PROBE: Probe = Probe {
               has a made-up user name and password. One retained message below gatepost/canary/ is published, read and \
               cleared, and one UNSUBSCRIBE of 256 KiB sent, which goes to nobody. A WebSocket listener is asked twice to \
               upgrade, an HTTP API for three pages, without credentials. To each TLS listener ClientHellos that are never \
-              finished, one connection after the other: some 40 to a usual broker, at most 240 in 12 s, 200 a second. Each \
-              is a line in the broker's log.",
-    needs: "The broker's listeners in [broker], or a readable mosquitto.conf; ca_file and a client certificate or a user \
-            name to try the configured client, which should be one of the agent's own and may use gatepost/canary/#.",
+              finished, one connection after the other: some 40 to a usual broker, at most 240 in 12 s, 200 a second. Where \
+              client certificates are asked for, the battery: at most 8 clients that must be turned away. As each client that \
+              is let in: messages to topics below gatepost/canary and gatepost/foreign, none retained, a will there, and short \
+              subscriptions to these, to # and to $SYS/#, from which nothing is kept but a count; at most 20 connections to a \
+              listener. Each is a line in the broker's log.",
+    needs: "The broker's listeners in [broker], or a readable mosquitto.conf and acl_file; ca_file and a client certificate \
+            or a user name to try the configured client, which should be one of the agent's own and may use \
+            gatepost/canary/#; [broker.battery] for what only the CA's owner can make.",
     targets: |_| vec![Target::new(TargetKind::Broker, "broker")],
     look: |config, _| Box::pin(async move { observed(&observe(config, Limits::default()).await?) }),
 };
@@ -67,8 +76,9 @@ pub const PROBE: Probe = Probe {
 /// When no listener could be dialled at all.
 pub async fn observe(config: Arc<Config>, limits: Limits) -> Result<Observation, Missed> {
     let budget = limits.start();
-    let broker = config.broker.clone();
-    let candidates = blocking(move || broker::every_candidate(&config)).await?;
+    let (broker, root) = (config.broker.clone(), config.host.root.clone());
+    let read = blocking(move || Ok((broker::every_candidate(&config)?, acl::declared::Source::read(&config)))).await?;
+    let (candidates, declared) = (read.0, Arc::new(read.1));
     let (apis, candidates): (Vec<_>, Vec<_>) =
         candidates.into_iter().partition(|candidate| candidate.protocol == Protocol::HttpApi);
     let name = broker::server_name(&broker, &candidates);
@@ -77,10 +87,19 @@ pub async fn observe(config: Arc<Config>, limits: Limits) -> Result<Observation,
     let mut looks = JoinSet::new();
     for (index, candidate) in candidates.iter().enumerate() {
         let (room, broker, name, candidate) = (room.clone(), broker.clone(), name.clone(), candidate.clone());
+        let (root, declared, others) = (root.clone(), declared.clone(), candidates.clone());
         looks.spawn(async move {
             // The semaphore is never closed; without a permit the look would only be made sooner.
             let _permit = room.acquire_owned().await;
-            let dialogue = Dialogue { candidate: &candidate, broker: &broker, name: &name, budget: &budget };
+            let dialogue = Dialogue {
+                candidate: &candidate,
+                broker: &broker,
+                root: &root,
+                declared: &declared,
+                others: &others,
+                name: &name,
+                budget: &budget,
+            };
             (index, dialogue.listener().await)
         });
     }
@@ -92,12 +111,28 @@ pub async fn observe(config: Arc<Config>, limits: Limits) -> Result<Observation,
     let mut listeners: Vec<Listener> = listeners.into_iter().map(|(_, listener)| listener).collect();
     let dialogues: Vec<Dialogue<'_>> = candidates
         .iter()
-        .map(|candidate| Dialogue { candidate, broker: &broker, name: &name, budget: &budget })
+        .map(|candidate| Dialogue {
+            candidate,
+            broker: &broker,
+            root: &root,
+            declared: &declared,
+            others: &candidates,
+            name: &name,
+            budget: &budget,
+        })
         .collect();
     without_credentials(&mut listeners, &dialogues).await;
     let mut http_apis = Vec::new();
     for candidate in &apis {
-        let dialogue = Dialogue { candidate, broker: &broker, name: &name, budget: &budget };
+        let dialogue = Dialogue {
+            candidate,
+            broker: &broker,
+            root: &root,
+            declared: &declared,
+            others: &candidates,
+            name: &name,
+            budget: &budget,
+        };
         http_apis.push(dialogue.http_api().await);
     }
     let dials = listeners.iter().map(|listener| &listener.dial).chain(http_apis.iter().map(|api| &api.dial));
@@ -156,6 +191,9 @@ pub(super) fn unreached(failures: &[&Failure]) -> Missed {
 struct Dialogue<'a> {
     candidate: &'a Candidate,
     broker: &'a crate::config::Broker,
+    root: &'a Path,
+    declared: &'a Option<Result<acl::declared::Source, Failure>>,
+    others: &'a [Arc<Candidate>],
     name: &'a str,
     budget: &'a Budget,
 }
@@ -177,6 +215,8 @@ impl Dialogue<'_> {
             mqtt: None,
             resumption: None,
             websocket: None,
+            battery: None,
+            acl: None,
         };
         let wire = match self.dial().await {
             Ok((wire, micros)) => {
@@ -199,6 +239,10 @@ impl Dialogue<'_> {
                     }
                 }
                 self.mqtt(&mut listener, &name).await;
+                if self.candidate.protocol == Protocol::Mqtt {
+                    listener.battery = self.battery(&listener, &name).await;
+                    listener.acl = self.acl(&listener, tls.then_some(&name)).await;
+                }
             }
             Err(failure) => {
                 listener.anonymous = Some(Look::Failed(failure.clone()));
@@ -247,18 +291,23 @@ impl Dialogue<'_> {
             return Look::Failed(Failure::new(FailureKind::Error, "this is no WebSocket listener"));
         };
         let way = self.way(name, tls);
+        listener.websocket = Some(self.upgrades(&way, path).await);
+        let connack = async { mqtt::once(way.open().await?, way.login(), self.budget).await };
+        connack.await.into()
+    }
+
+    /// What the upgrade is answered, without an origin and with a foreign one.
+    async fn upgrades(&self, way: &Way<'_>, path: &str) -> WebSocket {
         let asked = async |origin: Option<&str>| {
             let mut link = way.raw(&way.tls).await?;
             let answer = link.upgrade(way.address, path, origin);
             self.budget.wait("the answer to an upgrade", self.budget.limits().answer, answer).await
         };
-        listener.websocket = Some(WebSocket {
-            path: path.clone(),
+        WebSocket {
+            path: path.to_owned(),
             upgrade: asked(None).await.into(),
             foreign_origin: asked(Some(mqtt::websocket::FOREIGN_ORIGIN)).await.into(),
-        });
-        let connack = async { mqtt::once(way.open().await?, way.login(), self.budget).await };
-        connack.await.into()
+        }
     }
 
     /// What MQTT tells, as the configured client where that one got in, else as nobody; and the tickets of TLS 1.3.
@@ -274,6 +323,10 @@ impl Dialogue<'_> {
         }
         // A peer that did not answer CONNECT as MQTT has it is not asked more.
         let first = if client { &listener.authenticated } else { &listener.anonymous };
+        // Whoever demands a certificate answers no upgrade without one.
+        if let (true, Protocol::WebSocket(path), Ok(tls)) = (client, &self.candidate.protocol, &tls) {
+            listener.websocket = Some(self.upgrades(&self.way(name, tls.clone()), path).await);
+        }
         let switched = |websocket: &WebSocket| websocket.upgrade.seen().is_some_and(|upgrade| upgrade.switched());
         let silent = listener.websocket.as_ref().is_some_and(|websocket| !switched(websocket));
         let hopeless = match first {
@@ -367,6 +420,77 @@ impl Dialogue<'_> {
                 hello::survey(&self.candidate.address, server_name, Bounds::default(), self.budget).await.into()
             }
         }
+    }
+
+    /// Only where a certificate is asked for can one be refused.
+    async fn battery(&self, listener: &Listener, name: &ServerName<'static>) -> Option<Look<Battery>> {
+        if !listener.versions.iter().any(|offer| offer.client_certificate_requested) {
+            return None;
+        }
+        let directives = self.directives();
+        let crl = directives.and_then(Result::ok).map(|directives| directives.contains_key("crlfile"));
+        let ground = battery::Ground { address: &self.candidate.address, name, broker: self.broker, crl };
+        Some(Look::Seen(battery::look(&ground, self.budget).await))
+    }
+
+    /// The directives of this listener, if a configuration of the broker is known.
+    fn directives(&self) -> Option<Result<BTreeMap<String, String>, Failure>> {
+        let source = self.declared.as_ref()?;
+        Some(source.as_ref().map(|source| source.at(&self.candidate.address)).map_err(Clone::clone))
+    }
+
+    /// Where clients with certificates may come in when not here: the first other listener with TLS.
+    fn home(&self) -> Option<(&str, ServerName<'static>)> {
+        let mut others = self.others.iter().filter(|other| other.address != self.candidate.address);
+        let home = others.find(|other| other.transport == Transport::Tls && other.protocol == Protocol::Mqtt)?;
+        Some((home.address.as_str(), tls::server_name(self.name).ok()?))
+    }
+
+    /// The clients that are let in, and the configured one in any case.
+    async fn acl(&self, listener: &Listener, name: Option<&ServerName<'static>>) -> Option<Look<Acl>> {
+        let accepted =
+            |look: &Option<Look<Connack>>| look.as_ref().and_then(Look::seen).is_some_and(|connack| connack.code == 0);
+        let mut clients = Vec::new();
+        if accepted(&listener.anonymous) {
+            clients.push(Who::Anonymous);
+        }
+        if listener.authenticated.is_some() {
+            clients.push(Who::Configured);
+        }
+        if accepted(&listener.authenticated) && self.broker.client_certificate.is_some() && listener.battery.is_some() {
+            clients.push(Who::OtherUser);
+        }
+        let canary = listener.battery.as_ref().and_then(Look::seen).is_some_and(|battery| {
+            let canary = |trial: &&Trial| trial.member == Member::Canary;
+            battery.trials.iter().find(canary).is_some_and(|trial| trial.answer.failure().is_none())
+        });
+        if clients.is_empty() {
+            return None;
+        }
+        let home = self.home();
+        let mut guests = Vec::new();
+        if home.is_some() && broker::client_configured(self.broker) && !clients.contains(&Who::Configured) {
+            guests.push(Who::Configured);
+        }
+        match canary {
+            true => clients.push(Who::Canary),
+            false if home.is_some() && self.broker.battery.file(Member::Canary).is_some() => guests.push(Who::Canary),
+            false => {}
+        }
+        clients.extend(&guests);
+        let declared = match self.directives() {
+            None => None,
+            Some(Err(failure)) => Some(Look::Failed(failure)),
+            Some(Ok(directives)) => {
+                let (broker, root, clients) = (self.broker.clone(), self.root.to_owned(), clients.clone());
+                let declared = move || Ok(acl::declared::declared(directives, &root, &acl::users(&broker, &clients)));
+                Some(blocking(declared).await.map_err(|missed| Failure::new(FailureKind::Error, missed)).into())
+            }
+        };
+        let address = self.candidate.address.as_str();
+        let home = home.as_ref().map(|(home, name)| (*home, name));
+        let ground = acl::Ground { address, name, broker: self.broker, clients: &clients, guests: &guests, home };
+        Some(acl::look(&ground, declared, self.budget).await.into())
     }
 
     async fn dial(&self) -> Result<(wire::Wire, u64), Failure> {

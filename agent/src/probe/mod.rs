@@ -3,6 +3,8 @@
 //! A probe is safe on a production gateway: bounded in connections and time, canary topics only, nothing written, no
 //! other people's payloads read. It returns the observation of its check's contract, or [`Missed`] when there is none.
 
+pub mod acl;
+pub mod battery;
 pub mod broker;
 pub mod broker_certificate_identity;
 pub mod broker_transport_posture;

@@ -41,6 +41,10 @@ pub struct Peer {
     pub certificate_requested: bool,
     /// Distinguished names of the issuers it said it accepts; hexadecimal where they do not parse.
     pub accepted_issuers: Vec<String>,
+    /// The first of these names in DER, if there was one.
+    pub accepted_issuer: Option<Bytes>,
+    /// It was shown the certificate that it asked for.
+    pub certificate_shown: bool,
 }
 
 /// A look at a server: what it showed, and the connection if there is one.
@@ -104,7 +108,24 @@ pub async fn look(wire: Wire, name: &ServerName<'static>, version: Option<TlsVer
         Some(TlsVersion::Ssl3 | TlsVersion::Tls10 | TlsVersion::Tls11) => &[],
         None => rustls::ALL_VERSIONS,
     };
-    let eyes = Arc::new(LookOnly::new(&provider()));
+    look_as(LookOnly::new(&provider()), wire, name, versions, budget).await
+}
+
+/// As [`look`] with every version, by a client that shows `certificate` if the server asks for any. For certificates that
+/// are worth nothing: the server is not authenticated.
+pub async fn show(wire: Wire, name: &ServerName<'static>, certificate: Arc<CertifiedKey>, budget: &Budget) -> Looked {
+    let eyes = LookOnly { certificate: Some(certificate), ..LookOnly::new(&provider()) };
+    look_as(eyes, wire, name, rustls::ALL_VERSIONS, budget).await
+}
+
+async fn look_as(
+    eyes: LookOnly,
+    wire: Wire,
+    name: &ServerName<'static>,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+    budget: &Budget,
+) -> Looked {
+    let eyes = Arc::new(eyes);
     let handshake = match looking(&eyes, versions) {
         Ok(config) => connect(wire, name, Arc::new(config), budget).await,
         Err(failure) => Err(failure),
@@ -307,16 +328,18 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 /// A verifier that lets every certificate pass and remembers what it saw. For looking only: nothing that is connected
-/// with it may carry credentials. It has no client certificate, and remembers being asked for one.
+/// with it may carry credentials. It has no client certificate, or a worthless one, and remembers being asked for one.
 #[derive(Debug)]
 struct LookOnly {
     algorithms: WebPkiSupportedAlgorithms,
+    certificate: Option<Arc<CertifiedKey>>,
     peer: Mutex<Peer>,
 }
 
 impl LookOnly {
     fn new(provider: &CryptoProvider) -> Self {
-        Self { algorithms: provider.signature_verification_algorithms, peer: Mutex::default() }
+        let algorithms = provider.signature_verification_algorithms;
+        Self { algorithms, certificate: None, peer: Mutex::default() }
     }
 
     fn peer(&self) -> MutexGuard<'_, Peer> {
@@ -378,7 +401,7 @@ impl ServerCertVerifier for LookOnly {
 }
 
 impl ResolvesClientCert for LookOnly {
-    fn resolve(&self, issuers: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+    fn resolve(&self, issuers: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         let name = |der: &&[u8]| match X509Name::from_der(der) {
             Ok((_, name)) => name.to_string(),
             Err(_) => super::wire::hex(der),
@@ -387,11 +410,15 @@ impl ResolvesClientCert for LookOnly {
         peer.certificate_requested = true;
         peer.accepted_issuers =
             issuers.iter().take(MAX_ISSUERS).map(|der| name(der).chars().take(300).collect()).collect();
-        None
+        peer.accepted_issuer = issuers.first().map(|der| Bytes(der.to_vec()));
+        // Without a common scheme rustls would show nothing.
+        let shown = self.certificate.clone().filter(|certificate| certificate.key.choose_scheme(schemes).is_some());
+        peer.certificate_shown = shown.is_some();
+        shown
     }
 
     fn has_certs(&self) -> bool {
-        false
+        self.certificate.is_some()
     }
 }
 

@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::{StoreError, log};
 
 /// Entry `n` brings a database from version `n` to `n + 1`.
-const MIGRATIONS: &[&str] = &[FIRST, LOG, TOMBSTONES, ROTATIONS];
+const MIGRATIONS: &[&str] = &[FIRST, LOG, TOMBSTONES, ROTATIONS, KEYS];
 
 const FIRST: &str = "
     -- Enrolled gateways. The key is the only thing runs are verified with.
@@ -147,6 +147,20 @@ const ROTATIONS: &str = "
         receipt     TEXT NOT NULL,
         log_index   INTEGER NOT NULL UNIQUE,
         UNIQUE (gateway, seq)
+    ) STRICT;
+";
+
+const KEYS: &str = "
+    -- The keys of brokers and devices, as the newest judged run of each gateway saw them.
+    CREATE TABLE keys (
+        gateway     TEXT NOT NULL REFERENCES gateways(id),
+        device      INTEGER NOT NULL,
+        subject     TEXT NOT NULL,
+        seq         INTEGER NOT NULL,
+        certificate TEXT NOT NULL,
+        key         TEXT NOT NULL,
+        modulus     BLOB,
+        PRIMARY KEY (gateway, device, subject)
     ) STRICT;
 ";
 

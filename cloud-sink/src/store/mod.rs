@@ -9,6 +9,7 @@
 pub mod assessments;
 pub mod baselines;
 pub mod gateways;
+pub mod keys;
 pub mod log;
 mod migrate;
 pub mod quarantine;

@@ -1,4 +1,6 @@
-//! The fleet: every gateway, and which of them wants attention.
+//! The fleet: every gateway, which of them wants attention, and who shares keys with whom.
+
+use std::sync::Arc;
 
 use askama::Template;
 use axum::Extension;
@@ -10,6 +12,7 @@ use super::words::{self, Words as _};
 use super::{Page, render};
 use crate::app::Shared;
 use crate::auth::Session;
+use crate::shared_keys;
 use crate::store::quarantine::{self, Refusals};
 use crate::view::{self, FleetLine, GatewayView};
 
@@ -20,6 +23,7 @@ struct FleetPage {
     gateways: Vec<GatewayView>,
     unreadable: Vec<Unreadable>,
     refusals: Refusals,
+    shared: Arc<shared_keys::Shared>,
     fix_first: usize,
     regressed: usize,
     pause: usize,
@@ -34,8 +38,11 @@ struct Unreadable {
 
 /// `GET /`.
 pub async fn page(State(app): State<Shared>, Extension(session): Extension<Session>) -> Page {
-    let (lines, refusals) =
-        app.read(|app, connection| Ok((view::fleet(app, connection)?, quarantine::refusals(connection)?))).await?;
+    let read = app.read(|app, connection| {
+        let shared = app.shared_keys.of_fleet(connection)?;
+        Ok((view::fleet(app, connection)?, quarantine::refusals(connection)?, shared))
+    });
+    let (lines, refusals, shared) = read.await?;
     let (mut gateways, mut unreadable) = (Vec::new(), Vec::new());
     for line in lines {
         match line {
@@ -59,5 +66,6 @@ pub async fn page(State(app): State<Shared>, Extension(session): Extension<Sessi
         gateways,
         unreadable,
         refusals,
+        shared,
     })
 }

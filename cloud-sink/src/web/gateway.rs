@@ -60,16 +60,17 @@ pub async fn page(
     let below = below.as_deref().map(|text| api::number("below", text)).transpose()?;
     let page = app.read(move |app, connection| {
         let gateway = view::gateway(connection, &id)?;
-        let metas = runs::list(connection, gateway.id, below, RUNS + 1)?;
+        // What is damaged is said here as it is in the fleet.
+        let metas = runs::list(connection, gateway.id, below, RUNS + 1).map_err(Refusal::damage)?;
         let older = metas.get(RUNS).and_then(|_| metas.get(RUNS - 1)).map(|run| run.seq);
         let lines = metas.iter().take(RUNS).map(|run| view::run_line(app, connection, run));
-        let runs = lines.collect::<Result<Vec<_>, _>>()?;
-        let newest = runs::list(connection, gateway.id, None, 1)?.pop();
+        let runs = lines.collect::<Result<Vec<_>, _>>().map_err(Refusal::damage)?;
+        let newest = runs::list(connection, gateway.id, None, 1).map_err(Refusal::damage)?.pop();
         let assessment = newest.and_then(|newest| judge::assessment(app, connection, &newest).ok());
         let key = gateway.public_key.to_pem();
-        let account = account::of_gateway(connection, gateway.id)?;
-        let timeline = timeline::of_gateway(connection, gateway.id, &account, now())?;
-        let gateway = view::gateway_view(app, connection, gateway)?;
+        let account = account::of_gateway(connection, gateway.id).map_err(Refusal::damage)?;
+        let timeline = timeline::of_gateway(connection, gateway.id, &account, now()).map_err(Refusal::damage)?;
+        let gateway = view::gateway_view(app, connection, gateway).map_err(Refusal::damage)?;
         Ok(GatewayPage {
             drawing: draw(&timeline),
             timeline,

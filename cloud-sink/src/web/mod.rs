@@ -18,7 +18,7 @@ use askama::Template;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 
-use crate::problem::Refusal;
+use crate::problem::{DAMAGED, Refusal};
 
 /// What pages may load: the stylesheet of this sink and nothing else.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; \
@@ -55,12 +55,13 @@ struct RefusalPage<'a> {
 
 impl IntoResponse for PageError {
     fn into_response(self) -> Response {
-        let Refusal { status, detail, .. } = self.0;
+        let Refusal { status, detail, reason } = self.0;
         let title = match status {
             StatusCode::ACCEPTED => "Not judged yet",
             StatusCode::NOT_FOUND => "Not found",
             StatusCode::CONFLICT => "Not possible yet",
             StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => "Not allowed",
+            _ if reason == DAMAGED => "Something of this gateway is damaged",
             _ if status.is_client_error() => "Not understood",
             _ => "The sink could not do this",
         };

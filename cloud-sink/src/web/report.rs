@@ -23,6 +23,7 @@ use super::{Page, STYLE, render};
 use crate::app::{App, Shared, now};
 use crate::judge::{self, RowId, Since};
 use crate::problem::Refusal;
+use crate::shared_keys;
 use crate::store::gateways::Gateway;
 use crate::store::runs::{self, RunMeta};
 use crate::view::{self, DeltaView, GatewayView, RunLine};
@@ -49,6 +50,7 @@ struct Report {
     assessment: String,
     backlog: Vec<BacklogItem>,
     runs: Vec<RunLine>,
+    shared: shared_keys::Shared,
 }
 
 impl Report {
@@ -105,6 +107,7 @@ fn report(app: &App, connection: &Connection, gateway: Gateway) -> Result<Report
         gaps: changes.current.gaps().into_iter().cloned().collect(),
         assessment: changes.current.digest().to_string(),
         runs: lines.collect::<Result<_, _>>()?,
+        shared: app.shared_keys.of_fleet(connection)?.about(gateway.id),
         gateway: view::gateway_view(app, connection, gateway)?,
         backlog: view::backlog_view(changes.current, &app.pack).items,
         first,

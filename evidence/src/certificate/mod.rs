@@ -119,10 +119,10 @@ pub struct CertificateFacts {
     /// DNS names and IP addresses of the subject alternative name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alternative_names: Option<Vec<String>>,
-    /// Extended key usage allows TLS servers, or does not restrict.
+    /// Extended key usage names TLS servers, or does not restrict.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_auth: Option<bool>,
-    /// Extended key usage allows TLS clients, or does not restrict.
+    /// Extended key usage names TLS clients, or does not restrict.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_auth: Option<bool>,
     /// What the key usage extension names, in the words of RFC 5280, section 4.2.1.3. Absent when there is none.
@@ -176,10 +176,11 @@ impl CertificateFacts {
         let dated = |fact: bool| clock_believed.then_some(fact);
         let key = Key::of(certificate.public_key());
         let signature_algorithm = certificate.signature_algorithm.algorithm.to_id_string();
-        // Absent restricts nothing (RFC 5280, section 4.2.1.12); one that cannot be read allows nothing.
+        // Absent restricts nothing (RFC 5280, section 4.2.1.12); one that cannot be read allows nothing, and neither does
+        // anyExtendedKeyUsage, which applications may refuse: webpki and OpenSSL do.
         let usage = certificate.extended_key_usage().map(|usage| usage.map(|extension| extension.value.clone()));
         let allows = |one: fn(&ExtendedKeyUsage<'_>) -> bool| match &usage {
-            Ok(Some(usage)) => usage.any || one(usage),
+            Ok(Some(usage)) => one(usage),
             Ok(None) => true,
             Err(_) => false,
         };

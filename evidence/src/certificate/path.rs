@@ -89,7 +89,10 @@ impl PathError {
 
 impl From<webpki::Error> for PathError {
     fn from(error: webpki::Error) -> Self {
-        Self::new(problem(&error), error)
+        // Its Debug has times and lists behind the name, which differ from look to look.
+        let words = error.to_string();
+        let name = words.split(|letter: char| !letter.is_ascii_alphanumeric()).next().unwrap_or_default();
+        Self::new(problem(&error), name)
     }
 }
 

@@ -95,6 +95,7 @@ impl RevocationFacts {
                 return facts;
             }
         }
+        facts.covered = true;
         facts.issuer_revoked = match judge(&Revocation::Anybody(&all)) {
             Ok(()) => Some(false),
             Err(error) if error.problem == PathProblem::Revoked => Some(facts.revoked == Some(false)),

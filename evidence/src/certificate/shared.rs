@@ -29,6 +29,12 @@ impl Modulus {
         (MIN_FACTOR_BITS..=MAX_BITS).contains(&modulus.bits()).then_some(Self(modulus))
     }
 
+    /// Its big-endian bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.0.to_bytes_be()
+    }
+
     /// The number with these big-endian bytes.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {

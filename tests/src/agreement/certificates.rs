@@ -174,7 +174,8 @@ fn verifies(program: &Path, sample: &Sample, words: &Words) -> Result<bool> {
     if let (Some(from), Some(until)) = (moment("from"), moment("until"))
         && from <= until
     {
-        at = at.clamp(from, until);
+        // openssl takes the last second for too late.
+        at = at.clamp(from, until - Duration::from_secs(u64::from(from < until)));
     }
     let mut look = command(program);
     look.args(["verify", "-no-CApath", "-no-CAstore", "-purpose", "sslserver", "-attime", &at.as_second().to_string()]);
@@ -331,6 +332,45 @@ pub const HEADING: &str = "# Agreement about certificates";
 /// Why a difference is none of our making, with the evidence; none where that is not known.
 #[must_use]
 pub fn explained(found: &Difference) -> Option<&'static str> {
-    let _ = found;
-    None
+    Some(match (found.who, found.fact, found.sample.as_str()) {
+        ("openssl", "name", "common-name-only" | "empty-alternative-name") => COMMON_NAME,
+        ("openssl", "trusted", "ca-leaf" | "ca-leaf-path-length") => CA_LEAF,
+        ("openssl", "trusted", "version-1" | "version-1-with-extensions") => VERSION,
+        ("openssl", "trusted", "boolean-01" | "long-length") => NOT_DER,
+        ("openssl", "trusted", "start-1066") => BEFORE_1970,
+        ("openssl", "trusted", "root-expired") => ROOT_DATES,
+        ("openssl", "trusted", "explicit-curve" | "point-off-curve" | "point-too-short") => LEAF_KEY,
+        ("openssl", "trusted", "unreadable-key-usage") => UNREADABLE,
+        ("openssl", "server", "duplicate-extension" | "unreadable-key-usage" | "unreadable-alternative-name") => {
+            UNREADABLE
+        }
+        ("openssl", "parses", "trailing-bytes" | "indefinite-length" | "bad-date") => LENIENT,
+        ("openssl", "parses", "padded-serial") => PADDED,
+        ("badkeys", "weaknesses", "ed25519-small-order") => SMALL_ORDER,
+        _ => return None,
+    })
 }
+
+const COMMON_NAME: &str = "openssl falls back to the common name where there is no DNS name among the alternative names. Ours follows \
+    RFC 9525, section 2, which gave that up, as browsers and rustls have; `name_only_in_common_name` is the finding.";
+const CA_LEAF: &str = "openssl lets a CA be a server. webpki does not (`CaUsedAsEndEntity`), and so no client on rustls connects; \
+    `leaf_is_ca` is the finding.";
+const VERSION: &str = "openssl takes a leaf of version 1. webpki reads version 3 alone (`UnsupportedCertVersion`), as RFC 5280 \
+    wants it of TLS certificates.";
+const NOT_DER: &str = "openssl forgives these two departures from DER, webpki does not (`BadDer`). X.690, sections 10.1 and 11.1, \
+    says that they are none; `not_as_rfc5280` is the finding.";
+const BEFORE_1970: &str = "webpki counts seconds from 1970 and reads no earlier date (`BadDerTime`). Right about the chain is \
+    openssl; devices on rustls will not connect all the same.";
+const ROOT_DATES: &str = "To webpki an anchor is a name and a key (RFC 5280, section 6.1.1), without dates; openssl looks at the dates \
+    of the root as well. Both are allowed. That the root has expired is the finding `issuer_expired`.";
+const LEAF_KEY: &str = "openssl reads the leaf's own key while it looks for a path, webpki only when the handshake is signed with it. \
+    Right about the key is openssl; ours are the findings `curve_not_allowed` and `malformed_key`.";
+const UNREADABLE: &str = "openssl calls a certificate invalid as a whole when an extension is there twice or cannot be read. Ours says \
+    which (`duplicate_extension`, `unreadable_extension`) and keeps what the extended key usage says; `not_as_rfc5280` is the finding.";
+const LENIENT: &str = "`openssl x509` reads the first certificate and leaves what follows it, takes BER's indefinite lengths, and does \
+    not look at dates until it has to judge them. Ours takes what is DER and nothing else (RFC 5280, section 4.1); \
+    `unparseable` is the finding.";
+const PADDED: &str = "openssl refuses a number with a zero too many. Ours reads it, and says that it is not DER; `not_as_rfc5280` is \
+    the finding.";
+const SMALL_ORDER: &str = "badkeys has no test for Ed25519 keys of small order. Right is ours: the point is the one of order 8 that \
+    RFC 7748 and the papers on it list, and a signature under it holds for many messages.";

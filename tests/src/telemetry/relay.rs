@@ -126,7 +126,7 @@ fn serve(client: &TcpStream, broker: SocketAddr, rule: &Rule) -> std::io::Result
 fn decide(rule: &Rule, up: bool, bytes: &[u8]) -> Fate {
     let kind = match bytes.first().map_or(0, |first| first >> 4) {
         1 => Kind::Connect,
-        3 => Kind::Publish(bytes[0] >> 1 & 3),
+        3 => Kind::Publish((bytes[0] >> 1) & 3),
         4 | 7 => Kind::Acknowledgement,
         14 => Kind::Disconnect,
         _ => Kind::Other,
@@ -174,7 +174,7 @@ fn id_of(bytes: &[u8]) -> Option<[u8; 2]> {
         return None;
     }
     let begin = 1 + bytes.iter().skip(1).position(|byte| byte & 0x80 == 0)? + 1;
-    let topic = usize::from(*bytes.get(begin)?) << 8 | usize::from(*bytes.get(begin + 1)?);
+    let topic = (usize::from(*bytes.get(begin)?) << 8) | usize::from(*bytes.get(begin + 1)?);
     Some([*bytes.get(begin + 2 + topic)?, *bytes.get(begin + 3 + topic)?])
 }
 

@@ -196,6 +196,19 @@ impl Session {
     pub async fn ended(&mut self, budget: &Budget) -> Result<Option<Ended>, Failure> {
         /// For servers that do two things at once.
         const MOMENT: Duration = Duration::from_millis(300);
+        // What came already is read before anything is sent: to a connection that was closed, it would come back as a reset,
+        // and take the server's last word with it.
+        const AT_ONCE: Duration = Duration::from_millis(100);
+        let deadline = Instant::now() + AT_ONCE;
+        loop {
+            match self.linger(deadline, budget).await {
+                Ok(None) => break,
+                Ok(Some(Packet::Disconnect(code))) => return Ok(Some(Ended::Disconnected(code))),
+                Ok(Some(_)) => {}
+                Err(failure) if failure.kind == FailureKind::Closed => return Ok(Some(Ended::Closed)),
+                Err(failure) => return Err(failure),
+            }
+        }
         if let Err(failure) = self.send(&packet::pingreq(), budget).await {
             return if failure.kind == FailureKind::Closed { Ok(Some(Ended::Closed)) } else { Err(failure) };
         }

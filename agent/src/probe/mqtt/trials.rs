@@ -80,15 +80,24 @@ pub async fn carry_out(way: &Way<'_>, silence: bool) -> Mqtt {
     mqtt
 }
 
-/// One level on its own. MQTT 5 is asked for a session that stays and for no keep alive, to see what the server makes of it.
+/// One level on its own. MQTT 5 is asked for a session that stays and for no keep alive, to see what the server makes of it; one
+/// that closes at that (rumqttd does) is asked again for nothing special.
 async fn offer(way: &Way<'_>, level: Level) -> Result<(Connack, Announced), Failure> {
     let id = canary::name()?;
+    let plain = Opening::new(&id);
+    if level != Level::V5 {
+        return open(way, level, &plain).await;
+    }
+    let special = Opening { client_id: &id, keep_alive: 0, session_expiry: Some(SESSION_EXPIRY) };
+    match open(way, level, &special).await {
+        Err(failure) if failure.kind == FailureKind::Closed => open(way, level, &plain).await,
+        answer => answer,
+    }
+}
+
+async fn open(way: &Way<'_>, level: Level, opening: &Opening<'_>) -> Result<(Connack, Announced), Failure> {
     let mut session = Session::new(way.open().await?, level);
-    let opening = match level {
-        Level::V5 => Opening { client_id: &id, keep_alive: 0, session_expiry: Some(SESSION_EXPIRY) },
-        _ => Opening::new(&id),
-    };
-    let answer = session.connect(&opening, way.login(), way.budget).await.map_err(|failure| way.noted(failure))?;
+    let answer = session.connect(opening, way.login(), way.budget).await.map_err(|failure| way.noted(failure))?;
     if answer.0.code == 0 {
         session.leave(way.budget).await;
     }

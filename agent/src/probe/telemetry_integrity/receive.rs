@@ -230,11 +230,11 @@ impl Receiver {
             self.subscribed = false;
         }
         self.link = Some(link);
-        if !self.subscribed {
-            if let Err(failure) = self.ask().await {
-                self.link = None;
-                return Err(failure);
-            }
+        if !self.subscribed
+            && let Err(failure) = self.ask().await
+        {
+            self.link = None;
+            return Err(failure);
         }
         Ok(())
     }

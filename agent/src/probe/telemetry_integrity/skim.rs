@@ -101,7 +101,7 @@ impl Skimmer {
 
     /// The length of the topic, and the topic once all of it is there.
     fn topic(&self, begin: usize) -> Option<(usize, Option<&[u8]>)> {
-        let length = usize::from(*self.held.get(begin)?) << 8 | usize::from(*self.held.get(begin + 1)?);
+        let length = (usize::from(*self.held.get(begin)?) << 8) | usize::from(*self.held.get(begin + 1)?);
         Some((length, self.held.get(begin + 2..begin + 2 + length)))
     }
 
@@ -236,7 +236,7 @@ mod tests {
             // Messages and lines of the log more often than chance would have them.
             let mut bytes: Vec<u8> = (0..usize::from(random())).map(|_| random()).collect();
             if round % 3 == 0 {
-                bytes = message(0x30 | random() & 0x0f, LOG, &bytes);
+                bytes = message(0x30 | (random() & 0x0f), LOG, &bytes);
                 let broken = usize::from(random()) % bytes.len();
                 bytes[broken] = random();
             }

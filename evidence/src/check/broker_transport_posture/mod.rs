@@ -2,11 +2,15 @@
 //!
 //! The observation holds, for each listener, what TCP, TLS and MQTT answered to a client without credentials and to the
 //! configured client, what a survey by hand-made ClientHellos brought out of a TLS listener ([`survey`]), what MQTT itself told
-//! ([`mqtt`]), tickets of TLS 1.3 ([`resumption`]), and what HTTP told ([`web`]). The facts say what that means; whether it is good is for the rules.
+//! ([`mqtt`]), tickets of TLS 1.3 ([`resumption`]), what HTTP told ([`web`]), which clients that must be turned away were
+//! ([`battery`]), and what those that are let in may do ([`acl`]). The facts say what that means; whether it is good is for
+//! the rules.
 //!
 //! Version 1 of the contract had no survey. Its observations are read as they were: the facts of a survey are absent without
 //! a reason, so that rules about them do not apply.
 
+pub mod acl;
+pub mod battery;
 pub mod code;
 pub mod mqtt;
 pub mod resumption;
@@ -21,6 +25,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Contract, Seen, Unknown, segment};
 use crate::look::{Failure, FailureKind, Look};
+use acl::{Acl, Right};
+use battery::{Battery, BatteryFacts};
 use mqtt::{Mqtt, MqttFacts};
 use resumption::{Resumption, ResumptionFacts};
 use survey::{Survey, TlsFacts};
@@ -66,6 +72,13 @@ pub struct Listener {
     /// version 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub survey: Option<Look<Survey>>,
+    /// What clients met that must be turned away; null for a listener that asks for no client certificate, and absent in
+    /// older observations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub battery: Option<Look<Battery>>,
+    /// Declared and effective rights of the clients that are let in; null where none is, and absent in older observations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acl: Option<Look<Acl>>,
     /// What MQTT itself told; null when the listener was not reached, or demands a client certificate and the agent has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mqtt: Option<Look<Mqtt>>,
@@ -198,6 +211,10 @@ pub struct Connack {
 pub struct Facts {
     /// One per listener, by address.
     pub listeners: BTreeMap<String, ListenerFacts>,
+    /// Declared against effective rights: one row per listener, client, action and topic, in these words. Empty where no
+    /// client is let in or nothing was tried.
+    #[serde(default)]
+    pub acl: BTreeMap<String, Right>,
     /// One per HTTP API that was tried, by address.
     #[serde(default)]
     pub http_apis: BTreeMap<String, HttpApiFacts>,
@@ -236,6 +253,25 @@ pub struct ListenerFacts {
     /// What the survey brought out; absent without a reason where there was none to make.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFacts>,
+    /// What the negative battery met; absent without a reason where no client certificate is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub battery: Option<BatteryFacts>,
+    /// The configured client's certificate was tried under another user name; absent where there is none to try.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other_user_tried: Option<bool>,
+    /// A certificate keeps its own rights under another user name, or is refused under it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity_bound: Option<bool>,
+    /// A configuration of the broker is known, and whether it declares an access control list. Absent without a reason
+    /// where none is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acl_declared: Option<bool>,
+    /// Entries of the declared access control list that grant everything, with their lines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acl_bare_wildcards: Option<Vec<String>>,
+    /// The declared access control list grants by client id, which clients choose themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acl_by_client_id: Option<bool>,
     /// What MQTT itself told; absent without a reason in evidence of before it was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mqtt: Option<MqttFacts>,
@@ -312,15 +348,19 @@ impl Contract for Check {
         "/listeners/*/mqtt/ping_micros",
     ];
 
-    fn normalise(observation: &Observation, _: &Seen, unknown: &mut Unknown) -> Facts {
-        let facts = |listener: &Listener| (listener.address.clone(), listener_facts(listener, unknown));
-        let listeners = observation.listeners.iter().map(facts).collect();
+    fn normalise(observation: &Observation, seen: &Seen, unknown: &mut Unknown) -> Facts {
         let apis = observation.http_apis.iter().map(|api| (api.address.clone(), web::http_api(api, unknown)));
-        Facts { listeners, http_apis: apis.collect() }
+        let mut facts = Facts { listeners: BTreeMap::new(), acl: BTreeMap::new(), http_apis: apis.collect() };
+        for listener in &observation.listeners {
+            let found = listener_facts(listener, seen, unknown);
+            acl::rows(listener, found.scope, &mut facts.acl, unknown);
+            facts.listeners.insert(listener.address.clone(), found);
+        }
+        facts
     }
 }
 
-fn listener_facts(listener: &Listener, unknown: &mut Unknown) -> ListenerFacts {
+fn listener_facts(listener: &Listener, seen: &Seen, unknown: &mut Unknown) -> ListenerFacts {
     let place = format!("/listeners/{}", segment(&listener.address));
     let host = listener.address.rsplit_once(':').map_or(listener.address.as_str(), |(host, _)| host);
     let mut facts = ListenerFacts {
@@ -335,6 +375,12 @@ fn listener_facts(listener: &Listener, unknown: &mut Unknown) -> ListenerFacts {
         cipher_suites: None,
         client_certificate: None,
         tls: None,
+        battery: None,
+        other_user_tried: None,
+        identity_bound: None,
+        acl_declared: None,
+        acl_bare_wildcards: None,
+        acl_by_client_id: None,
         mqtt: None,
         resumption: None,
         websocket: None,
@@ -356,7 +402,8 @@ fn listener_facts(listener: &Listener, unknown: &mut Unknown) -> ListenerFacts {
     let mut accepted = |look: &Option<Look<Connack>>, fact: &str| {
         accepted(look.as_ref(), listener, &format!("{place}/{fact}"), unknown)
     };
-    facts.anonymous_accepted = accepted(&listener.anonymous, "anonymous_accepted");
+    facts.anonymous_accepted =
+        accepted(&listener.anonymous, "anonymous_accepted").or_else(|| let_in_by_a_level(listener));
     facts.authenticated_accepted = accepted(&listener.authenticated, "authenticated_accepted");
     let connacks = [&listener.authenticated, &listener.anonymous];
     facts.connack_micros = connacks.into_iter().flatten().find_map(|look| look.seen().map(|connack| connack.micros));
@@ -373,6 +420,30 @@ fn listener_facts(listener: &Listener, unknown: &mut Unknown) -> ListenerFacts {
             Some(Look::Failed(failure)) => unknown.because(below, failure),
             None => {}
         }
+        let below = format!("{place}/battery");
+        match &listener.battery {
+            Some(Look::Seen(battery)) => {
+                facts.battery = Some(battery::facts(battery, listener, seen, &below, unknown));
+            }
+            Some(Look::Failed(failure)) => unknown.because(below, failure),
+            None => {}
+        }
+    }
+    match &listener.acl {
+        Some(Look::Seen(acl)) => {
+            let found = acl::identities(acl, &place, unknown);
+            facts.other_user_tried = found.other_user_tried;
+            facts.identity_bound = found.identity_bound;
+            facts.acl_declared = found.declared;
+            facts.acl_bare_wildcards = found.bare_wildcards;
+            facts.acl_by_client_id = found.rights_by_client_id;
+        }
+        Some(Look::Failed(failure)) => {
+            for fact in ["identity_bound", "acl_bare_wildcards", "acl_by_client_id"] {
+                unknown.because(format!("{place}/{fact}"), failure);
+            }
+        }
+        None => {}
     }
     facts
 }
@@ -401,6 +472,13 @@ fn accepted(look: Option<&Look<Connack>>, listener: &Listener, place: &str, unkn
             None
         }
     }
+}
+
+/// CONNECT without credentials is of MQTT 3.1.1, which a listener of another level alone closes: that one is asked, too.
+fn let_in_by_a_level(listener: &Listener) -> Option<bool> {
+    let mqtt = listener.mqtt.as_ref()?.seen().filter(|mqtt| mqtt.speaker == mqtt::Speaker::Anonymous)?;
+    let in_by = |offer: &mqtt::LevelOffer| offer.answer.seen().is_some_and(|connack| connack.code == 0);
+    mqtt.levels.iter().any(in_by).then_some(true)
 }
 
 /// A closed connection refuses a version only where another one got through: else nothing was seen to speak TLS at all.

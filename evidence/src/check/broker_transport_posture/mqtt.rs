@@ -400,8 +400,22 @@ impl<'a> Reading<'a> {
         facts.wildcard_subscriptions = Some(announced.wildcard_subscription_available.unwrap_or(true));
         facts.shared_subscriptions = Some(announced.shared_subscription_available.unwrap_or(true));
         facts.subscription_identifiers = Some(announced.subscription_identifiers_available.unwrap_or(true));
-        facts.keep_alive_seconds = Some(announced.server_keep_alive.unwrap_or(announced.asked_keep_alive));
-        facts.session_expiry_seconds = Some(announced.session_expiry.unwrap_or(announced.asked_session_expiry));
+        // What was not asked for is not answered: a server that closes at such questions is asked without them.
+        facts.keep_alive_seconds = match (announced.server_keep_alive, announced.asked_keep_alive) {
+            (Some(seconds), _) => Some(seconds),
+            (None, 0) => Some(0),
+            (None, asked) => {
+                let words = format_args!(
+                    "the server closes at a client without keep alive, and leaves {asked} s to one with it"
+                );
+                self.because("keep_alive_seconds", words)
+            }
+        };
+        facts.session_expiry_seconds = match (announced.session_expiry, announced.asked_session_expiry) {
+            (Some(seconds), _) => Some(seconds),
+            (None, 0) => self.because("session_expiry_seconds", "no session that stays was asked for"),
+            (None, asked) => Some(asked),
+        };
     }
 
     /// What a trial brought; the reason why nothing goes to each of `names`.

@@ -21,6 +21,8 @@ fn listener(transport: Transport) -> Listener {
         anonymous: Some(Look::Seen(Connack { code: 5, micros: 900 })),
         authenticated: None,
         survey: None,
+        battery: None,
+        acl: None,
         mqtt: None,
         resumption: None,
         websocket: None,

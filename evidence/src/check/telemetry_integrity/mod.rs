@@ -316,7 +316,6 @@ impl Contract for Check {
 }
 
 /// For serde, which hands it a reference.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }

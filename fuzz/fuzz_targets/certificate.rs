@@ -1,0 +1,5 @@
+//! The fuzz target `certificate`: see `src/certificate.rs`.
+
+#![no_main]
+
+gatepost_fuzz::target!(certificate);
