@@ -10,6 +10,7 @@ mod init;
 mod rotate_key;
 mod rules;
 mod show;
+mod snapshot;
 mod status;
 mod upload;
 mod verify;
@@ -133,6 +134,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Compare(options) => compare::run(&find()?, &options),
         Command::Export(options) => export::run(&find()?, &options),
         Command::Verify(options) => verify::run(&options),
+        Command::Snapshot(options) => snapshot::run(load()?, &options),
         Command::Init(options) => init::run(&options),
         Command::Config { command: ConfigCommand::Check } => config::check(file.as_deref()),
         Command::Rules { command: RulesCommand::Test { pack } } => rules::test(pack.as_deref()),
