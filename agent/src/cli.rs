@@ -18,6 +18,7 @@ Examples:
   gatepost audit --bundle audit-baseline --fail-on high --format json
   gatepost init > gatepost.toml               write a commented configuration from what is found here
   gatepost enroll --token-file token          make this gateway known to the sink in the configuration
+  gatepost probes                             what an audit touches, needs and costs, before it is made
   gatepost run                                what the service does: audit on a timer, upload when it can
   gatepost show 4 --envelope                  the signed evidence of run 4, as it is
   gatepost export --output evidence.tar.zst   all runs in one file for an auditor
@@ -61,6 +62,13 @@ Examples:
   mkdir s && tar --zstd -xf pump-house.tar.zst -C s
                                                  then `[host] root = \"s\"` in a configuration audits it";
 
+const PROBES: &str = "\
+Nothing is looked at: this is what an audit would do here, and what the latest runs in the spool say.
+
+Examples:
+  gatepost probes                             before an audit on a gateway that somebody depends on
+  gatepost probes --format json               targets, limits and last results, for programs";
+
 /// A signed, offline-tolerant self-audit for IoT gateways.
 #[derive(Debug, Parser)]
 #[command(name = "gatepost", version, after_help = EXAMPLES, max_term_width = 110)]
@@ -103,6 +111,9 @@ pub enum Command {
     /// Write what the host's probes read into a folder that can be audited elsewhere, without secrets.
     #[command(after_help = SNAPSHOT)]
     Snapshot(Snapshot),
+    /// List the probes: what each touches, needs and costs, and what came of it last.
+    #[command(after_help = PROBES)]
+    Probes(Formatted),
     /// Look around on this machine and print a commented configuration.
     Init(Init),
     /// Check a configuration.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use gatepost_evidence::look::{Bytes, Failure, FailureKind};
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use crate::secret::Secret;
 
@@ -81,6 +81,25 @@ pub fn read_certificates(path: &Path) -> Result<Vec<Bytes>, Failure> {
         }
         Ok(_) => Err(Failure::new(FailureKind::Unparseable, format_args!("{} holds no certificate", path.display()))),
         Err(error) => Err(Failure::new(FailureKind::Unparseable, format_args!("{}: {error}", path.display()))),
+    }
+}
+
+/// The revocation lists in `path`: PEM (any number) or one in DER.
+///
+/// # Errors
+/// As [`read`], or when there is none. DER is taken as it is.
+pub fn read_revocation_lists(path: &Path) -> Result<Vec<Bytes>, Failure> {
+    let bytes = read(path)?;
+    if bytes.first() == Some(&0x30) {
+        return Ok(vec![Bytes(bytes)]);
+    }
+    let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&bytes).collect();
+    match lists {
+        Ok(lists) if !lists.is_empty() => Ok(lists.into_iter().map(|der| Bytes(der.as_ref().to_vec())).collect()),
+        _ => {
+            let detail = format!("{} holds no revocation list in PEM or DER", path.display());
+            Err(Failure::new(FailureKind::Unparseable, detail))
+        }
     }
 }
 

@@ -43,6 +43,9 @@ pub async fn execute(
     sink_time: Option<jiff::Timestamp>,
     mut progress: impl FnMut(&Record),
 ) -> Execution {
+    let mut own = (*config).clone();
+    own.devices.gateway = Some(gateway);
+    let config = Arc::new(own);
     let started_at = clock::now();
     let clock = clock::trust(&config.host.root, sink_time);
     let mut records = Vec::new();

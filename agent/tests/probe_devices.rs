@@ -38,7 +38,7 @@ fn with_endpoint(pki: &Pki, endpoint: Option<String>) -> Config {
     std::fs::create_dir_all(&registry).unwrap();
     config.devices.registry = Some(registry);
     config.devices.ca_file = Some(pki.path("ca.pem"));
-    config.devices.expected = vec![Device { id: ID.into(), endpoint }];
+    config.devices.expected = vec![Device { id: ID.into(), endpoint, ..Device::default() }];
     config
 }
 
@@ -126,7 +126,7 @@ async fn a_file_that_does_not_parse_is_on_the_record_and_a_key_is_not() {
 async fn the_registry_is_compared_with_what_is_expected() {
     let pki = Pki::new();
     let mut config = with_endpoint(&pki, None);
-    config.devices.expected.push(Device { id: "stm32-02".into(), endpoint: None });
+    config.devices.expected.push(Device { id: "stm32-02".into(), endpoint: None, ..Device::default() });
     let other = Authority::new("another");
     for id in ["stm32-02", "stm32-03"] {
         pki.write(&format!("registry/{id}.pem"), other.client(id).pem);

@@ -7,6 +7,7 @@ pub mod account;
 pub mod api;
 pub mod app;
 pub mod auth;
+mod bound;
 pub mod cli;
 pub mod directory;
 pub mod enrol;

@@ -15,7 +15,7 @@ use gatepost_evidence::wire::{
 
 use crate::app::Shared;
 use crate::problem::Refusal;
-use crate::{api, auth, enrol, ingest, log, web};
+use crate::{api, auth, bound, enrol, ingest, log, web};
 
 /// Bodies of the routes that take only a few fields.
 const SMALL_BODY: usize = 64 * 1024;
@@ -104,6 +104,7 @@ pub fn router(app: Shared) -> Router {
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this address has no such method")
         })
         .layer(middleware::from_fn(take_in))
+        .layer(middleware::from_fn_with_state(app.clone(), bound::to_its_request))
         .layer(middleware::from_fn_with_state(app.clone(), harden))
         .with_state(app)
 }

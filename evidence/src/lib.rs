@@ -8,10 +8,12 @@
 
 pub mod archive;
 pub mod batch;
+pub mod bound;
 pub mod bundle;
 pub mod canonical;
 pub mod certificate;
 pub mod chain;
+pub mod challenge;
 pub mod check;
 pub mod checkpoint;
 pub mod envelope;
@@ -25,6 +27,7 @@ pub mod receipt;
 pub mod rotation;
 pub mod run;
 pub mod schema;
+pub mod signature;
 pub mod tombstone;
 pub mod verify;
 pub mod wire;

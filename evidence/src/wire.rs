@@ -7,6 +7,8 @@
 //!   answer proves that the sink's log continues that one. A sink whose log is smaller answers 409 with the reason
 //!   [`LOG_REWOUND`], one that does not have the run which the body is compressed against answers 415 with the reason
 //!   [`UNKNOWN_DICTIONARY`]; both keep nothing of the upload.
+//!   The header [`REQUEST_HEADER`] names the request, and the sink signs its answer for that name ([`ANSWER_HEADER`]), so that
+//!   no other answer is taken for it ([`crate::bound`]).
 //! * `GET /v1/log/checkpoint` is the log's newest checkpoint as a signed note. `GET /v1/log/consistency?from=N&to=M` is a
 //!   [`LogConsistency`], `GET /v1/log/inclusion?digest=D` a [`crate::checkpoint::LogProof`]. For anyone who watches the sink; they name no
 //!   gateway and need no sign-in.
@@ -38,6 +40,11 @@ pub const LOG_CONSISTENCY_PATH: &str = "/v1/log/consistency";
 pub const LOG_INCLUSION_PATH: &str = "/v1/log/inclusion";
 /// Header of an upload: the size of the last checkpoint the gateway saw of this sink, in decimal; absent means 0.
 pub const LOG_SIZE_HEADER: &str = "gatepost-log-size";
+/// Header of an upload: what the gateway calls this request, a [`crate::bound::RequestName`].
+pub const REQUEST_HEADER: &str = "gatepost-request";
+/// Header of the answer to an upload that was given a name: the sink's signature over name, status and body, see
+/// [`crate::bound`].
+pub const ANSWER_HEADER: &str = "gatepost-answer";
 /// Reason of the [`Problem`] of a sink whose log is smaller than one the asker saw.
 pub const LOG_REWOUND: &str = "log_rewound";
 /// Reason of the [`Problem`] of a sink that does not have the run which an upload is compressed against; the same without a

@@ -5,6 +5,7 @@ use gatepost_evidence::canonical;
 use gatepost_evidence::envelope::{Envelope, MAX_ENVELOPE_BYTES};
 use gatepost_evidence::id::Digest;
 use gatepost_evidence::receipt::{self, Receipt};
+use gatepost_evidence::rotation::{self, Keyring};
 use gatepost_evidence::run::PAYLOAD_TYPE;
 use gatepost_evidence::tombstone::{self, Tombstone};
 use gatepost_evidence::verify::VerifiedRun;
@@ -13,7 +14,8 @@ use crate::Seeds;
 use crate::golden::{BUNDLES, BY_GATEWAY, BY_SINK, ENVELOPES, GATEWAY, SINK};
 
 /// The types of payload that golden files have.
-pub const TYPES: [&str; 4] = [PAYLOAD_TYPE, receipt::PAYLOAD_TYPE, tombstone::PAYLOAD_TYPE, SEAL_TYPE];
+pub const TYPES: [&str; 5] =
+    [PAYLOAD_TYPE, receipt::PAYLOAD_TYPE, tombstone::PAYLOAD_TYPE, SEAL_TYPE, rotation::PAYLOAD_TYPE];
 
 /// An envelope is what it is written as, and opens only if its key signed it.
 ///
@@ -36,6 +38,9 @@ pub fn attack(data: &[u8]) {
     if Tombstone::open(&envelope, GATEWAY.public()).is_ok() || Seal::open(&envelope, GATEWAY.public()).is_ok() {
         assert!(BY_GATEWAY.signatures.contains(&envelope.signatures[0].sig));
     }
+    if Keyring::of(GATEWAY.public().clone(), [&envelope]).is_ok() {
+        assert!(BY_GATEWAY.signatures.contains(&envelope.signatures[0].sig));
+    }
     if Receipt::open(&envelope, SINK.public()).is_ok() {
         assert!(BY_SINK.signatures.contains(&envelope.signatures[0].sig));
     }
@@ -44,7 +49,8 @@ pub fn attack(data: &[u8]) {
 /// Every golden envelope.
 #[must_use]
 pub fn seeds() -> Seeds {
-    let inside = BUNDLES["agent"].iter().filter(|(_, content)| content.starts_with(b"{\"payload\""));
+    let rotations = BUNDLES["rotated"].iter().filter(|(name, _)| name.starts_with("rotations/"));
+    let inside = BUNDLES["agent"].iter().chain(rotations).filter(|(_, content)| content.starts_with(b"{\"payload\""));
     let inside = inside.map(|(name, content)| (name.replace('/', "-"), content.clone()));
     ENVELOPES.iter().map(|(name, content)| (name.clone(), content.clone())).chain(inside).collect()
 }

@@ -16,6 +16,8 @@ pub static GATEWAY: LazyLock<SigningKey> = LazyLock::new(|| key(b"gatepost golde
 pub static SINK: LazyLock<SigningKey> = LazyLock::new(|| key(b"gatepost golden sinkkey test key"));
 /// One that nobody knows.
 pub static OTHER: LazyLock<SigningKey> = LazyLock::new(|| key(b"gatepost golden another test key"));
+/// The one that the gateway's is rotated to.
+pub static NEXT: LazyLock<SigningKey> = LazyLock::new(|| key(b"gatepost golden nextkey test key"));
 
 fn key(seed: &[u8; 32]) -> SigningKey {
     SigningKey::from_seed(seed).expect("a seed makes a key")
@@ -27,6 +29,7 @@ pub fn signer(number: u8) -> Option<&'static SigningKey> {
         1 => Some(&GATEWAY),
         2 => Some(&SINK),
         3 => Some(&OTHER),
+        4 => Some(&NEXT),
         _ => None,
     }
 }

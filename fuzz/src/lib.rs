@@ -16,6 +16,7 @@ pub mod canonical;
 pub mod chain;
 pub mod envelope;
 pub mod golden;
+pub mod http_answer;
 pub mod log;
 pub mod memory;
 pub mod note;
@@ -68,7 +69,7 @@ mod tests {
     #[test]
     fn every_surface_withstands_its_seeds() {
         type Surface = (&'static str, fn(&[u8]), fn() -> Seeds);
-        let surfaces: [Surface; 13] = [
+        let surfaces: [Surface; 14] = [
             ("bundle", bundle::attack, bundle::seeds),
             ("canonical", canonical::attack, canonical::seeds),
             ("chain", chain::attack, chain::seeds),
@@ -82,6 +83,7 @@ mod tests {
             ("tar", tar::attack, tar::seeds),
             ("upload", upload::attack, upload::seeds),
             ("zstd", zstd::attack, zstd::seeds),
+            ("http_answer", http_answer::attack, http_answer::seeds),
         ];
         for (surface, attack, seeds) in surfaces {
             let seeds = seeds();

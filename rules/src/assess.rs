@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use gatepost_evidence::check::normalise;
+use gatepost_evidence::check::{Beside, normalise_beside};
 use gatepost_evidence::id::{Digest, GatewayId};
 use gatepost_evidence::run::{BundleRef, Record, Run, Stage};
 use jiff::Timestamp;
@@ -130,7 +130,8 @@ impl Assessment {
 /// Judges `run`, whose payload has `digest`, by `pack`.
 #[must_use]
 pub fn assess(run: &Run, digest: Digest, pack: &Pack) -> Assessment {
-    let mut rows: Vec<Row> = run.records.iter().flat_map(|record| rows_of(run, record, pack)).collect();
+    let beside = Beside::of(run);
+    let mut rows: Vec<Row> = run.records.iter().flat_map(|record| rows_of(run, record, &beside, pack)).collect();
     rows.sort_by(|a, b| (&a.key, &a.subject, &a.target).cmp(&(&b.key, &b.subject, &b.target)));
     let posture = posture(&rows);
     Assessment {
@@ -151,13 +152,13 @@ pub fn assess(run: &Run, digest: Digest, pack: &Pack) -> Assessment {
 }
 
 /// The rows of one record. A record without facts gives one unknown row per control, with the reason.
-fn rows_of(run: &Run, record: &Record, pack: &Pack) -> Vec<Row> {
+fn rows_of(run: &Run, record: &Record, beside: &Beside, pack: &Pack) -> Vec<Row> {
     let speaks = |control: &&Control| control.check == record.check && control.target == record.target.kind;
     let controls: Vec<&Control> = pack.controls().iter().filter(speaks).collect();
     if controls.is_empty() {
         return Vec::new();
     }
-    let normalised = normalise(run, record);
+    let normalised = normalise_beside(run, record, beside);
     let verdicts = |control: &Control| match &normalised {
         Ok(normalised) => control.logic.judge(&normalised.facts, &normalised.unknown),
         Err(error) => vec![Verdict::unknown(error.to_string())],

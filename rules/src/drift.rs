@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gatepost_evidence::check::{find, normalise, segment};
+use gatepost_evidence::check::{Beside, find, normalise_beside, segment};
 use gatepost_evidence::run::Run;
 use serde_json::Value;
 
@@ -13,13 +13,15 @@ use crate::compare::FactChange;
 /// The facts that differ between two runs, in the order of check, target and pointer; volatile ones are left out.
 pub(crate) fn facts(before: &Run, after: &Run) -> Vec<FactChange> {
     let mut changes = Vec::new();
+    let (around_old, around_new) = (Beside::of(before), Beside::of(after));
     for old in &before.records {
         let same = |new: &&_| {
             let new: &gatepost_evidence::run::Record = new;
             (&new.check, &new.target) == (&old.check, &old.target)
         };
         let Some(new) = after.records.iter().find(same) else { continue };
-        let (Ok(old_facts), Ok(new_facts)) = (normalise(before, old), normalise(after, new)) else { continue };
+        let old_facts = normalise_beside(before, old, &around_old);
+        let (Ok(old_facts), Ok(new_facts)) = (old_facts, normalise_beside(after, new, &around_new)) else { continue };
         let volatile = find(&old.check).map(|check| check.volatile).unwrap_or_default();
         let (old_leaves, new_leaves) = (leaves(&old_facts.facts), leaves(&new_facts.facts));
         let pointers: BTreeSet<&String> = old_leaves.keys().chain(new_leaves.keys()).collect();

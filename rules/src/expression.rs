@@ -11,8 +11,9 @@ use cel::{Context, Env, ExecutionError, Program};
 use gatepost_evidence::check::{Unknown, segment};
 use serde_json::Value;
 
-use crate::names;
-use crate::shape::{Shape, segments};
+use crate::names::{self, Scope};
+use crate::shape::segments;
+use crate::tables::Tables;
 
 /// The functions of CEL's standard library, without the optional syntax: one way to ask whether a fact is there, `has()`.
 static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib().with_optional_support(false)));
@@ -24,6 +25,8 @@ pub(crate) struct Expression {
     references: Vec<Reference>,
     facts: Wanted,
     item: Wanted,
+    /// The pack's tables, if it looks anything up in them.
+    tables: Option<cel::Value>,
 }
 
 /// Where a name in an expression begins.
@@ -87,13 +90,13 @@ pub(crate) struct Subject<'a> {
 }
 
 impl Expression {
-    /// Compiles `source` and holds the names in it against the shapes of the facts and, with `for_each`, the item.
+    /// Compiles `source` and holds the names in it against the shapes in `scope`, of which `tables` has the contents.
     ///
     /// # Errors
     /// All mistakes in it.
-    pub(crate) fn compile(source: &str, facts: &Shape, item: Option<&Shape>) -> Result<Self, Vec<String>> {
+    pub(crate) fn compile(source: &str, scope: Scope<'_>, tables: &Tables) -> Result<Self, Vec<String>> {
         let program = compile(source)?;
-        let found = names::find(program.expression(), facts, item);
+        let found = names::find(program.expression(), scope);
         if !found.mistakes.is_empty() {
             return Err(found.mistakes.into_iter().map(|mistake| format!("`{source}`: {mistake}")).collect());
         }
@@ -103,7 +106,8 @@ impl Expression {
             tree
         };
         let (facts, item) = (wanted(Root::Facts), wanted(Root::Item));
-        Ok(Self { program, facts, item, references: found.references })
+        let tables = found.tables.then(|| whole(tables.rows()));
+        Ok(Self { program, facts, item, tables, references: found.references })
     }
 
     /// The facts it names, in the order it names them.
@@ -121,6 +125,9 @@ impl Expression {
             context.add_variable_from_value("item", self.item.slim(item.value));
             context.add_variable_from_value("key", item.key.to_owned());
         }
+        if let Some(tables) = &self.tables {
+            context.add_variable_from_value("tables", tables.clone());
+        }
         match self.program.execute(&context) {
             Ok(cel::Value::Bool(true)) => Answer::Yes,
             Ok(cel::Value::Bool(false)) => Answer::No,
@@ -134,7 +141,10 @@ impl Expression {
     fn missing(&self, name: &str, subject: &Subject<'_>) -> String {
         let absent = || self.references.iter().filter_map(|reference| reference.absent(subject));
         let Some((pointer, _)) = absent().find(|(_, gap)| gap == name).or_else(|| absent().next()) else {
-            return format!("the fact {name} is missing");
+            return match self.tables {
+                Some(_) => format!("the pack's tables say nothing of {name}"),
+                None => format!("the fact {name} is missing"),
+            };
         };
         match subject.unknown.reason(&pointer) {
             Some(reason) => reason.to_owned(),
@@ -148,8 +158,14 @@ impl Reference {
     ///
     /// # Errors
     /// All mistakes in it.
-    pub(crate) fn parse(source: &str, facts: &Shape, item: Option<&Shape>) -> Result<Self, Vec<String>> {
-        names::find_fact(compile(source)?.expression(), facts, item)
+    pub(crate) fn parse(source: &str, scope: Scope<'_>) -> Result<Self, Vec<String>> {
+        names::find_fact(compile(source)?.expression(), scope)
+    }
+
+    /// Its JSON pointer where no item is at hand: `each` stands for any.
+    pub(crate) fn place(&self, each: Option<&str>) -> String {
+        let base = if self.root == Root::Item { each.unwrap_or_default() } else { "" };
+        self.path.iter().fold(base.to_owned(), |place, name| format!("{place}/{}", segment(name)))
     }
 
     /// Its JSON pointer into the record's facts.
@@ -276,8 +292,9 @@ mod tests {
 
     fn compile(source: &str) -> Result<Expression, Vec<String>> {
         let shape = of_check("broker_transport_posture").unwrap();
-        let item = shape.at("/listeners/x").unwrap();
-        Expression::compile(source, &shape, Some(item))
+        let tables = Tables::of("good_scopes", &[("lan", "yes"), ("loopback", "no")]);
+        let scope = Scope { facts: &shape, item: shape.at("/listeners/x").ok(), tables: tables.shape() };
+        Expression::compile(source, scope, &tables)
     }
 
     fn ask(source: &str, item: &Value) -> Answer {
@@ -322,6 +339,19 @@ mod tests {
         assert_eq!(ask("item.tls12 && !item.open", &item), Answer::No);
         // The reason is that of the fact that was asked for, not of one that only has() named.
         assert_eq!(ask("has(item.tls13) || item.tls12", &item), unknown("timed out: 5 s"));
+    }
+
+    #[test]
+    fn what_a_table_does_not_have_is_unknown() {
+        let source = "tables.good_scopes[item.scope] == 'yes'";
+        assert_eq!(ask(source, &json!({"scope": "lan"})), Answer::Yes);
+        assert_eq!(ask(source, &json!({"scope": "loopback"})), Answer::No);
+        assert_eq!(ask(source, &json!({"scope": "name"})), unknown("the pack's tables say nothing of name"));
+        assert_eq!(ask(source, &json!({})), unknown("the fact /listeners/a~1b/scope is missing"));
+        let expression = compile("item.scope in tables.good_scopes").unwrap();
+        assert_eq!(expression.references().len(), 1);
+        let mistakes = compile("tables.god_scopes[item.scope] == 'yes'").unwrap_err();
+        assert!(mistakes[0].contains("did you mean `good_scopes`?"), "{mistakes:?}");
     }
 
     #[test]

@@ -20,3 +20,4 @@ pub mod report;
 #[cfg(test)]
 mod samples;
 mod shape;
+mod tables;

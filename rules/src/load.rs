@@ -14,10 +14,12 @@ use crate::document::{Reader, Table, to_json};
 use crate::expression::{Expression, Reference};
 use crate::judge::Logic;
 use crate::mistakes::PackErrors;
+use crate::names::Scope;
 use crate::pack::{Control, Pack, PackRef, Severity, Vector};
 use crate::shape::{self, Shape, nearest, segments};
+use crate::tables::Tables;
 
-const PACK_KEYS: &[&str] = &["name", "version", "control"];
+const PACK_KEYS: &[&str] = &["name", "version", "tables", "control"];
 const CONTROL_KEYS: &[&str] = &[
     "key",
     "title",
@@ -63,6 +65,7 @@ const CHECK_TARGETS: &[(&str, &[TargetKind])] = &[
     ("device_certificate_hygiene", &[TargetKind::Device, TargetKind::Registry]),
     ("host_guardrails", &[TargetKind::Host]),
     ("link_posture", &[TargetKind::Uplink]),
+    ("disclosure_readiness", &[TargetKind::Host]),
 ];
 
 /// Standards whose provisions are known: the prefix of an id, and how many there are under each number.
@@ -97,12 +100,13 @@ pub(crate) fn load(text: &str) -> Result<Pack, PackErrors> {
         }
         sound.then(|| version.to_owned())
     });
-    let tables = reader.tables(root, "control");
-    if tables.is_empty() {
+    let lookups = Tables::read(&mut reader, root);
+    let controls = reader.tables(root, "control");
+    if controls.is_empty() {
         reader.mistake(1, "there is no [[control]]");
     }
-    let mut loader = Loader { reader, shapes: BTreeMap::new(), keys: BTreeSet::new() };
-    let controls: Vec<Option<Control>> = tables.into_iter().map(|table| loader.control(table)).collect();
+    let mut loader = Loader { reader, tables: &lookups, shapes: BTreeMap::new(), keys: BTreeSet::new() };
+    let controls: Vec<Option<Control>> = controls.into_iter().map(|table| loader.control(table)).collect();
     let mut reader = loader.reader;
     let digest = match canonical::to_vec(&to_json(document.get_ref())) {
         Ok(bytes) => Digest::of(&bytes),
@@ -113,7 +117,7 @@ pub(crate) fn load(text: &str) -> Result<Pack, PackErrors> {
     };
     match (name, version, controls.into_iter().collect::<Option<Vec<_>>>()) {
         (Some(name), Some(version), Some(controls)) if reader.errors.is_empty() => {
-            Ok(Pack::new(PackRef { name, version, digest }, controls))
+            Ok(Pack::new(PackRef { name, version, digest }, lookups, controls))
         }
         _ => Err(PackErrors::new(reader.errors)),
     }
@@ -121,6 +125,7 @@ pub(crate) fn load(text: &str) -> Result<Pack, PackErrors> {
 
 struct Loader<'d> {
     reader: Reader,
+    tables: &'d Tables,
     shapes: BTreeMap<String, Option<Shape>>,
     keys: BTreeSet<&'d str>,
 }
@@ -240,8 +245,9 @@ impl<'d> Loader<'d> {
                 return None;
             }
         };
+        let scope = Scope { facts: shape, item, tables: self.tables.shape() };
         let mut compile = |name: &str, (source, line): (&str, usize)| {
-            let compiled = Expression::compile(source, shape, item);
+            let compiled = Expression::compile(source, scope, self.tables);
             let mistakes = compiled.as_ref().err().into_iter().flatten();
             mistakes.for_each(|mistake| self.reader.mistake(line, format!("`{name}`: {mistake}")));
             compiled.ok()
@@ -250,7 +256,7 @@ impl<'d> Loader<'d> {
         let compiled_fail = fail.map(|source| compile("fail", source));
         let mut show = Vec::new();
         for (source, line) in table.fields.get("show").map(|list| self.reader.texts(list, "show")).unwrap_or_default() {
-            match Reference::parse(source, shape, item) {
+            match Reference::parse(source, scope) {
                 Ok(reference) => show.push(reference),
                 Err(mistakes) => {
                     mistakes.iter().for_each(|mistake| self.reader.mistake(line, format!("`show`: {mistake}")));

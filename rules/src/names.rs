@@ -19,13 +19,26 @@ const FUNCTIONS: &[&str] =
 pub(crate) struct Found {
     /// The facts it names, each once, in order.
     pub(crate) references: Vec<Reference>,
+    /// Whether it looks something up in the pack's tables.
+    pub(crate) tables: bool,
     /// What is wrong with it.
     pub(crate) mistakes: Vec<String>,
 }
 
+/// The names that there are for an expression.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scope<'a> {
+    /// The shape of the facts.
+    pub(crate) facts: &'a Shape,
+    /// With `for_each`, the shape of an entry.
+    pub(crate) item: Option<&'a Shape>,
+    /// The shape of the pack's tables.
+    pub(crate) tables: &'a Shape,
+}
+
 /// Finds the names in `expression`, which should come out as true or false.
-pub(crate) fn find(expression: &IdedExpr, facts: &Shape, item: Option<&Shape>) -> Found {
-    let mut walk = Walk { facts, item, locals: Vec::new(), found: Found::default() };
+pub(crate) fn find(expression: &IdedExpr, scope: Scope<'_>) -> Found {
+    let mut walk = Walk { scope, locals: Vec::new(), found: Found::default() };
     walk.condition(expression);
     walk.found
 }
@@ -34,10 +47,10 @@ pub(crate) fn find(expression: &IdedExpr, facts: &Shape, item: Option<&Shape>) -
 ///
 /// # Errors
 /// All mistakes in it.
-pub(crate) fn find_fact(expression: &IdedExpr, facts: &Shape, item: Option<&Shape>) -> Result<Reference, Vec<String>> {
-    let mut walk = Walk { facts, item, locals: Vec::new(), found: Found::default() };
+pub(crate) fn find_fact(expression: &IdedExpr, scope: Scope<'_>) -> Result<Reference, Vec<String>> {
+    let mut walk = Walk { scope, locals: Vec::new(), found: Found::default() };
     walk.value(expression);
-    let Found { mut references, mistakes } = walk.found;
+    let Found { mut references, mistakes, .. } = walk.found;
     let plain = matches!(expression.expr, Expr::Select(_) | Expr::Ident(_)) || index(expression).is_some();
     match (references.pop(), references.is_empty() && plain && mistakes.is_empty()) {
         (Some(reference), true) => Ok(reference),
@@ -56,8 +69,7 @@ const NOTHING: Part<'static> = Part { shape: None, place: None };
 const TRUTH: Part<'static> = Part { shape: Some(&Shape::Bool), place: None };
 
 struct Walk<'a> {
-    facts: &'a Shape,
-    item: Option<&'a Shape>,
+    scope: Scope<'a>,
     locals: Vec<(String, Option<&'a Shape>)>,
     found: Found,
 }
@@ -134,8 +146,12 @@ impl<'a> Walk<'a> {
         if let Some((_, shape)) = self.locals.iter().rev().find(|(local, _)| local == name) {
             return Part { shape: *shape, place: None };
         }
-        match (name, self.item) {
-            ("facts", _) => Part { shape: Some(self.facts), place: Some((Root::Facts, Vec::new())) },
+        match (name, self.scope.item) {
+            ("facts", _) => Part { shape: Some(self.scope.facts), place: Some((Root::Facts, Vec::new())) },
+            ("tables", _) => {
+                self.found.tables = true;
+                Part { shape: Some(self.scope.tables), place: None }
+            }
             ("item", Some(item)) => Part { shape: Some(item), place: Some((Root::Item, Vec::new())) },
             ("key", Some(_)) => Part { shape: Some(&Shape::Text(None)), place: None },
             ("item" | "key", None) => {
@@ -143,7 +159,7 @@ impl<'a> Walk<'a> {
                 NOTHING
             }
             _ => {
-                let fact = match self.facts {
+                let fact = match self.scope.facts {
                     Shape::Object(fields) if fields.contains_key(name) => format!("did you mean `facts.{name}`?"),
                     _ => "there are facts, and with for_each item and key".to_owned(),
                 };
@@ -334,11 +350,15 @@ fn spelling(root: Root, path: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::Scope;
     use crate::expression::Expression;
     use crate::shape::of_check;
+    use crate::tables::Tables;
 
     fn mistakes(check: &str, source: &str) -> Vec<String> {
-        Expression::compile(source, &of_check(check).unwrap(), None).err().unwrap_or_default()
+        let (facts, tables) = (of_check(check).unwrap(), Tables::default());
+        let scope = Scope { facts: &facts, item: None, tables: tables.shape() };
+        Expression::compile(source, scope, &tables).err().unwrap_or_default()
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A pack that lacks vectors, names a fact its check's contract does not have, or fails its own vectors does not load, and
 //! every mistake in it is reported at once. Its identity is the SHA-256 of its canonical form.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
 use gatepost_evidence::check::Unknown;
@@ -13,9 +13,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::assess::Outcome;
+use crate::expression::Expression;
 use crate::judge::Logic;
 use crate::load::load;
 pub use crate::mistakes::{PackError, PackErrors};
+pub use crate::tables::Lookup;
+use crate::tables::Tables;
 
 /// A pack by name, version and digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +65,7 @@ pub struct Pack {
 #[derive(Debug)]
 struct Inner {
     reference: PackRef,
+    tables: Tables,
     controls: Vec<Control>,
 }
 
@@ -98,6 +102,21 @@ pub struct Control {
     pub(crate) vectors: Vec<Vector>,
 }
 
+impl Control {
+    /// The facts it reads, as JSON pointers (RFC 6901) with `*` for the entries of the map it looks at one by one.
+    #[must_use]
+    pub fn facts(&self) -> BTreeSet<String> {
+        let each = self.logic.for_each.as_ref().map(|map| format!("{map}/*"));
+        let named = self.logic.applies.iter().flat_map(Expression::references).chain(self.logic.fail.references());
+        named.map(|reference| reference.place(each.as_deref())).filter(|place| !place.is_empty()).collect()
+    }
+
+    /// What each of its vectors expects.
+    pub fn expectations(&self) -> impl Iterator<Item = Outcome> + '_ {
+        self.vectors.iter().map(|vector| vector.expect)
+    }
+}
+
 /// A test of a control that the pack carries: facts, and what must come out of them.
 #[derive(Debug)]
 pub(crate) struct Vector {
@@ -111,11 +130,12 @@ pub(crate) struct Vector {
 /// The source of the pack this version ships with, as [`Pack::builtin`] loads it.
 pub const BUILTIN_TOML: &str = include_str!("../packs/gateway-baseline-1.0.0.toml");
 
-static BUILTIN: LazyLock<Result<Pack, PackErrors>> = LazyLock::new(|| Pack::parse(BUILTIN_TOML));
+/// Its vectors are not run at every start, which would take a gateway longer than to judge a run: a test has run them.
+static BUILTIN: LazyLock<Result<Pack, PackErrors>> = LazyLock::new(|| load(BUILTIN_TOML));
 
 impl Pack {
-    pub(crate) fn new(reference: PackRef, controls: Vec<Control>) -> Self {
-        Self { inner: Arc::new(Inner { reference, controls }) }
+    pub(crate) fn new(reference: PackRef, tables: Tables, controls: Vec<Control>) -> Self {
+        Self { inner: Arc::new(Inner { reference, tables, controls }) }
     }
 
     /// Loads a pack: reads it, compiles its expressions, holds them against the contracts and runs its vectors.
@@ -146,6 +166,12 @@ impl Pack {
     #[must_use]
     pub fn reference(&self) -> &PackRef {
         &self.inner.reference
+    }
+
+    /// The tables that its expressions look things up in.
+    #[must_use]
+    pub fn tables(&self) -> &[Lookup] {
+        self.inner.tables.all()
     }
 
     /// Its controls, in the order of the file.

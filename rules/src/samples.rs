@@ -77,6 +77,9 @@ pub(crate) fn tls_listener() -> Listener {
         anonymous: Some(failed(FailureKind::TlsAlert)),
         authenticated: Some(Look::Seen(Connack { code: 0, micros: 800 })),
         survey: None,
+        mqtt: None,
+        resumption: None,
+        websocket: None,
     }
 }
 
@@ -92,11 +95,14 @@ pub(crate) fn plain_listener(address: &str, code: Option<u8>) -> Listener {
         anonymous: code.map(|code| Look::Seen(Connack { code, micros: 700 })),
         authenticated: None,
         survey: None,
+        mqtt: None,
+        resumption: None,
+        websocket: None,
     }
 }
 
 pub(crate) fn broker(listeners: Vec<Listener>) -> Record {
-    let observation = Transport { server_name: "localhost".into(), listeners };
+    let observation = Transport { server_name: "localhost".into(), listeners, http_apis: Vec::new() };
     record("broker_transport_posture", TargetKind::Broker, "broker", &observation)
 }
 
@@ -112,6 +118,7 @@ pub(crate) fn certificate(not_after: (i32, u8, u8)) -> Record {
     params.not_after = rcgen::date_time_ymd(not_after.0, not_after.1, not_after.2);
     params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
     let leaf = params.signed_by(&rcgen::KeyPair::generate().unwrap(), &issuer).unwrap().der().to_vec();
+    let fingerprint = gatepost_evidence::certificate::public_key(&leaf).unwrap();
     let file = identity::CertificateFile { path: "/c.pem".into(), chain: vec![Bytes(leaf.clone())] };
     let mode = identity::FileMode { path: "/k.pem".into(), mode: "0640".into(), uid: 0, gid: 0 };
     let observation = identity::Observation {
@@ -120,13 +127,21 @@ pub(crate) fn certificate(not_after: (i32, u8, u8)) -> Record {
         chain: vec![Bytes(leaf)],
         anchors: Some(Look::Seen(vec![Bytes(anchor)])),
         file: Some(Look::Seen(file)),
-        key_file: Some(Look::Seen(mode)),
+        key_file: Some(Look::Seen(mode.clone())),
+        refusal: None,
+        possession: Some(true),
+        staple: Some(Bytes(Vec::new())),
+        crls: None,
+        file_mode: Some(Look::Seen(mode)),
+        key_fingerprint: Some(Look::Seen(fingerprint)),
     };
     record("broker_certificate_identity", TargetKind::Broker, "broker", &observation)
 }
 
 pub(crate) fn ingest(exposed: bool) -> Record {
-    let answer = |status| Look::Seen(Answer { status, headers: BTreeMap::new(), micros: 2_000 });
+    let answer = |status| {
+        Look::Seen(Answer { status, headers: BTreeMap::new(), micros: 2_000, marks: Default::default(), body: None })
+    };
     let request = |credentials, plaintext, answer| Request { credentials, plaintext, answer };
     let refused = if exposed { 202 } else { 401 };
     let plaintext = if exposed { answer(202) } else { failed(FailureKind::Refused) };
@@ -139,6 +154,7 @@ pub(crate) fn ingest(exposed: bool) -> Record {
             request(Credentials::Right, false, answer(202)),
             request(Credentials::None, true, plaintext),
         ],
+        ..Ingest::default()
     };
     record("ingest_auth", TargetKind::IngestEdge, "ingest", &observation)
 }

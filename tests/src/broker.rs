@@ -151,6 +151,7 @@ fn configuration(tls: SocketAddr, store: &Path, rights: &Path, pki: &Pki) -> Str
          per_listener_settings false\n\
          allow_anonymous false\n\
          acl_file {rights}\n\
+         max_packet_size 1048576\n\
          persistence true\n\
          persistence_location {store}/\n\
          log_dest stderr\n\
@@ -172,9 +173,15 @@ fn configuration(tls: SocketAddr, store: &Path, rights: &Path, pki: &Pki) -> Str
 }
 
 fn access_control() -> String {
-    let mut text = "user gateway\ntopic readwrite telemetry/#\ntopic readwrite gatepost/canary/#\n".to_owned();
+    let mut text = "user gateway\ntopic readwrite telemetry/#\ntopic readwrite gatepost/canary/#\n\
+                    topic write gatepost/device/+/challenge\ntopic read gatepost/device/+/answer\n"
+        .to_owned();
     for id in pki::DEVICES {
-        let _ = write!(text, "\nuser {id}\ntopic readwrite telemetry/{id}\n");
+        let _ = write!(
+            text,
+            "\nuser {id}\ntopic readwrite telemetry/{id}\ntopic read gatepost/device/{id}/challenge\n\
+             topic write gatepost/device/{id}/answer\n"
+        );
     }
     text
 }

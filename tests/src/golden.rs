@@ -178,6 +178,8 @@ pub(crate) fn run(id: GatewayId, seq: u64, prev: Option<Digest>) -> Result<Run> 
             status,
             headers: BTreeMap::from([("www-authenticate".to_owned(), "Bearer".to_owned())]),
             micros: 1_250,
+            marks: Default::default(),
+            body: None,
         }),
     };
     let closed = Request {
@@ -189,6 +191,7 @@ pub(crate) fn run(id: GatewayId, seq: u64, prev: Option<Digest>) -> Result<Run> 
         url: "https://ingest.example/v1/events".to_owned(),
         plaintext_url: Some("http://ingest.example/v1/events".to_owned()),
         requests: vec![request(Credentials::None, 401), request(Credentials::Right, 202), closed],
+        ..Observation::default()
     };
     let record = |check: &str, target, status, detail: Option<&str>, observation| Record {
         check: check.to_owned(),

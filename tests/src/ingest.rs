@@ -2,7 +2,8 @@
 //!
 //! Exposed, it takes events from anybody on both. Hardened, it demands the bearer token over HTTPS, and the HTTP port is
 //! closed; the port stays reserved, so that it opens again on the same number. An event is told by its `id`: the second
-//! of the same id is answered `200` and `duplicate` instead of `202`, and counted.
+//! of the same id is answered `200` and `duplicate` instead of `202`, and counted. Every answer tells the limit to the
+//! rate of requests, which is generous enough never to be met here.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -73,6 +74,7 @@ impl Shared {
 pub struct IngestEdge {
     shared: Arc<Shared>,
     token_file: PathBuf,
+    expired_token_file: PathBuf,
     runtime: Handle,
     https: Port,
     http: Port,
@@ -97,6 +99,9 @@ impl IngestEdge {
         let token = gatepost_evidence::id::Digest::of(&random).to_string();
         let token_file = folder.join("ingest.token");
         pki::write(&token_file, token.as_bytes(), 0o600)?;
+        let expired_token_file = folder.join("ingest.expired");
+        let expired = gatepost_evidence::id::Digest::of(token.as_bytes()).to_string();
+        pki::write(&expired_token_file, expired.as_bytes(), 0o600)?;
         let shared = Arc::new(Shared {
             token,
             demand_token: AtomicBool::new(false),
@@ -113,7 +118,9 @@ impl IngestEdge {
             serve(runtime, Encrypted { connections, address: https.address() }, &shared)
         };
         let runtime = runtime.clone();
-        let mut edge = Self { shared, token_file, runtime, https, http, plaintext: None, _encrypted: encrypted };
+        let plaintext = None;
+        let mut edge =
+            Self { shared, token_file, expired_token_file, runtime, https, http, plaintext, _encrypted: encrypted };
         edge.expose()?;
         Ok(edge)
     }
@@ -184,6 +191,12 @@ impl IngestEdge {
         &self.token_file
     }
 
+    /// The file that holds a token that is not good any more, mode 0600.
+    #[must_use]
+    pub fn expired_token_file(&self) -> &Path {
+        &self.expired_token_file
+    }
+
     /// What it has taken so far.
     #[must_use]
     pub fn events(&self) -> Events {
@@ -215,6 +228,7 @@ where
     let routes = Router::new()
         .route("/v1/events", post(take))
         .layer(DefaultBodyLimit::max(MAX_EVENT))
+        .layer(axum::middleware::map_response(tell_the_limit))
         .with_state(Arc::clone(shared));
     let (stop, stopped) = oneshot::channel();
     let task = runtime.spawn(async move {
@@ -267,6 +281,12 @@ async fn shake_hands(
             }
         });
     }
+}
+
+async fn tell_the_limit(mut response: Response) -> Response {
+    const LIMIT: &str = "\"events\";q=6000;w=60";
+    response.headers_mut().insert("ratelimit-policy", axum::http::HeaderValue::from_static(LIMIT));
+    response
 }
 
 async fn take(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {

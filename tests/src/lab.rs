@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 use crate::broker::Broker;
 use crate::clock::Clock;
-use crate::device::Device;
+use crate::device::{Device, Site};
 use crate::ingest::IngestEdge;
 use crate::pki::{DEVICES, Pki};
 use crate::process::LIMIT;
@@ -67,7 +67,8 @@ impl Lab {
         let service = GatewayService::start(handle, &file)?;
         let mut devices = Vec::new();
         for (id, identity) in DEVICES.iter().zip(&pki.devices) {
-            devices.push(Device::start(handle, id, identity)?);
+            let site = Site { broker: broker.tls_address(), ca: &pki.ca };
+            devices.push(Device::start(id, identity, Some(site), &[])?);
         }
         service.wait_healthy(0, LIMIT)?;
         Ok(Self { broker, devices, service, ingest, pki, state: State::Exposed, runtime: Some(runtime), folder })
@@ -150,7 +151,7 @@ impl Lab {
     pub fn send_reading(&self, index: usize, number: u64, limit: Duration) -> Result<()> {
         let device = self.devices.get(index).with_context(|| format!("there is no device {index}"))?;
         let reading = serde_json::json!({ "device": device.id(), "number": number, "celsius": 21.5 });
-        device.publish(self.broker.tls_address(), &self.pki.ca, &reading)?;
+        device.publish(&reading, limit)?;
         self.ingest
             .wait_for(limit, |events| events.accepted.iter().any(|event| event["payload"] == reading))
             .map(drop)
@@ -237,11 +238,13 @@ impl Lab {
             broker.configuration_file(),
         );
         text += &format!(
-            "[ingest]\nurl = \"{}\"\nplaintext_url = \"{}\"\nca_file = {:?}\ntoken_file = {:?}\n\n",
+            "[ingest]\nurl = \"{}\"\nplaintext_url = \"{}\"\nca_file = {:?}\ntoken_file = {:?}\n\
+             expired_token_file = {:?}\n\n",
             ingest.url(),
             ingest.plaintext_url(),
             pki.ca,
             ingest.token_file(),
+            ingest.expired_token_file(),
         );
         text += &format!(
             "[service]\nconfiguration_file = {:?}\nmetrics_url = \"{}\"\nhealth_url = \"{}\"\n\n\
@@ -254,7 +257,8 @@ impl Lab {
         );
         text += &format!("[devices]\nca_file = {:?}\nregistry = {:?}\n\n", pki.ca, pki.registry);
         for device in &self.devices {
-            text += &format!("[[devices.device]]\nid = \"{}\"\nendpoint = \"{}\"\n\n", device.id(), device.address());
+            let (id, address) = (device.id(), device.address());
+            text += &format!("[[devices.device]]\nid = \"{id}\"\nendpoint = \"{address}\"\nchallenge = true\n\n");
         }
         text += "[host]\nallowed_ports = [\"tcp/22\"]\n\n";
         if let Some(sink) = sink {

@@ -13,9 +13,11 @@
 pub mod agent;
 pub mod agreement;
 pub mod broker;
+pub mod brokers;
 pub mod bundles;
 pub mod chaos;
 pub mod clock;
+pub mod coverage;
 pub mod device;
 pub mod golden;
 pub mod http;
@@ -34,6 +36,7 @@ pub mod sink;
 pub mod spool;
 pub mod systemd;
 pub mod tls;
+pub mod webserver;
 
 pub use agent::{Agent, Finished};
 pub use lab::{Lab, State};

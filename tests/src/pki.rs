@@ -2,7 +2,8 @@
 //!
 //! Everything is sound: the right names and usages, valid since yesterday and for long enough that no rule about expiry
 //! has anything to say. Tests that want an unsound certificate ask [`Pki::issue`] for it. Keys are files with mode 0600
-//! in a folder with mode 0700, and live no longer than the lab.
+//! in a folder with mode 0700, and live no longer than the lab. The devices' keys and certificates are made by mbedTLS
+//! ([`crate::device`]), as a board's are.
 
 use std::fs;
 use std::io::Write as _;
@@ -16,6 +17,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
 };
+
+use crate::device;
 
 /// One day.
 const DAY: Duration = Duration::from_secs(86_400);
@@ -53,6 +56,8 @@ pub struct Pki {
     issuer: CertifiedIssuer<'static, KeyPair>,
     /// The CA's certificate.
     pub ca: PathBuf,
+    /// Its private key, for the station that provisions devices.
+    pub ca_key: PathBuf,
     /// The broker, `localhost` and 127.0.0.1.
     pub broker: Identity,
     /// The gateway as a client of the broker, common name `gateway`.
@@ -80,6 +85,8 @@ impl Pki {
         let issuer = authority("Gatepost lab CA")?;
         let ca = folder.join("ca.pem");
         write(&ca, issuer.pem().as_bytes(), 0o644)?;
+        let ca_key = folder.join("ca.key");
+        write(&ca_key, issuer.key().serialize_pem().as_bytes(), 0o600)?;
         let server = |name| Leaf {
             common_name: name,
             names: &["localhost", "127.0.0.1"],
@@ -104,13 +111,12 @@ impl Pki {
         fs::create_dir(&registry).with_context(|| format!("cannot make {}", registry.display()))?;
         let mut devices = Vec::new();
         for id in DEVICES {
-            let usages = &[ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
-            let device = issue(id, &Leaf { common_name: id, names: &[id], usages, from_day: -1, to_day: 397 })?;
+            let device = device::provision(folder, id, &device::Wanted::of(id, Some((&ca, &ca_key))))?;
             fs::copy(&device.certificate, registry.join(format!("{id}.pem")))
                 .with_context(|| format!("cannot register {id}"))?;
             devices.push(device);
         }
-        Ok(Self { folder: folder.to_owned(), ca, broker, gateway, ingest, sink, devices, registry, issuer })
+        Ok(Self { folder: folder.to_owned(), ca, ca_key, broker, gateway, ingest, sink, devices, registry, issuer })
     }
 
     /// Issues one more certificate, as `file.pem` and `file.key`, replacing what stands there.

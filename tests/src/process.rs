@@ -9,9 +9,9 @@
 //! that appears) is looked at again every few milliseconds, and always within a limit.
 
 use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -132,6 +132,7 @@ impl Log {
 pub struct Program {
     name: String,
     child: Child,
+    input: Option<ChildStdin>,
     log: Arc<Log>,
     ended: Option<ExitStatus>,
 }
@@ -151,17 +152,46 @@ impl Program {
     ///
     /// # Errors
     /// When there is no such program or it does not start.
-    pub fn start_command(program: &Path, mut command: Command) -> Result<Self> {
+    pub fn start_command(program: &Path, command: Command) -> Result<Self> {
+        Self::start_with(program, command, Stdio::null())
+    }
+
+    /// As [`Self::start_command`], for a program that is told things with [`Self::tell`] and ends when it can be told
+    /// no more.
+    ///
+    /// # Errors
+    /// As [`Self::start_command`].
+    pub fn start_listening(program: &Path, command: Command) -> Result<Self> {
+        Self::start_with(program, command, Stdio::piped())
+    }
+
+    fn start_with(program: &Path, mut command: Command, input: Stdio) -> Result<Self> {
         let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
         if !program.is_file() {
             bail!("{} does not exist", program.display());
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = spawn(command).with_context(|| format!("{name} does not start"))?;
         let log = Arc::new(Log::default());
         log.follow(child.stdout.take());
         log.follow(child.stderr.take());
-        Ok(Self { name, child, log, ended: None })
+        let input = child.stdin.take();
+        Ok(Self { name, child, input, log, ended: None })
+    }
+
+    /// Writes a line to its standard input.
+    ///
+    /// # Errors
+    /// When it does not listen.
+    pub fn tell(&mut self, line: &str) -> Result<()> {
+        let input = self.input.as_mut().with_context(|| format!("{} is not listening", self.name))?;
+        writeln!(input, "{line}").with_context(|| format!("{} does not listen any more", self.name))
+    }
+
+    /// How many lines it has written so far.
+    #[must_use]
+    pub fn lines(&self) -> usize {
+        locked(&self.log.written).lines.len()
     }
 
     /// The process id.

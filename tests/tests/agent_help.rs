@@ -23,6 +23,7 @@ const COMMANDS: &[&[&str]] = &[
     &["compare"],
     &["export"],
     &["verify"],
+    &["probes"],
     &["init"],
     &["config"],
     &["config", "check"],

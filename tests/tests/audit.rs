@@ -56,6 +56,35 @@ fn the_exposed_path_has_exactly_its_four_findings_and_the_hardened_one_none() ->
 }
 
 #[test]
+fn probes_are_listed_with_what_came_of_them_last() -> Result<()> {
+    let lab = Lab::start()?;
+    let agent = agent(&lab)?;
+    let list = |agent: &Agent| agent.run(&["probes", "--format", "json"])?.expect_code(0)?.json();
+    let before = list(&agent)?;
+    let names = |list: &Value, field: &str| -> Vec<String> {
+        list.as_array().unwrap().iter().map(|probe| probe[field].to_string()).collect()
+    };
+    assert!(names(&before, "last").iter().all(|last| last == "null"), "{before}");
+    assert!(!lab.folder().join("agent").exists(), "listing made a gateway of this machine");
+    audit(&agent, "certificate-hygiene", 0)?;
+    audit(&agent, "audit-baseline", 1)?;
+    let after = list(&agent)?;
+    assert_eq!(names(&before, "check"), names(&after, "check"));
+    let probe = |check: &str| after.as_array().unwrap().iter().find(|probe| probe["check"] == check).unwrap();
+    let devices = probe("device_certificate_hygiene");
+    assert_eq!(devices["last"]["seq"], 1, "{devices}");
+    let seen = devices["last"]["looks"].as_array().unwrap();
+    assert_eq!(seen.len(), devices["targets"].as_array().unwrap().len(), "{devices}");
+    let broker = &probe("broker_transport_posture")["last"];
+    assert_eq!((&broker["seq"], &broker["looks"][0]["status"]), (&2.into(), &"observed".into()));
+    assert!(broker["looks"][0]["observation_bytes"].as_u64() > Some(1000), "{broker}");
+    assert_eq!(probe("link_posture")["last"], Value::Null);
+    let text = agent.run(&["probes"])?.expect_code(0)?.stdout;
+    assert!(text.contains("Last        run 2, ") && text.contains("not in the latest 32 runs"), "{text}");
+    Ok(())
+}
+
+#[test]
 fn a_listener_that_opens_is_a_regression_that_compare_names() -> Result<()> {
     let mut lab = Lab::start()?;
     lab.harden()?;

@@ -1,10 +1,11 @@
 //! `cargo xtask bench`: build optimised, then let `gatepost-bench` measure on the lab.
 
-use crate::machine::{self, MOSQUITTO, OPENSSL};
+use crate::machine::{self, MOSQUITTO, OPENSSL, SSLSCAN, TESTSSL};
 use crate::step::{self, Failed, cargo};
 
 pub fn run(arguments: &[String]) -> Result<(), Failed> {
-    machine::provide(&[&MOSQUITTO, &OPENSSL])?;
+    machine::provide(&[&MOSQUITTO, &OPENSSL, &SSLSCAN, &TESTSSL])?;
+    machine::provide_venv()?;
     step::run("build, optimised", cargo(["build", "--quiet", "--release", "--workspace"]))?;
     let release = step::binaries().with_file_name("release");
     let mut command = step::program(release.join("gatepost-bench"), arguments);

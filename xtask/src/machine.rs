@@ -45,6 +45,21 @@ pub const MICROSOCKS: Need = Need {
     package: "microsocks",
     why: "the same by SOCKS, that nobody here wrote either",
 };
+/// nginx(8), with what its light package brings.
+pub const NGINX: Need = Need {
+    file: "/usr/sbin/nginx",
+    package: "nginx-light",
+    why: "an ingest edge that nobody here wrote, weakened in one place after another",
+};
+/// haproxy(1).
+pub const HAPROXY: Need =
+    Need { file: "/usr/sbin/haproxy", package: "haproxy", why: "another ingest edge that nobody here wrote" };
+/// nats-server(8).
+pub const NATS: Need = Need {
+    file: "/usr/sbin/nats-server",
+    package: "nats-server",
+    why: "an MQTT broker in the cloud that nobody here wrote",
+};
 /// A C++ compiler.
 pub const CXX: Need =
     Need { file: "/usr/bin/g++", package: "g++", why: "libFuzzer, which the fuzz targets run in, is C++" };

@@ -29,6 +29,9 @@ Exit codes: 0 it held, 1 it did not, 2 it could not be tried.
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if fuzz::is_compiler() {
+        return if fuzz::compile(&arguments).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let rest = arguments.get(1..).unwrap_or_default();
     let result = match arguments.first().map(String::as_str) {
         Some("demo") => demo::run(rest),

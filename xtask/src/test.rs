@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::machine::{self, CXX, FAKETIME, MICROSOCKS, MOSQUITTO, MOSQUITTO_CLIENTS, OPENSSL, SSLSCAN, TINYPROXY};
+use crate::machine::{
+    self, CXX, FAKETIME, HAPROXY, MICROSOCKS, MOSQUITTO, MOSQUITTO_CLIENTS, NATS, NGINX, OPENSSL, SSLSCAN, TINYPROXY,
+};
 use crate::step::{self, Failed, cargo};
 use crate::{agreement, fuzz};
 
@@ -20,7 +22,7 @@ struct Long {
 const FULL: &[Long] = &[Long {
     title: "conservation, 5,000 seeds",
     what: "about an hour: the flagship test (tests/tests/conservation.rs) with 5,000 schedules instead of 200",
-    arguments: &["test", "-p", "gatepost-tests", "--test", "conservation", "--", "--nocapture"],
+    arguments: &["test", "--release", "-p", "gatepost-tests", "--test", "conservation", "--", "--nocapture"],
     variables: &[("GATEPOST_SEEDS", "5000")],
 }];
 
@@ -38,6 +40,7 @@ pub fn run(arguments: &[String]) -> Result<(), Failed> {
         Some(other) => return Err(Failed::CouldNot(format!("test takes no {other:?}, only --full"))),
     };
     machine::provide(&[&CXX, &MOSQUITTO, &MOSQUITTO_CLIENTS, &OPENSSL, &FAKETIME, &SSLSCAN, &TINYPROXY, &MICROSOCKS])?;
+    machine::provide(&[&NGINX, &HAPROXY, &NATS])?;
     machine::provide_venv()?;
     step::run("format", cargo(["fmt", "--all", "--check"]))?;
     step::run("lints", cargo(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
@@ -47,6 +50,11 @@ pub fn run(arguments: &[String]) -> Result<(), Failed> {
     step::run("tests", cargo(["test", "--workspace"]))?;
     step::run("rule vectors", step::program(step::binaries().join("gatepost"), ["rules", "test"]))?;
     dependencies()?;
+    if full {
+        // A debug agent spends most of its time on loading the rule pack, 100,000 times over.
+        let programs = ["build", "--release", "-p", "gatepost", "-p", "gatepost-sink"];
+        step::run("build optimised", cargo(programs))?;
+    }
     for long in FULL.iter().filter(|_| full) {
         let mut command = cargo(long.arguments.iter().copied());
         command.envs(long.variables.iter().copied());

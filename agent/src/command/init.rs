@@ -82,6 +82,10 @@ fn declared(broker: &Broker) -> Found {
         let (listener, own) = (&broker.directives[start], &broker.directives[start + 1..end]);
         let Some(address) = address(listener) else { continue };
         let value = |key: &str| own.iter().find(|directive| directive.key == key).map(|directive| &directive.value);
+        // Those of WebSocket and HTTP are found through the broker's configuration.
+        if value("protocol").is_some_and(|protocol| protocol != "mqtt") {
+            continue;
+        }
         if value("certfile").is_some() && value("keyfile").is_some() {
             found.tls.push(address);
             for key in ["cafile", "certfile", "keyfile"] {
@@ -143,6 +147,12 @@ fn text(default: &Config, found: &Found) -> String {
     out.push_str("# Listeners without TLS that should be closed; named here so that one that opens is seen.\n");
     let watched = if found.plaintext.is_empty() { vec!["127.0.0.1:1883".to_owned()] } else { found.plaintext.clone() };
     list(&mut out, "plaintext", &watched, "");
+    out.push_str(
+        "# Listeners for browsers, and Mosquitto's HTTP API; those in its configuration_file need not be named.\n\
+         # websockets = [\"wss://127.0.0.1:9001/mqtt\"]\n# http_api = [\"http://127.0.0.1:9883\"]\n\
+         # Whether a client of the agent's own falls silent to see that the broker ends it: some seconds for each listener.\n\
+         # try_keep_alive = true\n",
+    );
     setting(&mut out, "ca_file", found.files.get("cafile"), "/etc/gatepost/ca.pem");
     out.push_str(
         "# A client of the broker's own, so that accepted can be told from refused.\n\
@@ -150,21 +160,36 @@ fn text(default: &Config, found: &Found) -> String {
          # username = \"gatepost\"\n# password_file = \"/etc/gatepost/broker.password\"\n",
     );
     setting(&mut out, "certificate_file", found.files.get("certfile"), "/etc/mosquitto/certs/broker.pem");
+    out.push_str("# Revocation lists for it, PEM or DER.\n# crl_file = \"/etc/gatepost/broker.crl\"\n");
     setting(&mut out, "key_file", found.files.get("keyfile"), "/etc/mosquitto/certs/broker.key");
     setting(&mut out, "configuration_file", found.configuration.as_ref(), MOSQUITTO);
     out.push_str(
         "\n# The cloud ingest edge that telemetry goes to.\n# [ingest]\n# url = \"https://ingest.example/v1/events\"\n\
          # plaintext_url = \"http://ingest.example/v1/events\"\n# ca_file = \"/etc/gatepost/ingest-ca.pem\"\n\
          # token_file = \"/etc/gatepost/ingest.token\"\n\
+         # A token of this gateway's that has expired, to see that it is refused; without it that is unknown.\n\
+         # expired_token_file = \"/etc/gatepost/ingest.expired\"\n\
+         # For an edge that asks for a client certificate, with a token or without.\n\
+         # client_certificate = \"/etc/gatepost/ingest-client.pem\"\n# client_key = \"/etc/gatepost/ingest-client.key\"\n\
+         # Some 45 canary events, most of them without credentials, in each audit; false makes four of them.\n\
+         # thorough = true\n\
+         # The same for an edge that takes events by MQTT, beside url or instead of it.\n# [ingest.mqtt]\n\
+         # address = \"mqtt.example:8883\"\n# plaintext = \"mqtt.example:1883\"\n\
+         # ca_file = \"/etc/gatepost/mqtt-ca.pem\"\n# username = \"gateway-7\"\n\
+         # password_file = \"/etc/gatepost/mqtt.password\"\n\
          \n# The service that carries telemetry from the broker to the edge.\n# [service]\n\
          # configuration_file = \"/etc/gateway/gateway.toml\"\n# metrics_url = \"http://127.0.0.1:9100/metrics\"\n\
          # health_url = \"http://127.0.0.1:9100/health\"\n# [service.pointers]      # where its file says so (JSON pointer)\n\
          # auth_enforced = \"/security/require_auth\"\n# tls_enforced = \"/uplink/tls\"\n\
          # buffering_enabled = \"/buffer/enabled\"\n# retry_limit = \"/retry/limit\"\n\
          # [service.metrics]       # which metric says so\n# unsafe_defaults = \"gateway_unsafe_defaults\"\n\
-         \n# The devices' certificates: each from its own TLS server, from a folder of files, or both.\n# [devices]\n\
-         # ca_file = \"/etc/gatepost/devices-ca.pem\"\n# registry = \"/etc/gatepost/devices\"\n# [[devices.device]]\n\
+         \n# The devices' certificates: each from its own TLS server, from its answer over MQTT, from a folder of files.\n# [devices]\n\
+         # ca_file = \"/etc/gatepost/devices-ca.pem\"\n# crl_file = \"/etc/gatepost/devices.crl\"\n# registry = \"/etc/gatepost/devices\"\n# [[devices.device]]\n\
          # id = \"stm32-01\"\n# endpoint = \"192.168.7.21:8443\"\n\
+         # challenge = true        # asked over MQTT to prove its key, docs/device-challenge.md\n\
+         # contact_every = \"30d\"   # the longest time until it is met again\n\
+         # [devices.challenge]     # topics PREFIX/ID/challenge and PREFIX/ID/answer at the broker above\n\
+         # prefix = \"gatepost/device\"\n# timeout = \"5s\"\n\
          \n[host]\n# Ports that may be open beyond loopback; every other one is a finding.\nallowed_ports = [\"tcp/22\"",
     );
     for address in &found.tls {
@@ -173,7 +198,8 @@ fn text(default: &Config, found: &Found) -> String {
         }
     }
     out.push_str(
-        "]\n\n# Where evidence is handed to; `gatepost enroll` makes this gateway known there.\n# [sink]\n\
+        "]\n\n# Where weaknesses of the product are reported: the domain with /.well-known/security.txt (RFC 9116).\n# [disclosure]\n\
+         # domain = \"example.com\"\n\n# Where evidence is handed to; `gatepost enroll` makes this gateway known there.\n# [sink]\n\
          # url = \"https://sink.example\"\n# Who vouches for its certificate, which key that must have, or both; `gatepost enroll`\n\
          # says the pin. A pin without a ca_file is enough, for a sink that signed its certificate itself.\n\
          # ca_file = \"/etc/gatepost/sink-ca.pem\"\n\

@@ -7,6 +7,7 @@ mod enroll;
 mod export;
 mod history;
 mod init;
+mod probes;
 mod rotate_key;
 mod rules;
 mod show;
@@ -76,13 +77,11 @@ impl Place {
 
     /// For commands that only have something to say of what is there: asked of the wrong folder, they make nothing.
     fn find(config: Config) -> anyhow::Result<Self> {
-        let folder = &config.state.directory;
         let none = || {
-            let folder = folder.display();
+            let folder = config.state.directory.display();
             format!("there is no gateway state in {folder}; run `gatepost audit` first, or as the agent's user")
         };
-        let there = |found: std::io::Result<bool>| found.is_ok_and(|found| found);
-        anyhow::ensure!(there(folder.join(identity::FILE).try_exists()) && there(spool::is_there(folder)), none());
+        anyhow::ensure!(is_there(&config), none());
         Self::open(config)
     }
 
@@ -96,6 +95,13 @@ impl Place {
             .with_context(|| format!("run {seq} is gone, and so is the word of why"))?;
         anyhow::bail!("run {seq} is no longer in the spool: {}, {}", tombstone.cause, tombstone.at)
     }
+}
+
+/// Whether there is a gateway's state in the configured folder, as far as this user can see.
+fn is_there(config: &Config) -> bool {
+    let folder = &config.state.directory;
+    let there = |found: std::io::Result<bool>| found.is_ok_and(|found| found);
+    there(folder.join(identity::FILE).try_exists()) && there(spool::is_there(folder))
 }
 
 /// Opens the configured spool, to be kept in order as configured, for the identity that was found; a key rotation that was cut
@@ -135,6 +141,11 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Export(options) => export::run(&find()?, &options),
         Command::Verify(options) => verify::run(&options),
         Command::Snapshot(options) => snapshot::run(load()?, &options),
+        Command::Probes(output) => {
+            let config = load()?;
+            let place = if is_there(&config) { Some(Place::find(config.clone())?) } else { None };
+            probes::run(&config, place.as_ref(), output.format)
+        }
         Command::Init(options) => init::run(&options),
         Command::Config { command: ConfigCommand::Check } => config::check(file.as_deref()),
         Command::Rules { command: RulesCommand::Test { pack } } => rules::test(pack.as_deref()),

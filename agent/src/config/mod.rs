@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use gatepost_evidence::id::GatewayId;
 pub use mistakes::{Mistake, Mistakes};
 
 use crate::http::pin::Pin;
@@ -26,12 +27,16 @@ pub struct Config {
     pub broker: Broker,
     /// `[ingest]`: the cloud ingest edge.
     pub ingest: Option<Ingest>,
+    /// `[ingest.mqtt]`: an ingest edge that takes events by MQTT.
+    pub ingest_mqtt: Option<IngestMqtt>,
     /// `[service]`: the gateway service.
     pub service: Option<Service>,
     /// `[devices]`: the devices' certificates.
     pub devices: Devices,
     /// `[host]`: the operating system.
     pub host: Host,
+    /// `[disclosure]`: where weaknesses are reported.
+    pub disclosure: Option<Disclosure>,
     /// `[sink]`: where runs are handed to.
     pub sink: Option<Sink>,
     /// `[schedule]`: what `gatepost run` does when.
@@ -67,6 +72,12 @@ pub struct Broker {
     pub tls: Vec<String>,
     /// Plaintext listeners, `host:port`; named here so that it is seen when one opens.
     pub plaintext: Vec<String>,
+    /// WebSocket listeners, `ws://host:port/path` or `wss://host:port/path`.
+    pub websockets: Vec<String>,
+    /// HTTP APIs of the broker, `http://host:port` or `https://host:port`.
+    pub http_api: Vec<String>,
+    /// Whether a client falls silent to see whether the broker ends it, which takes some seconds.
+    pub try_keep_alive: bool,
     /// Anchors that devices trust for the broker, PEM.
     pub ca_file: Option<PathBuf>,
     /// The client certificate chain to connect with, PEM.
@@ -79,7 +90,9 @@ pub struct Broker {
     pub password_file: Option<PathBuf>,
     /// The broker's own certificate on disk.
     pub certificate_file: Option<PathBuf>,
-    /// The broker's own key on disk; only its mode is looked at.
+    /// Revocation lists for the broker's certificate, PEM or DER.
+    pub crl_file: Option<PathBuf>,
+    /// The broker's own key on disk; only its mode and its public half are recorded.
     pub key_file: Option<PathBuf>,
     /// The broker's configuration file (mosquitto.conf(5)).
     pub configuration_file: Option<PathBuf>,
@@ -96,6 +109,50 @@ pub struct Ingest {
     pub ca_file: Option<PathBuf>,
     /// The file that holds the bearer token.
     pub token_file: Option<PathBuf>,
+    /// The file that holds a bearer token that was good once and has expired, to see that it is refused.
+    pub expired_token_file: Option<PathBuf>,
+    /// The client certificate chain to connect with, PEM.
+    pub client_certificate: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub client_key: Option<PathBuf>,
+    /// Ask every question, not only the first four.
+    pub thorough: bool,
+}
+
+impl Default for Ingest {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            plaintext_url: None,
+            ca_file: None,
+            token_file: None,
+            expired_token_file: None,
+            client_certificate: None,
+            client_key: None,
+            thorough: true,
+        }
+    }
+}
+
+/// `[ingest.mqtt]`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct IngestMqtt {
+    /// Its TLS listener, `host:port`.
+    pub address: String,
+    /// The same without TLS, `host:port`, to see that it is closed.
+    pub plaintext: Option<String>,
+    /// The name that its certificate should carry; the host part of the address by default.
+    pub server_name: Option<String>,
+    /// Anchors for its certificate; the system's by default.
+    pub ca_file: Option<PathBuf>,
+    /// The client certificate chain to connect with, PEM.
+    pub client_certificate: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub client_key: Option<PathBuf>,
+    /// The MQTT user name to connect with.
+    pub username: Option<String>,
+    /// The file that holds its password.
+    pub password_file: Option<PathBuf>,
 }
 
 /// `[service]`
@@ -118,19 +175,44 @@ pub struct Service {
 pub struct Devices {
     /// Anchors that device certificates should lead to.
     pub ca_file: Option<PathBuf>,
+    /// Revocation lists of the device CA, PEM or DER.
+    pub crl_file: Option<PathBuf>,
     /// A folder with one certificate file per device, named after it.
     pub registry: Option<PathBuf>,
+    /// `[devices.challenge]`: how those that are challenged over MQTT are.
+    pub challenge: Challenge,
+    /// The gateway that challenges them; not from the file, but from the identity that the run is made under.
+    pub gateway: Option<GatewayId>,
     /// `[[devices.device]]`: the devices that are expected.
     pub expected: Vec<Device>,
 }
 
 /// `[[devices.device]]`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Device {
     /// Its id, which its certificate should carry.
     pub id: String,
     /// Its own TLS server, `host:port`, if it has one.
     pub endpoint: Option<String>,
+    /// Whether it is challenged over MQTT.
+    pub challenge: bool,
+    /// The longest time between two contacts with it.
+    pub contact_every: Option<Duration>,
+}
+
+/// `[devices.challenge]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Challenge {
+    /// Where the topics begin.
+    pub prefix: String,
+    /// How long an answer may take.
+    pub timeout: Duration,
+}
+
+impl Default for Challenge {
+    fn default() -> Self {
+        Self { prefix: gatepost_evidence::challenge::PREFIX.into(), timeout: Duration::from_secs(5) }
+    }
 }
 
 /// `[host]`
@@ -144,6 +226,15 @@ pub struct Host {
     pub units: Vec<String>,
     /// The root folder that is looked at; `/` but for tests and snapshots.
     pub root: PathBuf,
+}
+
+/// `[disclosure]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disclosure {
+    /// The domain whose `/.well-known/security.txt` says how (RFC 9116); with a port if it is another than 443.
+    pub domain: String,
+    /// Anchors for its certificate; the system's by default.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// `[sink]`

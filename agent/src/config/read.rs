@@ -5,13 +5,15 @@ use std::net::ToSocketAddrs as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use gatepost_evidence::challenge::{MAX_ID, PREFIX, is_id, is_prefix};
 use gatepost_evidence::check::broker_transport_posture::Scope;
 use gatepost_evidence::check::gateway_config_guardrails::{METRICS, POINTERS};
 use toml::de::DeTable;
 
 use super::table::{MAX_MISTAKES, Source, Table};
 use super::{
-    Broker, Config, Device, Devices, Gateway, Host, Ingest, Mistake, Mistakes, Schedule, Service, Sink, State,
+    Broker, Challenge, Config, Device, Devices, Disclosure, Gateway, Host, Ingest, IngestMqtt, Mistake, Mistakes,
+    Schedule, Service, Sink, State,
 };
 use crate::http::pin::Pin;
 use crate::spool::Bounds;
@@ -23,6 +25,9 @@ pub const SYSTEM_FILE: &str = "/etc/gatepost/gatepost.toml";
 pub const SYSTEM_STATE: &str = "/var/lib/gatepost";
 /// The shortest time that runs may be kept.
 const SHORTEST_AGE: Duration = Duration::from_secs(3_600);
+/// The bounds of the time that a device has to answer a challenge: a run has to end.
+const SHORTEST_ANSWER: Duration = Duration::from_secs(1);
+const LONGEST_ANSWER: Duration = Duration::from_secs(10);
 
 impl Default for Config {
     /// What is used where nothing is configured: this machine.
@@ -36,6 +41,7 @@ impl Default for Config {
             },
             broker: Broker::default(),
             ingest: None,
+            ingest_mqtt: None,
             service: None,
             devices: Devices::default(),
             host: Host {
@@ -44,6 +50,7 @@ impl Default for Config {
                 units: Vec::new(),
                 root: PathBuf::from("/"),
             },
+            disclosure: None,
             sink: None,
             schedule: Schedule {
                 every: Duration::from_secs(3_600),
@@ -141,14 +148,17 @@ fn parse(text: &str, folder: &Path, thoroughly: bool) -> Result<Config, Vec<Mist
 
 fn config(mut root: Table<'_>) -> Config {
     let default = Config::default();
+    let (ingest, ingest_mqtt) = ingest(root.table("ingest"));
     let config = Config {
         gateway: gateway(root.table("gateway"), default.gateway),
         state: state(root.table("state"), default.state),
         broker: broker(root.table("broker")),
-        ingest: ingest(root.table("ingest")),
+        ingest,
+        ingest_mqtt,
         service: service(root.table("service")),
         devices: devices(root.table("devices")),
         host: host(root.table("host"), default.host),
+        disclosure: disclosure(root.table("disclosure")),
         sink: sink(root.table("sink")),
         schedule: schedule(root.table("schedule"), default.schedule),
     };
@@ -191,25 +201,26 @@ fn broker(mut table: Table<'_>) -> Broker {
         server_name: table.string("server_name"),
         tls: addresses(&mut table, "tls"),
         plaintext: addresses(&mut table, "plaintext"),
+        websockets: endpoints(&mut table, "websockets", ["ws", "wss"]),
+        http_api: endpoints(&mut table, "http_api", ["http", "https"]),
+        try_keep_alive: table.flag("try_keep_alive", false),
         ca_file: table.path("ca_file"),
         client_certificate: table.path("client_certificate"),
         client_key: table.path("client_key"),
         username: table.string("username"),
         password_file: table.path("password_file"),
         certificate_file: table.path("certificate_file"),
+        crl_file: table.path("crl_file"),
         key_file: table.path("key_file"),
         configuration_file: table.path("configuration_file"),
     };
-    for (one, other, has_one, has_other) in [
-        ("client_certificate", "client_key", broker.client_certificate.is_some(), broker.client_key.is_some()),
-        ("username", "password_file", broker.username.is_some(), broker.password_file.is_some()),
-    ] {
-        match (has_one, has_other) {
-            (true, false) => table.object(one, format!("needs `{other}` beside it")),
-            (false, true) => table.object(other, format!("needs `{one}` beside it")),
-            _ => {}
-        }
-    }
+    pairs(
+        &table,
+        &[
+            ("client_certificate", "client_key", broker.client_certificate.is_some(), broker.client_key.is_some()),
+            ("username", "password_file", broker.username.is_some(), broker.password_file.is_some()),
+        ],
+    );
     table.finish();
     broker
 }
@@ -224,21 +235,96 @@ fn addresses(table: &mut Table<'_>, name: &'static str) -> Vec<String> {
     addresses
 }
 
+/// URLs of one of two schemes with a port.
+fn endpoints(table: &mut Table<'_>, name: &'static str, schemes: [&str; 2]) -> Vec<String> {
+    let urls = table.strings(name);
+    for url in &urls {
+        let rest = url.split_once("://").filter(|(scheme, _)| schemes.contains(scheme)).map(|(_, rest)| rest);
+        let good = rest.is_some_and(|rest| {
+            is_address(rest.split('/').next().unwrap_or_default()) && !rest.contains(['@', '?', '#']) && rest.is_ascii()
+        });
+        if !good || url.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            let [plain, tls] = schemes;
+            table.object(name, format!("{url:?} is not {plain}://host:port/path or {tls}://host:port/path"));
+        }
+    }
+    urls
+}
+
 fn is_address(address: &str) -> bool {
     address.rsplit_once(':').is_some_and(|(host, port)| {
         !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) && !host.contains(char::is_whitespace)
     })
 }
 
-fn ingest(mut table: Table<'_>) -> Option<Ingest> {
+fn ingest(mut table: Table<'_>) -> (Option<Ingest>, Option<IngestMqtt>) {
     let url = web_address(&mut table, "url", &["https", "http"]);
-    let plaintext_url = web_address(&mut table, "plaintext_url", &["http"]);
-    let (ca_file, token_file) = (table.path("ca_file"), table.path("token_file"));
-    if table.present() && !table.has("url") {
+    let ingest = Ingest {
+        url: url.clone().unwrap_or_default(),
+        plaintext_url: web_address(&mut table, "plaintext_url", &["http"]),
+        ca_file: table.path("ca_file"),
+        token_file: table.path("token_file"),
+        expired_token_file: table.path("expired_token_file"),
+        client_certificate: table.path("client_certificate"),
+        client_key: table.path("client_key"),
+        thorough: table.flag("thorough", true),
+    };
+    pairs(
+        &table,
+        &[("client_certificate", "client_key", ingest.client_certificate.is_some(), ingest.client_key.is_some())],
+    );
+    if ingest.expired_token_file.is_some() && ingest.token_file.is_none() {
+        table.object("expired_token_file", "needs `token_file` beside it");
+    }
+    let mqtt = ingest_mqtt(table.table("mqtt"));
+    if table.present() && !table.has("url") && !(table.has("mqtt") && table.only("mqtt")) {
         table.missing("url", "is needed, such as \"https://ingest.example/v1/events\"");
     }
     table.finish();
-    Some(Ingest { url: url?, plaintext_url, ca_file, token_file })
+    (url.map(|_| ingest), mqtt)
+}
+
+fn ingest_mqtt(mut table: Table<'_>) -> Option<IngestMqtt> {
+    let address = |table: &mut Table<'_>, name: &'static str| {
+        let address = table.string(name)?;
+        if !is_address(&address) {
+            table.object(name, format!("{address:?} is not host:port, such as \"mqtt.example:8883\""));
+        }
+        Some(address)
+    };
+    let mqtt = IngestMqtt {
+        address: address(&mut table, "address").unwrap_or_default(),
+        plaintext: address(&mut table, "plaintext"),
+        server_name: table.string("server_name"),
+        ca_file: table.path("ca_file"),
+        client_certificate: table.path("client_certificate"),
+        client_key: table.path("client_key"),
+        username: table.string("username"),
+        password_file: table.path("password_file"),
+    };
+    pairs(
+        &table,
+        &[
+            ("client_certificate", "client_key", mqtt.client_certificate.is_some(), mqtt.client_key.is_some()),
+            ("username", "password_file", mqtt.username.is_some(), mqtt.password_file.is_some()),
+        ],
+    );
+    if table.present() && !table.has("address") {
+        table.missing("address", "is needed, such as \"mqtt.example:8883\"");
+    }
+    table.finish();
+    (!mqtt.address.is_empty()).then_some(mqtt)
+}
+
+/// Notes settings that stand alone and need another beside them.
+fn pairs(table: &Table<'_>, pairs: &[(&str, &str, bool, bool)]) {
+    for (one, other, has_one, has_other) in pairs {
+        match (has_one, has_other) {
+            (true, false) => table.object(one, format!("needs `{other}` beside it")),
+            (false, true) => table.object(other, format!("needs `{one}` beside it")),
+            _ => {}
+        }
+    }
 }
 
 fn web_address(table: &mut Table<'_>, name: &'static str, schemes: &[&str]) -> Option<String> {
@@ -286,9 +372,13 @@ fn service(mut table: Table<'_>) -> Option<Service> {
 fn devices(mut table: Table<'_>) -> Devices {
     let mut expected: Vec<Device> = Vec::new();
     let (ca_file, registry) = (table.path("ca_file"), table.path("registry"));
+    let crl_file = table.path("crl_file");
+    let challenge = challenge(table.table("challenge"));
     for mut device in table.tables("device") {
         let id = device.string("id");
         let endpoint = device.string("endpoint");
+        let challenged = device.flag("challenge", false);
+        let contact_every = device.duration("contact_every");
         if endpoint.as_deref().is_some_and(|endpoint| !is_address(endpoint)) {
             device.object("endpoint", "is not host:port, such as \"192.168.7.21:8443\"");
         }
@@ -297,17 +387,39 @@ fn devices(mut table: Table<'_>) -> Devices {
                 device.object("id", format!("{id:?} stands here twice"));
             }
             Some(id) => {
-                if endpoint.is_none() && registry.is_none() {
-                    device.object("id", "has neither an `endpoint` nor a `devices.registry` to look in");
+                if endpoint.is_none() && registry.is_none() && !challenged {
+                    let message = "has neither an `endpoint` nor a `devices.registry` to look in, nor is it challenged";
+                    device.object("id", message);
                 }
-                expected.push(Device { id, endpoint });
+                if challenged && !is_id(&id) {
+                    let message = format!(
+                        "{id:?} cannot be challenged: that takes 1 to {MAX_ID} printable ASCII characters without space, /, + and #"
+                    );
+                    device.object("challenge", message);
+                }
+                expected.push(Device { id, endpoint, challenge: challenged, contact_every });
             }
             None => device.missing("id", "is needed"),
         }
         device.finish();
     }
     table.finish();
-    Devices { ca_file, registry, expected }
+    Devices { ca_file, crl_file, registry, expected, challenge, gateway: None }
+}
+
+fn challenge(mut table: Table<'_>) -> Challenge {
+    let default = Challenge::default();
+    let prefix = table.string("prefix").unwrap_or(default.prefix);
+    if !is_prefix(&prefix) {
+        table.object("prefix", format!("{prefix:?} cannot begin a topic; such as \"{PREFIX}\" is expected"));
+    }
+    let timeout = table.duration("timeout").unwrap_or(default.timeout);
+    if !(SHORTEST_ANSWER..=LONGEST_ANSWER).contains(&timeout) {
+        let (least, most) = (SHORTEST_ANSWER.as_secs(), LONGEST_ANSWER.as_secs());
+        table.object("timeout", format!("is not between {least}s and {most}s"));
+    }
+    table.finish();
+    Challenge { prefix, timeout }
 }
 
 fn host(mut table: Table<'_>, default: Host) -> Host {
@@ -334,6 +446,19 @@ fn host(mut table: Table<'_>, default: Host) -> Host {
     let root = table.path("root").unwrap_or(default.root);
     table.finish();
     Host { allowed_ports, expected_programs, units, root }
+}
+
+fn disclosure(mut table: Table<'_>) -> Option<Disclosure> {
+    let (domain, ca_file) = (table.string("domain"), table.path("ca_file"));
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-.:[]".contains(c);
+    if domain.as_deref().is_some_and(|domain| !domain.chars().all(plain)) {
+        table.object("domain", "is not a name such as \"example.com\", without https:// and path");
+    }
+    if table.present() && !table.has("domain") {
+        table.missing("domain", "is needed, such as \"example.com\"");
+    }
+    table.finish();
+    Some(Disclosure { domain: domain?, ca_file })
 }
 
 fn sink(mut table: Table<'_>) -> Option<Sink> {
@@ -496,6 +621,30 @@ mod tests {
         assert!(found[0].contains("https only"), "{found:#?}");
         for good in ["http://127.0.0.1:8080", "http://[::1]:80", "https://sink.example"] {
             assert!(parse(&format!("[sink]\nurl = \"{good}\"\n"), Path::new("/"), false).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn an_ingest_edge_speaks_http_or_mqtt_or_both() {
+        let read = |text: &str| parse(text, Path::new("/c"), false).unwrap();
+        let both = read(
+            "[ingest]\nurl = \"https://edge/\"\nthorough = false\nclient_certificate = \"a\"\nclient_key = \"b\"\n\
+             [ingest.mqtt]\naddress = \"mqtt.example:8883\"\nusername = \"g\"\npassword_file = \"p\"\n",
+        );
+        assert!(!both.ingest.unwrap().thorough);
+        assert_eq!(both.ingest_mqtt.unwrap().password_file, Some("/c/p".into()));
+        let mqtt = read("[ingest.mqtt]\naddress = \"mqtt.example:8883\"\n");
+        assert!(mqtt.ingest.is_none() && mqtt.ingest_mqtt.is_some());
+        for (text, expected) in [
+            ("[ingest]\nurl = \"https://e/\"\nclient_key = \"k\"", "ingest.client_key: needs `client_certificate`"),
+            ("[ingest]\nurl = \"https://e/\"\nexpired_token_file = \"k\"", "ingest.expired_token_file: needs"),
+            ("[ingest]\nurl = \"https://e/\"\nthorough = \"no\"", "ingest.thorough: is string, true or false"),
+            ("[ingest.mqtt]\nplaintext = \"e:1\"", "ingest.mqtt.address: is needed"),
+            ("[ingest.mqtt]\naddress = \"e\"", "ingest.mqtt.address: \"e\" is not host:port"),
+            ("[ingest]\nca_file = \"x\"\n[ingest.mqtt]\naddress = \"e:1\"", "ingest.url: is needed"),
+        ] {
+            let found = mistakes(&format!("{text}\n"));
+            assert!(found.len() == 1 && found[0].contains(expected), "{expected}: {found:#?}");
         }
     }
 

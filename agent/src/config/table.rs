@@ -66,6 +66,11 @@ impl<'a> Table<'a> {
         self.values.is_some_and(|values| values.contains_key(name))
     }
 
+    /// Whether nothing else stands here.
+    pub(super) fn only(&self, name: &str) -> bool {
+        self.values.is_some_and(|values| values.len() == 1 && values.contains_key(name))
+    }
+
     pub(super) fn key(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
@@ -146,6 +151,16 @@ impl<'a> Table<'a> {
             self.wrong(name, value, "a whole number that is not negative");
         }
         number
+    }
+
+    /// `true` or `false`; `default` when it does not stand here.
+    pub(super) fn flag(&mut self, name: &'static str, default: bool) -> bool {
+        let Some(value) = self.get(name) else { return default };
+        let flag = value.get_ref().as_bool();
+        if flag.is_none() {
+            self.wrong(name, value, "true or false");
+        }
+        flag.unwrap_or(default)
     }
 
     /// A table of strings whose keys are free.

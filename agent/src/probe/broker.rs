@@ -32,43 +32,105 @@ pub struct Candidate {
     pub certificate_file: Option<PathBuf>,
     /// The key file that the broker's configuration gives it.
     pub key_file: Option<PathBuf>,
+    /// What is spoken over TCP or TLS.
+    pub protocol: Protocol,
+}
+
+/// What is spoken to a listener over TCP or TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Protocol {
+    /// MQTT.
+    Mqtt,
+    /// MQTT over WebSocket, at this path.
+    WebSocket(String),
+    /// HTTP: Mosquitto's API.
+    HttpApi,
 }
 
 impl Candidate {
     fn new(address: impl Into<String>, transport: Transport, source: Source) -> Self {
-        Self { address: address.into(), transport, source, bind: None, certificate_file: None, key_file: None }
+        Self {
+            address: address.into(),
+            transport,
+            source,
+            bind: None,
+            certificate_file: None,
+            key_file: None,
+            protocol: Protocol::Mqtt,
+        }
+    }
+
+    /// One that the agent's configuration names by a URL, which was checked when it was read.
+    fn at(url: &str) -> Self {
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        let (address, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let transport = if matches!(scheme, "wss" | "https") { Transport::Tls } else { Transport::Plaintext };
+        let protocol = match scheme {
+            "ws" | "wss" => Protocol::WebSocket(format!("/{path}")),
+            _ => Protocol::HttpApi,
+        };
+        Self { protocol, ..Self::new(address, transport, Source::Configured) }
     }
 }
 
-/// The listeners to look at: the configured ones (TLS, then plaintext), those of the broker's configuration file in its
+/// The path at which MQTT over WebSocket is looked for when nobody says where; Mosquitto takes any.
+const WEBSOCKET_PATH: &str = "/mqtt";
+/// Where Mosquitto 2.1 opens its HTTP API when it has no configuration.
+const HTTP_API: &str = "127.0.0.1:9883";
+
+/// As [`every_candidate`], but only what speaks MQTT over TCP or TLS itself.
+///
+/// # Errors
+/// As [`every_candidate`].
+pub fn candidates(config: &Config) -> Result<Vec<Candidate>, Missed> {
+    let mut found = every_candidate(config)?;
+    found.retain(|candidate| candidate.protocol == Protocol::Mqtt);
+    match found.is_empty() {
+        true => Err(Missed::skipped("the broker's configuration names no listener for MQTT over TCP")),
+        false => Ok(found),
+    }
+}
+
+/// The listeners to look at: the configured ones (TLS, plaintext, WebSocket, HTTP API), those of the broker's configuration file in its
 /// order, and with neither the registered ports of MQTT on this machine. Blocking.
 ///
 /// # Errors
 /// When there is none, with the reason.
-pub fn candidates(config: &Config) -> Result<Vec<Candidate>, Missed> {
+pub fn every_candidate(config: &Config) -> Result<Vec<Candidate>, Missed> {
     let (broker, root) = (&config.broker, &config.host.root);
     let tls = broker.tls.iter().map(|address| Candidate::new(address, Transport::Tls, Source::Configured));
     let plaintext =
         broker.plaintext.iter().map(|address| Candidate::new(address, Transport::Plaintext, Source::Configured));
-    let nothing_configured =
-        broker.tls.is_empty() && broker.plaintext.is_empty() && broker.configuration_file.is_none();
+    let urls = broker.websockets.iter().chain(&broker.http_api).map(|url| Candidate::at(url));
+    let nothing_configured = broker.tls.is_empty()
+        && broker.plaintext.is_empty()
+        && broker.websockets.is_empty()
+        && broker.configuration_file.is_none();
     let default = nothing_configured.then_some(Path::new(mosquitto::DEFAULT_PATH));
     // That a file cannot be read is told by gateway_config_guardrails; here it only names no listener.
     let read = broker.configuration_file.as_deref().or(default).map(|path| directives(root, path));
     let declared = read.iter().flatten().flat_map(|directives| declared(directives, root));
     let well_known = [("127.0.0.1:1883", Transport::Plaintext), ("127.0.0.1:8883", Transport::Tls)]
         .into_iter()
-        .filter(|_| nothing_configured)
-        .map(|(address, transport)| Candidate::new(address, transport, Source::WellKnown));
+        .map(|(address, transport)| Candidate::new(address, transport, Source::WellKnown))
+        .chain([Candidate {
+            protocol: Protocol::HttpApi,
+            ..Candidate::new(HTTP_API, Transport::Plaintext, Source::WellKnown)
+        }])
+        .filter(|_| nothing_configured);
 
     let mut found: Vec<Candidate> = Vec::new();
-    for candidate in tls.chain(plaintext).chain(declared).chain(well_known) {
+    for candidate in tls.chain(plaintext).chain(urls).chain(declared).chain(well_known) {
         match found.iter().position(|known| same_address(&known.address, &candidate.address)) {
             Some(index) => {
                 let known = &mut found[index];
                 known.bind = known.bind.take().or(candidate.bind);
                 known.certificate_file = known.certificate_file.take().or(candidate.certificate_file);
                 known.key_file = known.key_file.take().or(candidate.key_file);
+                // The broker's own configuration knows what is spoken there; a list of addresses does not.
+                if known.protocol == Protocol::Mqtt {
+                    known.protocol = candidate.protocol;
+                }
             }
             None => found.push(candidate),
         }
@@ -80,7 +142,7 @@ pub fn candidates(config: &Config) -> Result<Vec<Candidate>, Missed> {
     match (found.is_empty(), read) {
         (false, _) => Ok(found),
         (true, Some(Err(failure))) => Err(failure.into()),
-        (true, _) => Err(Missed::skipped("the broker's configuration names no listener for MQTT over TCP")),
+        (true, _) => Err(Missed::skipped("the broker's configuration names no listener on TCP")),
     }
 }
 
@@ -164,14 +226,13 @@ struct Declared {
     port: Option<u16>,
     bind: Option<String>,
     interface: Option<String>,
-    websockets: bool,
+    protocol: String,
     certificate_file: Option<PathBuf>,
     key_file: Option<PathBuf>,
     pre_shared_key: bool,
 }
 
-/// The listeners that `directives` declare (mosquitto.conf(5)). Unix sockets and WebSocket listeners are not MQTT over TCP
-/// and left out.
+/// The listeners that `directives` declare (mosquitto.conf(5)). Unix sockets and MQTT-SN are not over TCP and left out.
 fn declared(directives: &[(String, String)], root: &Path) -> Vec<Candidate> {
     // What stands before the first `listener` is about the default one, which is there only if `port` says so.
     let mut listeners = vec![Declared::default()];
@@ -189,7 +250,7 @@ fn declared(directives: &[(String, String)], root: &Path) -> Vec<Candidate> {
             "port" => listener.port = value.parse().ok(),
             "bind_address" => listener.bind = Some(value.clone()),
             "bind_interface" => listener.interface = Some(value.clone()),
-            "protocol" => listener.websockets = value == "websockets",
+            "protocol" => listener.protocol = value.to_ascii_lowercase(),
             "certfile" => listener.certificate_file = Some(below(root, Path::new(value))),
             "keyfile" => listener.key_file = Some(below(root, Path::new(value))),
             "psk_hint" => listener.pre_shared_key = true,
@@ -208,7 +269,13 @@ fn declared(directives: &[(String, String)], root: &Path) -> Vec<Candidate> {
 
 impl Declared {
     fn candidate(self) -> Option<Candidate> {
-        let port = self.port.filter(|port| *port != 0 && !self.websockets)?;
+        let port = self.port.filter(|port| *port != 0)?;
+        let protocol = match self.protocol.as_str() {
+            "" | "mqtt" => Protocol::Mqtt,
+            "websockets" => Protocol::WebSocket(WEBSOCKET_PATH.into()),
+            "http_api" => Protocol::HttpApi,
+            _ => return None,
+        };
         let bind = match &self.interface {
             Some(interface) => address_of(interface)?,
             None => self.bind.unwrap_or_else(|| "*".into()),
@@ -225,6 +292,7 @@ impl Declared {
             bind: Some(bind),
             certificate_file: self.certificate_file,
             key_file: self.key_file,
+            protocol,
             ..Candidate::new(format!("{host}:{port}"), transport, Source::BrokerConfiguration)
         })
     }
@@ -256,16 +324,20 @@ mod tests {
     fn listeners_are_read_with_their_addresses_and_their_tls() {
         let text = "# a comment\nlistener 1884 192.168.1.2\n\nlistener 8883\ncertfile /etc/c.pem\nkeyfile /etc/k.pem\n\
                     listener 8884 ::1\npsk_hint x\nlistener 9001\nprotocol websockets\nlistener 0 /run/socket\n\
-                    listener 1885\nbind_interface lo";
+                    listener 1885\nbind_interface lo\nlistener 9883 10.0.0.1\nprotocol http_api\nlistener 1886\nprotocol mqtt-sn";
         assert_eq!(
             addresses(text),
             [
                 ("192.168.1.2:1884".into(), Transport::Plaintext),
                 ("127.0.0.1:8883".into(), Transport::Tls),
                 ("[::1]:8884".into(), Transport::Tls),
+                ("127.0.0.1:9001".into(), Transport::Plaintext),
                 ("127.0.0.1:1885".into(), Transport::Plaintext),
+                ("10.0.0.1:9883".into(), Transport::Plaintext),
             ]
         );
+        assert_eq!(read(text)[3].protocol, Protocol::WebSocket("/mqtt".into()));
+        assert_eq!(read(text)[5].protocol, Protocol::HttpApi);
         assert_eq!(read(text)[1].certificate_file.as_deref(), Some(Path::new("/etc/c.pem")));
         assert_eq!(read(text)[1].key_file.as_deref(), Some(Path::new("/etc/k.pem")));
     }
@@ -281,6 +353,17 @@ mod tests {
     fn a_listener_on_every_interface_is_dialled_here_and_known_to_be_open_there() {
         let binds = |text: &str| read(text).into_iter().map(|found| found.bind.unwrap()).collect::<Vec<_>>();
         assert_eq!(binds("listener 1883\nlistener 1884 0.0.0.0\nlistener 1885 127.0.0.1"), ["*", "*", "127.0.0.1"]);
+    }
+
+    #[test]
+    fn a_url_says_what_is_spoken() {
+        let at = |url: &str| {
+            let found = Candidate::at(url);
+            (found.address, found.transport, found.protocol)
+        };
+        assert_eq!(at("ws://h:1"), ("h:1".into(), Transport::Plaintext, Protocol::WebSocket("/".into())));
+        assert_eq!(at("wss://h:1/a/b"), ("h:1".into(), Transport::Tls, Protocol::WebSocket("/a/b".into())));
+        assert_eq!(at("https://h:1/"), ("h:1".into(), Transport::Tls, Protocol::HttpApi));
     }
 
     #[test]

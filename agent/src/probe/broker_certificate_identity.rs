@@ -1,7 +1,9 @@
 //! Looks for `broker_certificate_identity`: the certificate the broker serves, and what is on disk and configured about it.
 //!
 //! One connection to the first TLS listener that shows a certificate. The chain is on the record even when the broker then
-//! refuses a client without a certificate. Of the private key's file only owner and mode are read, never its content.
+//! refuses a client without a certificate, and so is a listener that refuses everybody before it shows one. The private key
+//! is read, where that is permitted, to tell whether it is the certificate's; what is recorded is the digest of its public
+//! half.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -26,10 +28,11 @@ pub const PROBE: Probe = Probe {
     check: Check::CHECK,
     contract: Check::VERSION,
     limit: Duration::from_secs(20),
-    touches: "The broker's first TLS listener: one TLS handshake, no MQTT. Certificate files, and owner and mode of the \
-              key's file.",
-    needs: "A TLS listener in [broker] or in a readable mosquitto.conf; ca_file to judge the chain; leave to look into \
-            the folder of the broker's certificate.",
+    touches: "The broker's first TLS listener: one TLS handshake, no MQTT. Certificate files and their modes, revocation \
+              lists, and the key's file, of which its mode and the digest of the public half are recorded.",
+    needs: "A TLS listener in [broker] or in a readable mosquitto.conf; ca_file to judge the chain, crl_file to know of \
+            revocation; leave to look into the folder of the broker's certificate, and to read the key's file in order \
+            to tell whether it belongs to the certificate.",
     targets: |_| vec![Target::new(TargetKind::Broker, "broker")],
     look: |config, _| Box::pin(async move { observed(&observe(config, Limits::default()).await?) }),
 };
@@ -48,26 +51,39 @@ pub async fn observe(config: Arc<Config>, limits: Limits) -> Result<Observation,
     let mut served = None;
     for candidate in candidates.iter().filter(|candidate| candidate.transport == Transport::Tls) {
         match chain(candidate, &name, &budget).await {
-            Ok(chain) => {
-                served = Some((candidate.clone(), chain));
+            Ok(peer) => {
+                served = Some((candidate.clone(), Ok(peer)));
                 break;
             }
             Err(failure) => failures.push((candidate, failure)),
         }
     }
-    let Some((candidate, chain)) = served else { return Err(none(&failures)) };
-    blocking(move || Ok(on_disk(&config, &candidate, server_name, chain))).await
+    // A listener that will not shake hands with anybody has something to say as well, if none says more.
+    let refusing = |(candidate, failure): &(&Candidate, Failure)| {
+        shows_nothing(failure).then(|| ((*candidate).clone(), Err(failure.clone())))
+    };
+    let Some((candidate, shown)) = served.or_else(|| failures.iter().find_map(refusing)) else {
+        return Err(none(&failures));
+    };
+    blocking(move || Ok(on_disk(&config, &candidate, server_name, shown))).await
+}
+
+/// Whether this is what a server says that has no certificate for any of today's suites (RFC 8446, section 6.2). A server
+/// that only speaks an older version says something else.
+fn shows_nothing(failure: &Failure) -> bool {
+    failure.kind == FailureKind::TlsAlert
+        && ["handshake_failure", "internal_error"].iter().any(|alert| failure.detail.contains(alert))
 }
 
 async fn chain(
     candidate: &Candidate,
     name: &rustls_pki_types::ServerName<'static>,
     budget: &Budget,
-) -> Result<Vec<Bytes>, Failure> {
+) -> Result<tls::Peer, Failure> {
     let (wire, _) = wire::dial(&candidate.address, budget).await?;
     let looked = tls::look(wire, name, None, budget).await;
     match looked.handshake {
-        _ if !looked.peer.chain.is_empty() => Ok(looked.peer.chain),
+        _ if !looked.peer.chain.is_empty() => Ok(looked.peer),
         Err(Failure { kind, detail }) => {
             Err(Failure { kind, detail: format!("{}: {detail}", candidate.address).chars().take(300).collect() })
         }
@@ -90,14 +106,29 @@ fn none(failures: &[(&Candidate, Failure)]) -> Missed {
     }
 }
 
-fn on_disk(config: &Config, candidate: &Candidate, server_name: String, chain: Vec<Bytes>) -> Observation {
+fn on_disk(
+    config: &Config,
+    candidate: &Candidate,
+    server_name: String,
+    shown: Result<tls::Peer, Failure>,
+) -> Observation {
     let broker = &config.broker;
     let certificate = broker.certificate_file.as_ref().or(candidate.certificate_file.as_ref());
     let key = broker.key_file.as_ref().or(candidate.key_file.as_ref());
+    let (peer, refusal) = match shown {
+        Ok(peer) => (Some(peer), None),
+        Err(failure) => (None, Some(failure)),
+    };
     Observation {
         address: candidate.address.clone(),
         server_name,
-        chain,
+        refusal,
+        possession: peer.as_ref().map(|peer| peer.possession),
+        staple: peer.as_ref().map(|peer| Bytes(peer.staple.clone())),
+        chain: peer.map(|peer| peer.chain).unwrap_or_default(),
+        crls: broker.crl_file.as_deref().map(|path| certificates::read_lists(path).into()),
+        file_mode: certificate.map(|path| mode(path)),
+        key_fingerprint: key.map(|path| certificates::key_fingerprint(path).into()),
         anchors: broker.ca_file.as_deref().map(|path| certificates::read(path).into()),
         file: certificate.map(|path| {
             let file = |chain| CertificateFile { path: path.display().to_string(), chain };

@@ -1,15 +1,21 @@
 //! Looks for `broker_transport_posture`: dials each of the broker's listeners, offers each TLS version on its own, connects
-//! by MQTT without and with credentials, and surveys what else a TLS listener takes.
+//! by MQTT without and with credentials, surveys what else a TLS listener takes, and asks MQTT about levels and limits.
 //!
-//! A plaintext listener gets one connection. A TLS listener gets two, one per version; the client without credentials
-//! connects over the newest of them that completed. A third carries the configured client, once the broker's certificate
-//! has verified. Then comes the survey ([`super::hello`]), one connection after the other, no handshake finished. Credentials never go over plaintext: there is no configured client for a plaintext listener.
+//! A TLS listener gets two connections, one per version; the client without credentials connects over the newest of them that
+//! completed. A third carries the configured client, once the broker's certificate has verified. Then comes the survey
+//! ([`super::hello`]), one connection after the other, no handshake finished, and then what MQTT itself is asked
+//! ([`super::mqtt::trials`]), as the configured client where that one gets in. Credentials never go over plaintext: there is no
+//! configured client for a plaintext listener. Last of all, across listeners, a client without credentials takes the id of one
+//! with them, both our own.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use gatepost_evidence::check::Contract as _;
+use gatepost_evidence::check::broker_transport_posture::mqtt::{Mqtt, Speaker};
+use gatepost_evidence::check::broker_transport_posture::resumption::Resumption;
 use gatepost_evidence::check::broker_transport_posture::survey::Survey;
+use gatepost_evidence::check::broker_transport_posture::web::{HttpApi, WebSocket};
 use gatepost_evidence::check::broker_transport_posture::{
     Check, Connack, Dialled, Listener, Observation, TlsVersion, Transport, VersionOffer,
 };
@@ -19,24 +25,38 @@ use rustls_pki_types::ServerName;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::broker::{self, Candidate};
+use super::broker::{self, Candidate, Protocol};
 use super::hello::{self, Bounds};
-use super::tls::{self, Unauthenticated};
+use super::mqtt::packet::Level;
+use super::mqtt::session::Login;
+use super::mqtt::way::{Client, Tls, Way};
+use super::mqtt::{takeover, trials};
+use super::tickets::Tickets;
+use super::tls::{self, Onlooker, Trusting, Unauthenticated};
 use super::wire::{self, Budget, Limits};
 use super::{Missed, Probe, blocking, mqtt, observed};
 use crate::config::Config;
+
+/// What an HTTP API is asked for: what Mosquitto 2.1 has.
+const API_PATHS: [&str; 3] = ["/api/v1/version", "/api/v1/listeners", "/api/v1/systree"];
+/// The most listeners over which a client without credentials takes the id of one with them.
+const MAX_TAKEOVERS: usize = 4;
 
 /// The probe.
 pub const PROBE: Probe = Probe {
     check: Check::CHECK,
     contract: Check::VERSION,
     limit: Duration::from_secs(20),
-    touches: "The broker's listeners: one TCP connection to each plaintext listener, two or three to each TLS listener, \
-              on each at most one MQTT CONNECT under a canary client id, and DISCONNECT. Nothing is published or \
-              subscribed to. To each TLS listener then ClientHellos that are never finished, one connection after the \
-              other: some 40 to a usual broker, at most 240 in 12 s, 200 a second. Each is a line in the broker's log.",
+    touches: "The broker's listeners: two or three TCP connections to each TLS listener, one to each plaintext listener, then up \
+              to 26 more to each, on each at most one MQTT CONNECT under a canary client id and DISCONNECT. Two of them share an \
+              id of ours, so that the second ends the first; three are openings that a broker must refuse; over plaintext one \
+              has a made-up user name and password. One retained message below gatepost/canary/ is published, read and \
+              cleared, and one UNSUBSCRIBE of 256 KiB sent, which goes to nobody. A WebSocket listener is asked twice to \
+              upgrade, an HTTP API for three pages, without credentials. To each TLS listener ClientHellos that are never \
+              finished, one connection after the other: some 40 to a usual broker, at most 240 in 12 s, 200 a second. Each \
+              is a line in the broker's log.",
     needs: "The broker's listeners in [broker], or a readable mosquitto.conf; ca_file and a client certificate or a user \
-            name to try the configured client.",
+            name to try the configured client, which should be one of the agent's own and may use gatepost/canary/#.",
     targets: |_| vec![Target::new(TargetKind::Broker, "broker")],
     look: |config, _| Box::pin(async move { observed(&observe(config, Limits::default()).await?) }),
 };
@@ -48,12 +68,15 @@ pub const PROBE: Probe = Probe {
 pub async fn observe(config: Arc<Config>, limits: Limits) -> Result<Observation, Missed> {
     let budget = limits.start();
     let broker = config.broker.clone();
-    let candidates = blocking(move || broker::candidates(&config)).await?;
+    let candidates = blocking(move || broker::every_candidate(&config)).await?;
+    let (apis, candidates): (Vec<_>, Vec<_>) =
+        candidates.into_iter().partition(|candidate| candidate.protocol == Protocol::HttpApi);
     let name = broker::server_name(&broker, &candidates);
+    let candidates: Vec<_> = candidates.into_iter().map(Arc::new).collect();
     let room = Arc::new(Semaphore::new(limits.at_once.max(1)));
     let mut looks = JoinSet::new();
-    for (index, candidate) in candidates.into_iter().enumerate() {
-        let (room, broker, name) = (room.clone(), broker.clone(), name.clone());
+    for (index, candidate) in candidates.iter().enumerate() {
+        let (room, broker, name, candidate) = (room.clone(), broker.clone(), name.clone(), candidate.clone());
         looks.spawn(async move {
             // The semaphore is never closed; without a permit the look would only be made sooner.
             let _permit = room.acquire_owned().await;
@@ -66,12 +89,59 @@ pub async fn observe(config: Arc<Config>, limits: Limits) -> Result<Observation,
         listeners.push(look.map_err(|_| Missed::error("a look at a listener stopped unexpectedly"))?);
     }
     listeners.sort_by_key(|(index, _)| *index);
-    let listeners: Vec<Listener> = listeners.into_iter().map(|(_, listener)| listener).collect();
-    let failures: Vec<&Failure> = listeners.iter().filter_map(|listener| listener.dial.failure()).collect();
-    if failures.len() == listeners.len() {
+    let mut listeners: Vec<Listener> = listeners.into_iter().map(|(_, listener)| listener).collect();
+    let dialogues: Vec<Dialogue<'_>> = candidates
+        .iter()
+        .map(|candidate| Dialogue { candidate, broker: &broker, name: &name, budget: &budget })
+        .collect();
+    without_credentials(&mut listeners, &dialogues).await;
+    let mut http_apis = Vec::new();
+    for candidate in &apis {
+        let dialogue = Dialogue { candidate, broker: &broker, name: &name, budget: &budget };
+        http_apis.push(dialogue.http_api().await);
+    }
+    let dials = listeners.iter().map(|listener| &listener.dial).chain(http_apis.iter().map(|api| &api.dial));
+    let failures: Vec<&Failure> = dials.filter_map(Look::failure).collect();
+    if failures.len() == listeners.len() + http_apis.len() {
         return Err(unreached(&failures));
     }
-    Ok(Observation { server_name: name, listeners })
+    Ok(Observation { server_name: name, listeners, http_apis })
+}
+
+/// A client without credentials takes the id of the configured one, over each listener that lets such clients in.
+async fn without_credentials(listeners: &mut [Listener], dialogues: &[Dialogue<'_>]) {
+    let mqtt = |listener: &Listener| listener.mqtt.as_ref().and_then(Look::seen).cloned();
+    let newest = |mqtt: &Mqtt| {
+        let accepted = |level: &Level| {
+            let offer = mqtt.levels.iter().find(|offer| offer.level == level.wire());
+            offer.and_then(|offer| offer.answer.seen()).is_some_and(|connack| connack.code == 0)
+        };
+        Level::ALL.into_iter().rev().find(accepted)
+    };
+    let client = listeners.iter().enumerate().find_map(|(index, listener)| {
+        let mqtt = mqtt(listener).filter(|mqtt| mqtt.speaker == Speaker::Client)?;
+        Some((index, newest(&mqtt)?))
+    });
+    let Some((home, level)) = client else { return };
+    let let_in = |listener: &Listener| {
+        matches!(&listener.anonymous, Some(Look::Seen(Connack { code: 0, .. }))) && listener.mqtt.is_some()
+    };
+    let guests: Vec<usize> =
+        listeners.iter().enumerate().filter(|(_, listener)| let_in(listener)).map(|(index, _)| index).collect();
+    for index in guests.into_iter().take(MAX_TAKEOVERS) {
+        let trial = async {
+            let (first, second) = (&dialogues[home], &dialogues[index]);
+            let names = (tls::server_name(first.name)?, tls::server_name(second.name)?);
+            let client = first.client().await?;
+            let first = first.way(&names.0, Tls::Client(client));
+            let second = second.way(&names.1, second.nobody()?);
+            takeover::trial(&first, &second, level).await
+        };
+        let trial = trial.await;
+        if let Some(Look::Seen(mqtt)) = &mut listeners[index].mqtt {
+            mqtt.takeover_without_credentials = Some(trial.into());
+        }
+    }
 }
 
 /// Nothing was reached: timed out if all were, unreachable otherwise.
@@ -104,6 +174,9 @@ impl Dialogue<'_> {
             anonymous: None,
             authenticated: None,
             survey: None,
+            mqtt: None,
+            resumption: None,
+            websocket: None,
         };
         let wire = match self.dial().await {
             Ok((wire, micros)) => {
@@ -116,22 +189,164 @@ impl Dialogue<'_> {
                 return listener;
             }
         };
-        if !tls {
-            listener.anonymous = Some(mqtt::anonymous_plaintext(wire, self.budget).await.into());
-            return listener;
-        }
         match tls::server_name(self.name) {
             Ok(name) => {
-                self.tls(&mut listener, wire, &name, client).await;
-                listener.survey = Some(self.survey(&listener.versions, &name).await);
+                match self.candidate.transport {
+                    Transport::Plaintext => self.plaintext(&mut listener, wire, &name).await,
+                    Transport::Tls => {
+                        self.tls(&mut listener, wire, &name, client).await;
+                        listener.survey = Some(self.survey(&listener.versions, &name).await);
+                    }
+                }
+                self.mqtt(&mut listener, &name).await;
             }
             Err(failure) => {
                 listener.anonymous = Some(Look::Failed(failure.clone()));
                 listener.authenticated = client.then_some(Look::Failed(failure.clone()));
-                listener.survey = Some(Look::Failed(failure));
+                listener.survey = tls.then_some(Look::Failed(failure));
             }
         }
         listener
+    }
+
+    /// How the listener is reached; nothing is dialled yet.
+    fn way<'b>(&'b self, name: &'b ServerName<'static>, tls: Tls) -> Way<'b> {
+        let path = match &self.candidate.protocol {
+            Protocol::WebSocket(path) => Some(path.as_str()),
+            Protocol::Mqtt | Protocol::HttpApi => None,
+        };
+        Way::new(&self.candidate.address, name, path, tls, self.budget)
+    }
+
+    /// As whom the listener is asked without credentials.
+    fn nobody(&self) -> Result<Tls, Failure> {
+        match self.candidate.transport {
+            Transport::Plaintext => Ok(Tls::None),
+            Transport::Tls => Onlooker::new().map(Tls::Nobody),
+        }
+    }
+
+    async fn client(&self) -> Result<Client, Failure> {
+        let broker = self.broker.clone();
+        let client = blocking(move || Ok(broker::client(&broker)))
+            .await
+            .map_err(|missed| Failure::new(FailureKind::Error, missed))??;
+        Ok(Client { trusting: Trusting::new(&client.anchors, client.identity)?, credentials: client.credentials })
+    }
+
+    async fn plaintext(&self, listener: &mut Listener, wire: wire::Wire, name: &ServerName<'static>) {
+        listener.anonymous = Some(match self.candidate.protocol {
+            Protocol::WebSocket(_) => self.over_websocket(listener, name, Tls::None).await,
+            Protocol::Mqtt | Protocol::HttpApi => mqtt::anonymous_plaintext(wire, self.budget).await.into(),
+        });
+    }
+
+    /// What the upgrade to WebSocket is answered, and CONNECT after it.
+    async fn over_websocket(&self, listener: &mut Listener, name: &ServerName<'static>, tls: Tls) -> Look<Connack> {
+        let Protocol::WebSocket(path) = &self.candidate.protocol else {
+            return Look::Failed(Failure::new(FailureKind::Error, "this is no WebSocket listener"));
+        };
+        let way = self.way(name, tls);
+        let asked = async |origin: Option<&str>| {
+            let mut link = way.raw(&way.tls).await?;
+            let answer = link.upgrade(way.address, path, origin);
+            self.budget.wait("the answer to an upgrade", self.budget.limits().answer, answer).await
+        };
+        listener.websocket = Some(WebSocket {
+            path: path.clone(),
+            upgrade: asked(None).await.into(),
+            foreign_origin: asked(Some(mqtt::websocket::FOREIGN_ORIGIN)).await.into(),
+        });
+        let connack = async { mqtt::once(way.open().await?, way.login(), self.budget).await };
+        connack.await.into()
+    }
+
+    /// What MQTT tells, as the configured client where that one got in, else as nobody; and the tickets of TLS 1.3.
+    async fn mqtt(&self, listener: &mut Listener, name: &ServerName<'static>) {
+        let client = matches!(&listener.authenticated, Some(Look::Seen(Connack { code: 0, .. })));
+        let tls = if client { self.client().await.map(Tls::Client) } else { self.nobody() };
+        // Whoever has no certificate is not let in to ask, and an operator who gave none did not ask.
+        let refused = |failure: &Failure| matches!(failure.kind, FailureKind::TlsAlert | FailureKind::Closed);
+        let demanded = listener.versions.iter().any(|offer| offer.client_certificate_requested)
+            && matches!(&listener.anonymous, Some(Look::Failed(failure)) if refused(failure));
+        if demanded && listener.authenticated.is_none() {
+            return;
+        }
+        // A peer that did not answer CONNECT as MQTT has it is not asked more.
+        let first = if client { &listener.authenticated } else { &listener.anonymous };
+        let hopeless = match first {
+            Some(Look::Failed(failure)) if failure.kind != FailureKind::Closed => Some(failure.clone()),
+            _ => None,
+        };
+        let tls = match (tls, hopeless) {
+            (Err(failure), _) | (_, Some(failure)) => {
+                listener.mqtt = Some(Look::Failed(failure));
+                return;
+            }
+            (Ok(tls), None) => tls,
+        };
+        let tls13 = |offer: &VersionOffer| offer.version == TlsVersion::Tls13 && offer.handshake.seen().is_some();
+        if listener.versions.iter().any(tls13) {
+            listener.resumption = Some(self.resumption(name, &tls).await.into());
+        }
+        let way = self.way(name, tls);
+        listener.mqtt = Some(Look::Seen(trials::carry_out(&way, self.broker.try_keep_alive).await));
+    }
+
+    /// One session that keeps its tickets, up to the answer to CONNECT, and a handshake with the first of them.
+    async fn resumption(&self, name: &ServerName<'static>, tls: &Tls) -> Result<Resumption, Failure> {
+        let tickets = Arc::new(Tickets::default());
+        let tls = match tls {
+            Tls::None => return Err(Failure::new(FailureKind::Error, "there are no tickets without TLS")),
+            Tls::Nobody(onlooker) => Tls::Nobody(onlooker.keeping(&tickets)),
+            Tls::Client(client) => {
+                Tls::Client(Client { trusting: client.trusting.keeping(&tickets), ..client.clone() })
+            }
+        };
+        let way = self.way(name, tls);
+        mqtt::once(way.open().await?, way.login(), self.budget).await?;
+        let (count, max_early_data) = tickets.seen();
+        let resumed = match count {
+            0 => None,
+            _ => {
+                let again = way.raw(&way.tls).await.and_then(|mut link| {
+                    link.resumed().ok_or_else(|| Failure::new(FailureKind::Error, "rustls does not tell its handshake"))
+                });
+                Some(again.into())
+            }
+        };
+        Ok(Resumption { tickets: count, max_early_data, resumed })
+    }
+
+    /// What an HTTP API answers to somebody without credentials.
+    async fn http_api(&self) -> HttpApi {
+        let mut api = HttpApi {
+            address: self.candidate.address.clone(),
+            bind: self.candidate.bind.clone(),
+            transport: self.candidate.transport,
+            source: self.candidate.source,
+            dial: Look::Seen(Dialled { micros: 0 }),
+            answers: Default::default(),
+        };
+        match self.dial().await {
+            Ok((_, micros)) => api.dial = Look::Seen(Dialled { micros }),
+            Err(failure) => {
+                api.dial = Look::Failed(failure);
+                return api;
+            }
+        }
+        let (name, nobody) = (tls::server_name(self.name), self.nobody());
+        for path in API_PATHS {
+            let answer = async {
+                let (name, nobody) = (name.clone()?, nobody.clone()?);
+                let way = self.way(&name, nobody);
+                let mut link = way.raw(&way.tls).await?;
+                let answer = link.get(&self.candidate.address, path);
+                self.budget.wait("the answer to GET", self.budget.limits().answer, answer).await
+            };
+            api.answers.insert(path.to_owned(), answer.await.into());
+        }
+        api
     }
 
     /// A peer that answered neither handshake in TLS has nothing to be surveyed.
@@ -157,22 +372,23 @@ impl Dialogue<'_> {
     }
 
     async fn tls(&self, listener: &mut Listener, wire: wire::Wire, name: &ServerName<'static>, client: bool) {
+        let websocket = matches!(self.candidate.protocol, Protocol::WebSocket(_));
         let (newer, mut stream) = self.offer(Ok(wire), name, TlsVersion::Tls13).await;
         let mut anonymous = None;
-        if let Some(stream) = stream.take() {
+        if let Some(stream) = stream.take().filter(|_| !websocket) {
             anonymous = Some(mqtt::anonymous_tls(stream, self.budget).await);
         }
         let wire = self.dial().await.map(|(wire, _)| wire);
         let (older, stream) = self.offer(wire, name, TlsVersion::Tls12).await;
-        if let (None, Some(stream)) = (&anonymous, stream) {
+        if let (None, Some(stream), false) = (&anonymous, stream, websocket) {
             anonymous = Some(mqtt::anonymous_tls(stream, self.budget).await);
         }
         listener.versions = vec![older, newer];
         let refusal = refusal(&listener.versions);
-        listener.anonymous = Some(match (anonymous, &refusal) {
+        listener.anonymous = Some(match (anonymous, refusal.clone().map_or_else(|| self.nobody(), Err)) {
             (Some(result), _) => result.into(),
-            (None, Some(failure)) => Look::Failed(failure.clone()),
-            (None, None) => Look::Failed(Failure::new(FailureKind::Error, "no TLS version was offered")),
+            (None, Err(failure)) => Look::Failed(failure),
+            (None, Ok(nobody)) => self.over_websocket(listener, name, nobody).await,
         });
         if client {
             let spoken = listener.versions.iter().any(|offer| offer.client_certificate_requested);
@@ -209,13 +425,11 @@ impl Dialogue<'_> {
     }
 
     async fn authenticated(&self, name: &ServerName<'static>) -> Result<Connack, Failure> {
-        let broker = self.broker.clone();
-        let client = blocking(move || Ok(broker::client(&broker)))
-            .await
-            .map_err(|missed| Failure::new(FailureKind::Error, missed))??;
-        let (wire, _) = self.dial().await?;
-        let stream = tls::trusted(wire, name, &client.anchors, client.identity, self.budget).await?;
-        mqtt::authenticated(stream, client.credentials, self.budget).await
+        let client = self.client().await?;
+        let login = client.credentials.clone();
+        let way = self.way(name, Tls::Client(client));
+        let login = login.as_ref().map_or(Login::Nobody, Login::Configured);
+        mqtt::once(way.open().await?, login, self.budget).await
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use gatepost_evidence::id::Digest;
 use gatepost_evidence::look::{Bytes, Failure, FailureKind};
 
 use crate::files;
@@ -24,6 +25,44 @@ pub fn read(path: &Path) -> Result<Vec<Bytes>, Failure> {
         Err(failure) if failure.kind == FailureKind::Unparseable => broken(path).ok_or(failure),
         Err(failure) => Err(failure),
     }
+}
+
+/// The most bytes of revocation lists that are recorded of one file: as many as have room in a run beside everything else.
+const MAX_LIST_BYTES: usize = 128 * 1024;
+
+/// The revocation lists in `path`, PEM (any number) or one in DER.
+///
+/// # Errors
+/// When it cannot be read, holds anything else, or more than has room in a run.
+pub fn read_lists(path: &Path) -> Result<Vec<Bytes>, Failure> {
+    let lists = files::read_revocation_lists(path)?;
+    if !lists.iter().all(|der| gatepost_evidence::certificate::revocation::is_list(&der.0)) {
+        // It might be anything under that name, and what is recorded is sent away.
+        return Err(Failure::new(
+            FailureKind::Unparseable,
+            format_args!("{} holds no revocation list", path.display()),
+        ));
+    }
+    if lists.iter().map(|der| der.0.len()).sum::<usize>() > MAX_LIST_BYTES {
+        let detail = format!("{} has more than {MAX_LIST_BYTES} bytes of revocation lists", path.display());
+        return Err(Failure::new(FailureKind::TooLarge, detail));
+    }
+    Ok(lists)
+}
+
+/// SHA-256 of the SubjectPublicKeyInfo that belongs to the private key in `path`, PEM. The key itself is forgotten.
+///
+/// # Errors
+/// When it cannot be read, holds no key, or one of a kind whose public half cannot be told here.
+pub fn key_fingerprint(path: &Path) -> Result<Digest, Failure> {
+    let key = files::read_private_key(path)?;
+    let public = rustls::crypto::ring::sign::any_supported_type(&key).ok();
+    let public = public.as_ref().and_then(|key| key.public_key());
+    let unknown = || {
+        let detail = format!("{} holds a private key of a kind whose public half cannot be told here", path.display());
+        Failure::new(FailureKind::Error, detail)
+    };
+    public.map(|info| Digest::of(info.as_ref())).ok_or_else(unknown)
 }
 
 /// What stands in the first certificate section of a PEM file that does not decode.
@@ -70,6 +109,34 @@ mod tests {
         assert_eq!(read_bytes(cut).unwrap()[0].0, cut);
         let garbled = made.cert.pem().replace("MII", "*II");
         assert!(!read_bytes(garbled.as_bytes()).unwrap()[0].0.is_empty());
+    }
+
+    #[test]
+    fn of_a_private_key_its_public_half_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519] {
+            let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
+            let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap();
+            std::fs::write(&path, key.serialize_pem()).unwrap();
+            let fingerprint = key_fingerprint(&path).unwrap();
+            assert_eq!(gatepost_evidence::certificate::public_key(certificate.der()), Some(fingerprint));
+        }
+        std::fs::write(&path, "garbage").unwrap();
+        assert_eq!(key_fingerprint(&path).unwrap_err().kind, FailureKind::Unparseable);
+        let pem = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        std::fs::write(&path, pem).unwrap();
+        assert_eq!(key_fingerprint(&path).unwrap_err().kind, FailureKind::Error);
+    }
+
+    #[test]
+    fn only_revocation_lists_are_taken_for_such() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("crl");
+        for wrong in [rcgen::KeyPair::generate().unwrap().serialize_der(), b"garbage".to_vec(), Vec::new()] {
+            std::fs::write(&path, wrong).unwrap();
+            assert_eq!(read_lists(&path).unwrap_err().kind, FailureKind::Unparseable);
+        }
     }
 
     #[test]

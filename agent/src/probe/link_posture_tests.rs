@@ -19,7 +19,7 @@ async fn look_at(config: Config) -> (Observation, Facts, Unknown) {
 }
 
 fn ingest(url: &str) -> Option<Ingest> {
-    Some(Ingest { url: url.into(), plaintext_url: None, ca_file: None, token_file: None })
+    Some(Ingest { url: url.into(), ..Ingest::default() })
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ pub mod broker_transport_posture;
 pub mod canary;
 pub mod certificates;
 pub mod device_certificate_hygiene;
+pub mod disclosure_readiness;
 pub mod gateway_config_guardrails;
 pub mod hello;
 pub mod host;
@@ -18,6 +19,7 @@ pub mod link_posture;
 pub mod mosquitto;
 pub mod mqtt;
 pub mod registry;
+pub mod tickets;
 pub mod tls;
 pub mod wire;
 

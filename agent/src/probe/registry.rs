@@ -1,7 +1,7 @@
 //! The list of probes, one per check.
 
 use super::{
-    Probe, broker_certificate_identity, broker_transport_posture, device_certificate_hygiene,
+    Probe, broker_certificate_identity, broker_transport_posture, device_certificate_hygiene, disclosure_readiness,
     gateway_config_guardrails, host_guardrails, ingest_auth, link_posture,
 };
 
@@ -14,6 +14,7 @@ pub const PROBES: &[Probe] = &[
     device_certificate_hygiene::PROBE,
     host_guardrails::PROBE,
     link_posture::PROBE,
+    disclosure_readiness::PROBE,
 ];
 
 /// The probe for `check`.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use gatepost_evidence::check::broker_transport_posture::{Handshake, TlsVersion};
 use gatepost_evidence::look::{Bytes, Failure, FailureKind};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
+use rustls::client::{ResolvesClientCert, Resumption, Tls12Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
 use rustls::sign::CertifiedKey;
 use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, NamedGroup, RootCertStore, SignatureScheme};
@@ -21,6 +21,7 @@ use tokio_rustls::client::TlsStream;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::X509Name;
 
+use super::tickets::Tickets;
 use super::wire::{Budget, Wire, micros_since};
 use crate::http;
 
@@ -34,6 +35,8 @@ pub struct Peer {
     pub chain: Vec<Bytes>,
     /// It signed this handshake with the leaf's key: it has that key.
     pub possession: bool,
+    /// The OCSP answer that it sent along, DER; empty when it sent none.
+    pub staple: Vec<u8>,
     /// It asked for a client certificate.
     pub certificate_requested: bool,
     /// Distinguished names of the issuers it said it accepts; hexadecimal where they do not parse.
@@ -101,19 +104,98 @@ pub async fn look(wire: Wire, name: &ServerName<'static>, version: Option<TlsVer
         Some(TlsVersion::Ssl3 | TlsVersion::Tls10 | TlsVersion::Tls11) => &[],
         None => rustls::ALL_VERSIONS,
     };
-    let provider = provider();
-    let eyes = Arc::new(LookOnly::new(&provider));
-    let built = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).map(|builder| {
-        builder.dangerous().with_custom_certificate_verifier(eyes.clone()).with_client_cert_resolver(eyes.clone())
-    });
-    let handshake = match built {
-        Ok(config) => connect(wire, name, config, budget).await,
-        Err(error) => Err(Failure::new(FailureKind::Error, error)),
+    let eyes = Arc::new(LookOnly::new(&provider()));
+    let handshake = match looking(&eyes, versions) {
+        Ok(config) => connect(wire, name, Arc::new(config), budget).await,
+        Err(failure) => Err(failure),
     };
     Looked {
         peer: eyes.peer().clone(),
         handshake: handshake.map(|(handshake, stream)| (handshake, Unauthenticated(stream))),
     }
+}
+
+fn looking(
+    eyes: &Arc<LookOnly>,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> Result<ClientConfig, Failure> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions)
+        .map_err(|error| Failure::new(FailureKind::Error, error))?;
+    let mut config =
+        builder.dangerous().with_custom_certificate_verifier(eyes.clone()).with_client_cert_resolver(eyes.clone());
+    // Every handshake is a full one, so that each shows the server's certificate.
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+/// A client that looks and is nobody, for several connections.
+#[derive(Debug, Clone)]
+pub struct Onlooker(Arc<ClientConfig>);
+
+impl Onlooker {
+    /// One that offers every version there is.
+    ///
+    /// # Errors
+    /// When the provider cannot, which it always can.
+    pub fn new() -> Result<Self, Failure> {
+        let eyes = Arc::new(LookOnly::new(&provider()));
+        looking(&eyes, rustls::ALL_VERSIONS).map(|config| Self(Arc::new(config)))
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// When the handshake fails.
+    pub async fn connect(
+        &self,
+        wire: Wire,
+        name: &ServerName<'static>,
+        budget: &Budget,
+    ) -> Result<Unauthenticated, Failure> {
+        connect(wire, name, self.0.clone(), budget).await.map(|(_, stream)| Unauthenticated(stream))
+    }
+
+    /// The same client, with a store for tickets.
+    #[must_use]
+    pub fn keeping(&self, tickets: &Arc<Tickets>) -> Self {
+        Self(keeping(&self.0, tickets))
+    }
+}
+
+/// A client that trusts a server by its anchors and name alone, for several connections.
+#[derive(Debug, Clone)]
+pub struct Trusting(Arc<ClientConfig>);
+
+impl Trusting {
+    /// One that trusts certificates which lead to one of `anchors`, and presents `identity`, if the server asks.
+    ///
+    /// # Errors
+    /// When anchors, certificate or key cannot be used.
+    pub fn new(anchors: &[Bytes], identity: Option<Identity>) -> Result<Self, Failure> {
+        trusting(anchors, identity).map(|config| Self(Arc::new(config)))
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// When the server's certificate does not verify ([`FailureKind::Error`]), or the handshake fails.
+    pub async fn connect(&self, wire: Wire, name: &ServerName<'static>, budget: &Budget) -> Result<Trusted, Failure> {
+        connect(wire, name, self.0.clone(), budget).await.map(|(_, stream)| Trusted(stream))
+    }
+
+    /// The same client, with a store for tickets.
+    #[must_use]
+    pub fn keeping(&self, tickets: &Arc<Tickets>) -> Self {
+        Self(keeping(&self.0, tickets))
+    }
+}
+
+/// A copy that has the same verifier and identity, without which rustls would use no ticket.
+fn keeping(config: &ClientConfig, tickets: &Arc<Tickets>) -> Arc<ClientConfig> {
+    let mut config = config.clone();
+    config.resumption = Resumption::store(tickets.clone()).tls12_resumption(Tls12Resumption::Disabled);
+    Arc::new(config)
 }
 
 /// Makes a handshake with a server that must show a certificate for `name` that leads to one of `anchors`; only then is
@@ -128,6 +210,10 @@ pub async fn trusted(
     identity: Option<Identity>,
     budget: &Budget,
 ) -> Result<Trusted, Failure> {
+    Trusting::new(anchors, identity)?.connect(wire, name, budget).await
+}
+
+fn trusting(anchors: &[Bytes], identity: Option<Identity>) -> Result<ClientConfig, Failure> {
     let error = |error: &dyn std::fmt::Display| Failure::new(FailureKind::Error, error);
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(anchors.iter().map(|der| CertificateDer::from(der.0.as_slice())));
@@ -139,7 +225,7 @@ pub async fn trusted(
         .with_protocol_versions(rustls::ALL_VERSIONS)
         .map_err(|words| error(&words))?
         .with_webpki_verifier(verifier);
-    let config = match identity {
+    let mut config = match identity {
         Some(Identity { chain, key }) => {
             let chain = chain.into_iter().map(|der| CertificateDer::from(der.0)).collect();
             builder
@@ -148,19 +234,19 @@ pub async fn trusted(
         }
         None => builder.with_no_client_auth(),
     };
-    connect(wire, name, config, budget).await.map(|(_, stream)| Trusted(stream))
+    // Every handshake is a full one, so that each shows the server's certificate.
+    config.resumption = Resumption::disabled();
+    Ok(config)
 }
 
 async fn connect(
     wire: Wire,
     name: &ServerName<'static>,
-    mut config: ClientConfig,
+    config: Arc<ClientConfig>,
     budget: &Budget,
 ) -> Result<(Handshake, TlsStream<Wire>), Failure> {
-    // Every handshake is a full one, so that each shows the server's certificate.
-    config.resumption = Resumption::disabled();
     let begin = Instant::now();
-    let connecting = TlsConnector::from(Arc::new(config)).connect(name.clone(), wire).into_fallible();
+    let connecting = TlsConnector::from(config).connect(name.clone(), wire).into_fallible();
     let handshake = async { connecting.await.map_err(|(error, wire)| failure(&error, &wire)) };
     let stream = budget.wait("the TLS handshake", budget.limits().handshake, handshake).await?;
     let micros = micros_since(begin);
@@ -250,10 +336,11 @@ impl ServerCertVerifier for LookOnly {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         _: &ServerName<'_>,
-        _: &[u8],
+        staple: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let sent = std::iter::once(end_entity).chain(intermediates);
+        self.peer().staple = staple.to_vec();
         self.peer().chain = sent.map(|der| Bytes(der.to_vec())).collect();
         Ok(ServerCertVerified::assertion())
     }

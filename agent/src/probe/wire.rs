@@ -66,6 +66,12 @@ impl Budget {
         &self.limits
     }
 
+    /// How much time is left of all.
+    #[must_use]
+    pub fn left(&self) -> Duration {
+        self.end.saturating_duration_since(Instant::now())
+    }
+
     /// The same limits, cut off at `total` from now if that is sooner.
     #[must_use]
     pub fn within(&self, total: Duration) -> Self {

@@ -68,8 +68,13 @@ fn width() -> usize {
     textwrap::termwidth().clamp(40, 110)
 }
 
+/// A line that names what follows.
+pub(crate) fn heading(out: &mut String, text: &str) {
+    out.push_str(&format!("{}\n", paint(BOLD, clean(text))));
+}
+
 /// `text` wrapped under a label in a column of its own.
-fn labelled(out: &mut String, label: &str, text: &str) {
+pub(crate) fn labelled(out: &mut String, label: &str, text: &str) {
     let first = format!("      {label:<12}");
     let options = textwrap::Options::new(width()).initial_indent(&first).subsequent_indent("                  ");
     for line in textwrap::wrap(&clean(text), options) {

@@ -1,7 +1,7 @@
 //! Handing over to the sink: oldest first, in compressed batches, each line answered on its own.
 //!
 //! A run counts as handed over only when the sink's signed receipt names it, and the sink proves that it is in its log and
-//! that this log continues the one seen before ([`log`]). A run the sink refuses for good is quarantined with the reason;
+//! that this log continues the one seen before ([`log`]), in the answer to this very upload ([`post`]). A run the sink refuses for good is quarantined with the reason;
 //! anything else is tried again later. How much, when, and what an answer means is decided in [`core`]; this file does it.
 //! Blocking: call it off the async threads.
 
@@ -124,7 +124,7 @@ pub fn enroll(
     let body = Envelope::sign(ENROLMENT_TYPE, &payload, identity.key()).to_json();
     let headers = [("content-type", "application/json")];
     let connection = Connection::new(sink)?;
-    let answer = connection.post(ENROL_PATH, &headers, body.as_bytes());
+    let answer = connection.post(ENROL_PATH, &headers, body.as_bytes(), None);
     let enrolled: Enrolled = answer.map_err(|unanswered| unanswered.error(sink))?;
     if enrolled.gateway != identity.gateway() {
         return Err(UploadError::NotBelieved(format!("it enrolled gateway {}", enrolled.gateway)));
@@ -245,7 +245,7 @@ impl Came {
             Self::NothingWaits => Heard::NothingWaits,
             Self::Failed(_) => Heard::Failed,
             Self::Unanswered(Unanswered::TimedOut(_), _) => Heard::TimedOut(lines),
-            Self::Unanswered(Unanswered::NoAnswer(_), _) => Heard::NoAnswer,
+            Self::Unanswered(Unanswered::NoAnswer(_) | Unanswered::Unbound(_), _) => Heard::NoAnswer,
             Self::Unanswered(Unanswered::Refused(Refusal { status, problem, after }), known) => {
                 let reason = problem.as_ref().map(|problem| problem.reason.as_str());
                 let known = known.checkpoint.is_some();
@@ -274,7 +274,7 @@ impl<'a> Upload<'_, 'a> {
         let seen = checkpoint.as_ref().map_or(0, Checkpoint::size);
         let dictionary = if ask.dictionary { dictionary::choose(self.spool, &self.lines) } else { None };
         self.dictionary = dictionary.is_some();
-        let answers = match send(connection, &self.lines, seen, dictionary.as_deref())? {
+        let answers = match send(connection, &enrolment, &self.lines, seen, dictionary.as_deref())? {
             Ok(answers) => answers,
             Err(unanswered) => {
                 return Ok(Came::Unanswered(unanswered, Box::new(Known { enrolment, checkpoint })));
@@ -332,6 +332,7 @@ impl<'a> Upload<'_, 'a> {
 /// Sends a batch, compressed against `dictionary` if there is one.
 fn send(
     connection: &Connection<'_>,
+    enrolment: &Enrolment,
     lines: &[Line],
     seen: u64,
     dictionary: Option<&[u8]>,
@@ -341,7 +342,7 @@ fn send(
         encoded.map_err(|error| UploadError::Later(format!("the batch cannot be put together: {error}")))?;
     let seen = seen.to_string();
     let headers = [("content-type", CONTENT_TYPE), ("content-encoding", encoding), (LOG_SIZE_HEADER, seen.as_str())];
-    Ok(connection.post(RUNS_PATH, &headers, &body))
+    Ok(connection.post(RUNS_PATH, &headers, &body, Some(&enrolment.sink_key)))
 }
 
 /// Without randomness there is no jitter, which is no reason to stop.

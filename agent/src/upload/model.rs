@@ -1,9 +1,11 @@
 //! The uploader's decisions against a model of the world: a hundred thousand schedules, each made by its seed, in which agent
 //! and sink crash at any point, batches and replies are lost, doubled, delayed, cut short or mixed up, disks are full, the sink
-//! refuses, is restored from an older backup, goes on as another, forgets the gateway, and clocks jump. Then all is well again.
+//! refuses, is restored from an older backup, goes on as another, forgets the gateway, keys are rotated, and clocks jump. Then
+//! all is well again.
 //!
 //! What must hold, whatever happened:
 //! * nothing is acknowledged that the sink did not have on disk, and nothing is quarantined that it would have taken;
+//! * the sink is said to have broken its log only when it has, whatever answers come in the place of others;
 //! * no wait is longer than a day or shorter than was asked for, no batch is larger and no connection sends more than it may;
 //! * once all is well, everything arrives once, is quarantined, or is covered by a tombstone that arrived, after a bounded
 //!   number of batches and pauses.
@@ -16,7 +18,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::backoff;
-use super::core::{BATCHES_PER_CONNECTION, Core, Heard, MOST_BYTES, MOST_LINES, Next, Refused, Then};
+use super::core::{BATCHES_PER_CONNECTION, Core, Heard, Kind, MOST_BYTES, MOST_LINES, Next, Refused, Then};
 use world::{Checkpoint, Item, Luck, MISFORTUNES, Random, Reply, Seen, Sink, Spool, State, Worth, judge};
 
 /// How many schedules a normal test run tries.
@@ -41,8 +43,10 @@ struct World {
     backup: Option<Sink>,
     /// Requests that are under way and come in later.
     late: Vec<(Vec<Item>, Option<Checkpoint>)>,
-    /// The last answer, which may come again in place of another.
-    stale: Option<Reply>,
+    /// What the last request was called.
+    name: u64,
+    /// The last answer, with the name of its request; it may come again in place of another.
+    stale: Option<(u64, Reply)>,
     /// Everything the sink ever had on disk.
     kept: BTreeSet<u64>,
     well: bool,
@@ -64,6 +68,7 @@ impl World {
             sink: Sink::default(),
             backup: None,
             late: Vec::new(),
+            name: 0,
             stale: None,
             kept: BTreeSet::new(),
             well: false,
@@ -102,7 +107,7 @@ impl World {
 
     /// Something happens to the world that is not the uploader's doing.
     fn event(&mut self) {
-        match self.random.below(16) {
+        match self.random.below(18) {
             0..=4 => {
                 for _ in 0..=self.random.below(6) {
                     self.audit();
@@ -136,6 +141,11 @@ impl World {
             12 => {
                 self.say(|_| "the agent dies".into());
                 self.reborn();
+            }
+            15 | 16 => {
+                self.spool.rotate();
+                self.core.news();
+                self.say(|world| format!("a new key: {:?}", world.spool.rotations.last()));
             }
             _ => {
                 let late = std::mem::take(&mut self.late);
@@ -219,7 +229,8 @@ impl World {
                 known: seen.is_some(),
             })
         };
-        let reply = match luck {
+        self.name += 1;
+        let (to, reply) = match luck {
             Luck::AgentDiesBefore => {
                 self.reborn();
                 return Ok(());
@@ -248,18 +259,23 @@ impl World {
                 return self.heard(batch, refused(415, Some("unknown_dictionary"), None));
             }
             Luck::ReplyStale => {
-                let reply = self.arrive(batch, seen);
+                let reply = (self.name, self.arrive(batch, seen));
                 self.stale.take().unwrap_or(reply)
             }
             Luck::RequestTwice => {
                 self.arrive(batch, seen);
-                self.arrive(batch, seen)
+                (self.name, self.arrive(batch, seen))
             }
-            _ => self.arrive(batch, seen),
+            _ => (self.name, self.arrive(batch, seen)),
         };
-        if matches!(reply, Reply::Answers { .. }) {
-            // A refusal names no line, and so is believed: over TLS nobody can put it in the place of another.
-            self.stale = Some(reply.clone());
+        self.stale = Some((to, reply.clone()));
+        if to != self.name {
+            // As `post.rs` finds out by the sink's signature.
+            self.seen.not_to_this += 1;
+            return match reply {
+                Reply::Answers { .. } => self.heard(batch, Heard::NoAnswer),
+                Reply::Refused { status, .. } => self.heard(batch, refused(status, None, None)),
+            };
         }
         match luck {
             Luck::ReplyLost => return self.heard(batch, Heard::TimedOut(lines)),
@@ -303,7 +319,10 @@ impl World {
         for (leaf, state) in writes {
             let bad = batch.iter().any(|item| item.leaf == leaf && item.worth == Worth::Bad);
             match state {
-                State::Acknowledged => ensure!(self.kept.contains(&leaf), "{leaf} acknowledged that was never kept"),
+                State::Acknowledged => {
+                    ensure!(self.kept.contains(&leaf), "{leaf} acknowledged that was never kept");
+                    self.seen.rotations += u64::from(batch[0].kind == Kind::Rotation);
+                }
                 _ => {
                     self.seen.quarantined += 1;
                     ensure!(bad, "{leaf} is quarantined though nothing is wrong with it");
@@ -331,6 +350,7 @@ impl World {
             Then::Keep => {}
             _ if full => {}
             Then::StartOver => {
+                ensure!(!self.sink.continues(self.spool.checkpoint), "the sink is accused and did nothing");
                 self.seen.started_over += 1;
                 self.spool.start_over();
             }
@@ -356,6 +376,8 @@ impl World {
             let next = self.core.next(self.now);
             let paused = matches!(next, Next::Rest(pause) if pause >= backoff::PAUSE);
             ensure!(paused, "no pause after a full connection: {next:?}");
+            // Whoever drives it asks at once, and closes it, before any clock jumps.
+            self.on_connection = 0;
         }
         Ok(())
     }
@@ -377,6 +399,10 @@ impl World {
     /// Whether everything arrived that should have.
     fn complete(&self) -> Result<(), String> {
         let there = |leaf: u64| self.sink.log.iter().filter(|kept| **kept == leaf).count();
+        for rotation in &self.spool.rotations {
+            let (leaf, state) = (rotation.leaf, rotation.state);
+            ensure!((state, there(leaf)) == (State::Acknowledged, 1), "the rotation {leaf} is {state:?} in the end");
+        }
         for run in &self.spool.runs {
             let (leaf, count) = (run.leaf, there(run.leaf));
             ensure!(count <= 1, "{leaf} arrived {count} times");
@@ -484,8 +510,8 @@ fn whatever_happens_everything_arrives_once_in_the_end() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     // A model in which nothing goes wrong proves nothing.
     let Seen { started_over, quarantined, too_large_alone, unknown, full_connections, .. } = seen;
-    let Seen { cut_down, asked_to_wait, tombstones_unread, dictionary_unknown, .. } = seen;
-    let often = [started_over, quarantined, too_large_alone, unknown, cut_down, asked_to_wait];
+    let Seen { cut_down, asked_to_wait, tombstones_unread, dictionary_unknown, not_to_this, rotations, .. } = seen;
+    let often = [started_over, quarantined, too_large_alone, unknown, cut_down, asked_to_wait, not_to_this, rotations];
     let seldom = [full_connections, tombstones_unread, dictionary_unknown];
     let enough =
         often.iter().all(|times| times * 10 >= schedules) && seldom.iter().all(|times| times * 100 >= schedules);

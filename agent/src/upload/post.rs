@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use gatepost_evidence::bound::{NAME_BYTES, RequestName};
+use gatepost_evidence::key::PublicKey;
 use gatepost_evidence::look::FailureKind;
 use gatepost_evidence::note::MAX_NOTE_BYTES;
-use gatepost_evidence::wire::{LOG_CHECKPOINT_PATH, Problem};
+use gatepost_evidence::wire::{ANSWER_HEADER, LOG_CHECKPOINT_PATH, Problem, REQUEST_HEADER};
 use jiff::fmt::rfc2822::DateTimeParser;
 use serde::de::DeserializeOwned;
 
@@ -34,6 +36,8 @@ pub(super) enum Unanswered {
     TimedOut(String),
     /// None came, or one that no sink gives.
     NoAnswer(String),
+    /// One came that is not the sink's to this request.
+    Unbound(String),
     /// It was refused.
     Refused(Refusal),
 }
@@ -42,7 +46,7 @@ pub(super) enum Unanswered {
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) status: u16,
-    /// What the sink said; none when it was not a sink that answered.
+    /// What the sink said; none when it was not the sink that answered, or not this request.
     pub(super) problem: Option<Problem>,
     pub(super) after: Option<Duration>,
 }
@@ -51,6 +55,7 @@ impl Unanswered {
     pub(super) fn error(&self, sink: &Sink) -> UploadError {
         match self {
             Self::TimedOut(detail) | Self::NoAnswer(detail) => UploadError::Later(detail.clone()),
+            Self::Unbound(detail) => UploadError::NotBelieved(detail.clone()),
             Self::Refused(refusal) => match refusal.status {
                 408 | 425 | 429 | 500.. => UploadError::Later(format!("{}: {refusal}", sink.url)),
                 _ => UploadError::Refused(refusal.to_string()),
@@ -79,14 +84,21 @@ impl<'a> Connection<'a> {
         self.client.seen()
     }
 
+    /// Posts something. With the sink's key only an answer is taken for the sink's that it signed for this very request; before
+    /// that key is known, whoever TLS says is the sink.
     pub(super) fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         headers: &[(&str, &str)],
         body: &[u8],
+        key: Option<&PublicKey>,
     ) -> Result<T, Unanswered> {
         let url = &self.sink.url;
         let mut request = self.client.agent().post(format!("{url}{path}"));
+        let name = key.map(|_| name()).transpose()?;
+        if let Some(name) = name {
+            request = request.header(REQUEST_HEADER, name.to_string());
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -100,6 +112,7 @@ impl<'a> Connection<'a> {
         let status = response.status().as_u16();
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
         let after = header("retry-after").and_then(|value| retry_after(value, header("date")));
+        let signature = header(ANSWER_HEADER).unwrap_or_default().to_owned();
         let body = response.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_string();
         let text = body.map_err(|error| {
             let detail = format!("{url}: the answer broke off: {error}");
@@ -108,11 +121,19 @@ impl<'a> Connection<'a> {
                 _ => Unanswered::NoAnswer(detail),
             }
         })?;
+        let bound = name.zip(key).is_none_or(|(name, key)| name.is_answered(status, text.as_bytes(), &signature, key));
+        if status == 200 && !bound {
+            let detail = "this is not the answer to this upload of the sink that this gateway enrolled with: an older one, or \
+                          somebody else's. Nothing of it is used; enrol again if the sink was set up anew";
+            return Err(Unanswered::Unbound(format!("{url}: {detail}")));
+        }
         if status == 200 {
             let answer = serde_json::from_str(&text);
             return answer.map_err(|error| Unanswered::NoAnswer(format!("{url}: not a sink's answer: {error}")));
         }
-        Err(Unanswered::Refused(Refusal { status, problem: serde_json::from_str(&text).ok(), after }))
+        // A refusal that is not the sink's, or not of this upload, is a status and nothing more.
+        let problem = if bound { serde_json::from_str(&text).ok() } else { None };
+        Err(Unanswered::Refused(Refusal { status, problem, after }))
     }
 
     /// The sink's own word on its log, to be kept beside a dispute; none if it does not say.
@@ -122,6 +143,14 @@ impl<'a> Connection<'a> {
         let text = response.body_mut().with_config().limit(MAX_NOTE_BYTES as u64).read_to_string().ok()?;
         (response.status().as_u16() == 200).then_some(text)
     }
+}
+
+/// A name for a request. A wait is no worse without randomness; this is.
+fn name() -> Result<RequestName, Unanswered> {
+    let mut random = [0; NAME_BYTES];
+    let filled = getrandom::fill(&mut random);
+    filled.map_err(|error| Unanswered::NoAnswer(format!("nothing was sent: there are no random numbers: {error}")))?;
+    Ok(RequestName::new(random))
 }
 
 /// How long the sink asked to wait: in seconds, or until a date, which is counted from the date of the answer and so does

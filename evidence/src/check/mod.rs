@@ -7,6 +7,7 @@
 pub mod broker_certificate_identity;
 pub mod broker_transport_posture;
 pub mod device_certificate_hygiene;
+pub mod disclosure_readiness;
 pub mod gateway_config_guardrails;
 pub mod host_guardrails;
 pub mod ingest_auth;
@@ -20,7 +21,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
 
-use crate::run::{Record, Run};
+use crate::id::GatewayId;
+use crate::run::{Record, Run, Target, TargetKind};
 
 /// One check's contract.
 pub trait Contract {
@@ -38,6 +40,43 @@ pub trait Contract {
     const VOLATILE: &'static [&'static str];
     /// Facts that follow from an observation. Facts that are not known are left out, with a reason in `unknown`.
     fn normalise(observation: &Self::Observation, seen: &Seen, unknown: &mut Unknown) -> Self::Facts;
+
+    /// Adds to the facts about `target` what follows from the rest of its run. Most observations stand alone.
+    fn relate(
+        _observation: &Self::Observation,
+        _target: &Target,
+        _beside: &Beside,
+        _facts: &mut Self::Facts,
+        _unknown: &mut Unknown,
+    ) {
+    }
+}
+
+/// What stands beside a record in its run, as far as its facts depend on it. The same for every record of a run: whoever
+/// normalises many makes it once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beside {
+    /// The gateway that the run is of.
+    pub gateway: GatewayId,
+    /// What its devices show.
+    pub fleet: device_certificate_hygiene::fleet::Fleet,
+}
+
+impl Beside {
+    /// What stands in `run`.
+    #[must_use]
+    pub fn of(run: &Run) -> Self {
+        use device_certificate_hygiene::{Check, Observation};
+        let mut fleet = device_certificate_hygiene::fleet::Fleet::default();
+        let known = |record: &&Record| record.check == Check::CHECK && record.contract == Check::VERSION;
+        for record in run.records.iter().filter(known).filter(|record| record.target.kind == TargetKind::Device) {
+            // One that cannot be read has no facts of its own either, and its record says so.
+            if let Some(Ok(observation)) = record.observation.as_ref().map(Observation::deserialize) {
+                fleet.add(&record.target.name, &observation);
+            }
+        }
+        Self { gateway: run.gateway.id, fleet }
+    }
 }
 
 /// When an observation was made, and whether that moment may be compared with dates.
@@ -148,7 +187,7 @@ pub struct CheckInfo {
     pub observation_schema: fn() -> Schema,
     /// JSON Schema of the facts.
     pub facts_schema: fn() -> Schema,
-    normalise: fn(&Value, &Seen) -> Result<Normalised, String>,
+    normalise: fn(&Value, &Seen, &Target, &Beside) -> Result<Normalised, String>,
 }
 
 /// Every check there is.
@@ -160,6 +199,7 @@ pub const CHECKS: &[CheckInfo] = &[
     info::<device_certificate_hygiene::Check>(),
     info::<host_guardrails::Check>(),
     info::<link_posture::Check>(),
+    info::<disclosure_readiness::Check>(),
 ];
 
 const fn info<C: Contract>() -> CheckInfo {
@@ -178,10 +218,16 @@ fn schema<T: JsonSchema>() -> Schema {
     schemars::SchemaGenerator::default().into_root_schema_for::<T>()
 }
 
-fn normalise_value<C: Contract>(observation: &Value, seen: &Seen) -> Result<Normalised, String> {
+fn normalise_value<C: Contract>(
+    observation: &Value,
+    seen: &Seen,
+    target: &Target,
+    beside: &Beside,
+) -> Result<Normalised, String> {
     let observation = C::Observation::deserialize(observation).map_err(|error| error.to_string())?;
     let mut unknown = Unknown::default();
-    let facts = C::normalise(&observation, seen, &mut unknown);
+    let mut facts = C::normalise(&observation, seen, &mut unknown);
+    C::relate(&observation, target, beside, &mut facts, &mut unknown);
     let facts = serde_json::to_value(facts).map_err(|error| error.to_string())?;
     Ok(Normalised { facts, unknown })
 }
@@ -197,6 +243,18 @@ pub fn find(id: &str) -> Option<&'static CheckInfo> {
 /// # Errors
 /// When nothing was observed or this build cannot read what was.
 pub fn normalise(run: &Run, record: &Record) -> Result<Normalised, NormaliseError> {
+    let beside = match record.check.as_str() {
+        device_certificate_hygiene::Check::CHECK => Beside::of(run),
+        _ => Beside { gateway: run.gateway.id, fleet: Default::default() },
+    };
+    normalise_beside(run, record, &beside)
+}
+
+/// As [`normalise`], with what [`Beside::of`] made of the run before.
+///
+/// # Errors
+/// As [`normalise`].
+pub fn normalise_beside(run: &Run, record: &Record, beside: &Beside) -> Result<Normalised, NormaliseError> {
     let Some(observation) = &record.observation else {
         let detail = record.detail.clone().unwrap_or_else(|| "no detail was recorded".into());
         return Err(NormaliseError::NotObserved { status: record.status.to_string(), detail });
@@ -211,7 +269,7 @@ pub fn normalise(run: &Run, record: &Record) -> Result<Normalised, NormaliseErro
         });
     }
     let seen = Seen { at: record.observed_at, distrust: run.clock.distrust(run.started_at) };
-    (check.normalise)(observation, &seen).map_err(|words| NormaliseError::Shape {
+    (check.normalise)(observation, &seen, &record.target, beside).map_err(|words| NormaliseError::Shape {
         check: record.check.clone(),
         version: record.contract,
         words,

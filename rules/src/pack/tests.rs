@@ -87,7 +87,7 @@ fn every_mistake_of_a_pack_is_told_at_once_with_line_and_control() {
     for words in [
         "line 1: `name` should be text, not integer",
         "line 2: `version` is `1.0`; it should be three numbers, such as 1.0.0",
-        "line 3: unknown key `colour`; there are: name, version, control",
+        "line 3: unknown key `colour`; there are: name, version, tables, control",
         "line 4: ingest_auth.open: `why` is missing",
         "line 7: ingest_auth.open: `severity` is `hihg`; it is one of: low, medium, high, critical",
         "ingest_aut.open: there is no check `ingest_aut`; did you mean `ingest_auth`?",
@@ -199,5 +199,39 @@ fn the_example_in_the_documentation_works() {
     assert_eq!(report.vectors.len(), 4);
     for key in ["key", "title", "severity", "for_each", "applies", "fail", "show", "mappings", "vector", "subject"] {
         assert!(text.contains(&format!("`{key}`")), "{key} is not explained");
+    }
+}
+
+#[test]
+fn a_table_says_as_of_when_and_from_where_it_is() {
+    let pack = |table: &str| {
+        let control = "\n[[control]]\nkey = \"ingest_auth.open\"\ntitle = \"t\"\nseverity = \"low\"\ndomain = \"d\"\n\
+                       target = \"ingest_edge\"\nfail = \"tables.good[facts.plaintext] == 'no'\"\nwhy = \"w.\"\n\
+                       remediation = \"r\"\nverify = \"v\"\n";
+        let vector = |name: &str, expect: &str, fact: &str| {
+            format!(
+                "[[control.vector]]\nname = \"{name}\"\nexpect = \"{expect}\"\nfacts = {{ plaintext = \"{fact}\" }}\n"
+            )
+        };
+        format!("name = \"n\"\nversion = \"1.0.0\"\n{table}{control}")
+            + &vector("a", "fail", "accepts")
+            + &vector("b", "pass", "closed")
+            + &vector("c", "unknown", "refuses")
+    };
+    let sound =
+        "[tables.good]\nas_of = \"2026-11-22\"\nsource = \"s\"\nrows = { accepts = \"no\", closed = \"yes\" }\n";
+    let read = Pack::parse(&pack(sound)).unwrap();
+    assert_eq!((read.tables().len(), read.tables()[0].name.as_str()), (1, "good"));
+    let other = Pack::parse(&pack(&sound.replace("2026-11-22", "2026-11-23"))).unwrap();
+    assert_ne!(read.reference().digest, other.reference().digest);
+    for (from, to, words) in [
+        ("as_of = \"2026-11-22\"\n", "", "`as_of` is missing"),
+        ("2026-11-22", "November", "it should be a day"),
+        ("source = \"s\"\n", "", "`source` is missing"),
+        ("closed = \"yes\"", "closed = true", "`closed` should be text"),
+        ("tables.good]", "tables.god]", "did you mean `god`?"),
+    ] {
+        let found = mistakes(&pack(&sound.replace(from, to)));
+        assert!(found.iter().any(|mistake| mistake.contains(words)), "{words}: {found:?}");
     }
 }

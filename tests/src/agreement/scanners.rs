@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::{Facts, Told};
 use crate::agent::{Agent, Finished, run};
-use crate::process::{command, installed};
+use crate::process::{built, command, installed};
 use crate::python;
 
 /// The longest that one scan may take.
@@ -56,13 +56,68 @@ impl Scanner {
     pub fn look(self, address: SocketAddr, folder: &Path) -> Result<Facts> {
         match self {
             Self::Probe => probe(address, folder),
-            Self::Sslscan => sslscan(address),
+            Self::Sslscan => sslscan(address, folder),
             Self::Testssl => testssl(address, folder),
             Self::Sslyze => sslyze(address, folder),
         }
         .with_context(|| format!("{} at {address}", self.name()))
     }
+
+    /// The program and its arguments, for whoever wants to run it and does not read what it says. Ours wants
+    /// [`agent`]'s configuration to be there; files go into `folder`.
+    ///
+    /// # Errors
+    /// When it is not installed, has not been built, or a path is not UTF-8.
+    pub fn words(self, address: SocketAddr, folder: &Path) -> Result<Vec<String>> {
+        let file = |end: &str| folder.join(format!("{}-{}.{end}", self.name(), address.port()));
+        let text = |path: PathBuf| path.into_os_string().into_string().ok().context("a path is not UTF-8");
+        let address = address.to_string();
+        let (program, arguments, rest): (_, &[&str], Vec<String>) = match self {
+            Self::Probe => {
+                let configuration =
+                    text(folder.join(format!("agent-{}.toml", address.rsplit(':').next().unwrap_or("0"))))?;
+                (
+                    built("gatepost")?,
+                    &["audit", "--bundle", "audit-baseline", "--format", "json", "--config"],
+                    vec![configuration],
+                )
+            }
+            Self::Sslscan => (installed("sslscan", "sslscan")?, SSLSCAN, vec![address]),
+            Self::Testssl => (installed("testssl", "testssl.sh")?, TESTSSL, vec![text(file("json"))?, address]),
+            Self::Sslyze => (sslyze_program()?, SSLYZE, vec![text(file("json"))?, address]),
+        };
+        let arguments = arguments.iter().map(|word| (*word).to_owned());
+        Ok(std::iter::once(text(program)?).chain(arguments).chain(rest).collect())
+    }
+
+    /// Runs it; what it wrote and the file it made, if it makes one.
+    fn run(self, address: SocketAddr, folder: &Path) -> Result<(Finished, PathBuf)> {
+        let words = self.words(address, folder)?;
+        let mut scan = command(Path::new(&words[0]));
+        scan.args(&words[1..]);
+        Ok((run(scan, LIMIT)?, folder.join(format!("{}-{}.json", self.name(), address.port()))))
+    }
 }
+
+const SSLSCAN: &[&str] = &["--no-colour", "--no-check-certificate", "--sni-name=localhost", "--xml=-"];
+const TESTSSL: &[&str] =
+    &["--quiet", "--color", "0", "--warnings", "batch", "--ip", "one", "-p", "-R", "-C", "-Z", "--jsonfile"];
+const SSLYZE: &[&str] = &[
+    "--sslv3",
+    "--tlsv1",
+    "--tlsv1_1",
+    "--tlsv1_2",
+    "--tlsv1_3",
+    "--elliptic_curves",
+    "--fallback",
+    "--reneg",
+    "--compression",
+    "--ems",
+    "--quiet",
+    "--sni",
+    "localhost",
+    "--json_out",
+];
 
 /// Whether the server speaks TLS at all.
 const SPEAKS: &str = "speaks TLS";
@@ -152,10 +207,8 @@ fn insert(facts: &mut Facts, name: &str, code: String) {
     }
 }
 
-fn sslscan(address: SocketAddr) -> Result<Facts> {
-    let mut scan = command(&installed("sslscan", "sslscan")?);
-    scan.args(["--no-colour", "--no-check-certificate", "--sni-name=localhost", "--xml=-"]).arg(address.to_string());
-    let text = run(scan, LIMIT)?.expect_code(0)?.stdout;
+fn sslscan(address: SocketAddr, folder: &Path) -> Result<Facts> {
+    let text = Scanner::Sslscan.run(address, folder)?.0.expect_code(0)?.stdout;
     let mut facts = Facts::new();
     let version = |name: &str| match name {
         "SSLv3" => Some("ssl3"),
@@ -203,12 +256,8 @@ fn sslscan(address: SocketAddr) -> Result<Facts> {
 }
 
 fn testssl(address: SocketAddr, folder: &Path) -> Result<Facts> {
-    let file = folder.join(format!("testssl-{}.json", address.port()));
-    let mut scan = command(&installed("testssl", "testssl.sh")?);
-    scan.args(["--quiet", "--color", "0", "--warnings", "batch", "--ip", "one", "-p", "-R", "-C", "-Z", "--jsonfile"]);
-    scan.arg(&file).arg(address.to_string());
     // Its exit code counts findings.
-    let finished = run(scan, LIMIT)?;
+    let (finished, file) = Scanner::Testssl.run(address, folder)?;
     let text = std::fs::read_to_string(&file).with_context(|| format!("it wrote no file: {finished:?}"))?;
     let rows: Vec<Value> = serde_json::from_str(&text).context("its file is not JSON")?;
     let spoken = rows.iter().any(|row| row["id"] == "SSLv3");
@@ -243,12 +292,7 @@ fn sslyze_program() -> Result<PathBuf> {
 }
 
 fn sslyze(address: SocketAddr, folder: &Path) -> Result<Facts> {
-    let file = folder.join(format!("sslyze-{}.json", address.port()));
-    let mut scan = command(&sslyze_program()?);
-    scan.args(["--sslv3", "--tlsv1", "--tlsv1_1", "--tlsv1_2", "--tlsv1_3", "--elliptic_curves", "--fallback"]);
-    scan.args(["--reneg", "--compression", "--ems", "--quiet", "--sni", "localhost", "--json_out"]);
-    scan.arg(&file).arg(address.to_string());
-    let finished = run(scan, LIMIT)?;
+    let (finished, file) = Scanner::Sslyze.run(address, folder)?;
     let text = std::fs::read_to_string(&file).with_context(|| format!("it wrote no file: {finished:?}"))?;
     let report: Value = serde_json::from_str(&text).context("its file is not JSON")?;
     let result = &report["server_scan_results"][0];

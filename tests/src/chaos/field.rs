@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -17,12 +17,16 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::PATIENCE;
+use super::fate::Fate;
 use super::fault::{Control, Fault};
+use super::neighbour::Neighbour;
 use super::proxy::Proxy;
 use super::random::Random;
-use super::schedule::{Fate, Meanwhile, Schedule, Step};
+use super::schedule::{Meanwhile, Schedule, Step};
+use super::sink::SinkProcess;
 use super::template::{Places, Template, copy, folder};
 use crate::agent::Finished;
+use crate::pki;
 use crate::port::Port;
 use crate::process::{Program, built, command, spawn};
 
@@ -33,6 +37,15 @@ pub struct Reported {
     pub seq: u64,
     /// Its digest; the daemon's log does not say it.
     pub digest: Option<Digest>,
+}
+
+/// A key rotation that was reported as done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rotated {
+    /// The first place that the new key signs.
+    pub seq: u64,
+    /// SHA-256 of the new key.
+    pub key: Digest,
 }
 
 /// How often an upload is tried once everything is well: one that finds a sink that lost something, one that starts over, and
@@ -50,6 +63,12 @@ pub struct Field {
     pub(super) reported: Vec<Reported>,
     /// How often a run may have been made without a word of it.
     pub(super) attempts: u64,
+    pub(super) rotated: Vec<Rotated>,
+    /// How often a key may have been rotated without a word of it.
+    pub(super) rotations: usize,
+    /// What was said of the sink before it was restored from a backup for the first time, if it was.
+    pub(super) disputes_before: Option<usize>,
+    pub(super) neighbour: Neighbour,
     pub(super) gateway: PublicKey,
     pub(super) sink_key: PublicKey,
     pub(super) operator_token: String,
@@ -98,7 +117,12 @@ impl Field {
         let place = folder.path();
         let port = Port::reserve()?;
         let proxy = Proxy::start(port.address())?;
-        let places = template.copy_to(place, &format!("http://{}", proxy.address()), schedule.spool)?;
+        let places = template.copy_to(
+            place,
+            &format!("http://{}", proxy.address()),
+            &format!("http://{}", port.address()),
+            schedule.spool,
+        )?;
         let control = |name: &str, of: &Path| Control::create(&place.join(name), of);
         let sink = SinkProcess {
             binary: built("gatepost-sink")?,
@@ -115,15 +139,19 @@ impl Field {
             configuration: place.join("gatepost.toml"),
             control: control("agent.control", &places.state)?,
             beside: control("beside.control", &places.state)?,
-            places,
             sink,
             proxy,
             reported: Vec::new(),
             attempts: 0,
+            rotated: Vec::new(),
+            rotations: 0,
+            disputes_before: None,
+            neighbour: Neighbour::new(&places)?,
             gateway: template.gateway.clone(),
             sink_key: template.sink.clone(),
             operator_token: template.operator_token.clone(),
             faults: 0,
+            places,
             backups: Vec::new(),
             random: Random::new(!schedule.seed),
             story: Vec::new(),
@@ -168,6 +196,9 @@ impl Field {
                 let finished = self.command(&["upload"], *fault)?;
                 Ok(words(&finished))
             }
+            Step::Rotate(fault) => self.rotate(*fault),
+            Step::Enrol(fates, fault) => self.enrol(fates, *fault),
+            Step::Neighbour => self.neighbour.audit_and_upload(),
             Step::Overlap(meanwhile, killed) => self.overlap(*meanwhile, *killed),
             Step::Daemon(fates, fault, killed) => self.daemon(fates, *fault, *killed),
             Step::Status(fault) => Ok(words(&self.command(&["status"], *fault)?)),
@@ -204,6 +235,7 @@ impl Field {
                 let which = usize::try_from(*which)? % self.backups.len().max(1);
                 let Some(backup) = self.backups.get(which).cloned() else { return Ok("there is no backup".into()) };
                 self.end_sink(Signal::SIGTERM)?;
+                self.disputes_before = Some(self.disputes_before.map_or_else(|| self.disputes(), Ok)?);
                 fs::remove_dir_all(&self.places.data)?;
                 copy(&backup, &self.places.data)?;
                 let up = self.start_sink()?;
@@ -224,6 +256,37 @@ impl Field {
         let finished = self.command(&AUDIT, fault)?;
         self.note(&finished)?;
         Ok(words(&finished))
+    }
+
+    fn rotate(&mut self, fault: Fault) -> Result<String> {
+        self.rotations += 1;
+        let finished = self.command(&["rotate-key"], fault)?;
+        // "Gateway ID signs with key DIGEST from run SEQ on."
+        let told: Vec<&str> = finished.stdout.split_whitespace().collect();
+        if let ["Gateway", _, "signs", "with", "key", key, "from", "run", seq, ..] = told[..] {
+            self.rotated.push(Rotated { seq: seq.parse()?, key: key.parse()? });
+        }
+        Ok(words(&finished))
+    }
+
+    /// Whatever the sink makes of the token, it is a new one each time.
+    fn enrol(&mut self, fates: &[Fate], fault: Fault) -> Result<String> {
+        let made = self.sink.command(&["token", "create"])?;
+        if made.code != Some(0) {
+            return Ok(format!("no token: {}", last_line(&made.stderr)));
+        }
+        let file = self.folder.path().join("token");
+        pki::write(&file, made.stdout.trim().as_bytes(), 0o600)?;
+        let file = file.to_str().context("the folder is not UTF-8")?.to_owned();
+        self.proxy.expect(fates);
+        Ok(words(&self.command(&["enroll", "--token-file", &file], fault)?))
+    }
+
+    /// How often the agent says that the sink broke its log.
+    pub(super) fn disputes(&self) -> Result<usize> {
+        let entries = fs::read_dir(&self.places.state)?;
+        let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().starts_with("log-dispute-")));
+        Ok(names.collect::<Result<Vec<bool>>>()?.into_iter().filter(|is| *is).count())
     }
 
     /// Keeps what an audit reported as done; killed or not, what is on standard output was said.
@@ -391,80 +454,30 @@ impl Field {
                 let again = self.command(&["upload"], Fault::None)?;
                 self.tell(0, words(&again));
                 ensure!(again.stdout.starts_with("0 acknowledged, 0 refused"), "something was left: {again:?}");
-                return Ok(());
+                return self.neighbour.heal();
             }
         }
         bail!("the agent does not hand over what it has in {DRAINS} uploads")
     }
 }
 
-const AUDIT: [&str; 5] = ["audit", "--bundle", "certificate-hygiene", "--format", "json"];
+pub(super) const AUDIT: [&str; 5] = ["audit", "--bundle", "certificate-hygiene", "--format", "json"];
 const GONE: &str = "it was down already";
 
 fn runs(up: bool) -> &'static str {
     if up { "runs" } else { "does not run" }
 }
 
-fn last_line(text: &str) -> &str {
+pub(super) fn last_line(text: &str) -> &str {
     text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it said nothing")
 }
 
 /// What a command came to, in a line.
-fn words(finished: &Finished) -> String {
+pub(super) fn words(finished: &Finished) -> String {
     let code = finished.code.map_or_else(|| "killed".to_owned(), |code| format!("exit {code}"));
     let said = match serde_json::from_str::<Value>(&finished.stdout) {
         Ok(report) => format!("run {} {}", report["run"]["seq"], report["run"]["digest"]),
         Err(_) => finished.stdout.lines().next().unwrap_or_default().to_owned(),
     };
     format!("{code}: {said} {}", finished.stderr.trim().replace('\n', " / "))
-}
-
-/// The sink's program with its data.
-pub(super) struct SinkProcess {
-    binary: PathBuf,
-    data: PathBuf,
-    pub(super) port: Port,
-    control: Control,
-    fault: Fault,
-    program: Option<Program>,
-    log: String,
-}
-
-impl SinkProcess {
-    fn ask_for(&mut self, fault: Fault) -> Result<()> {
-        self.fault = fault;
-        self.control.set_fault(fault)
-    }
-
-    /// Everything it wrote.
-    fn log(&self) -> String {
-        let now = self.program.as_ref().map(Program::log).unwrap_or_default();
-        format!("{}{now}", self.log)
-    }
-
-    /// Starts it, unless it runs; whether it came up.
-    fn start(&mut self) -> Result<bool> {
-        if self.program.is_some() {
-            return Ok(true);
-        }
-        let mut serve = command(&self.binary);
-        serve.args(["serve", "--listen", &self.port.address().to_string()]).arg("--data").arg(&self.data);
-        self.control.over(&mut serve)?;
-        let mut program = Program::start_command(&self.binary, serve)?;
-        let listens = |lines: &[String]| lines.iter().any(|line| line.starts_with("listening on "));
-        if program.wait_until("it listens", PATIENCE, listens).is_err() {
-            program.wait(PATIENCE).context("the sink neither listens nor ends")?;
-            self.log += &(program.log() + "\n");
-            return Ok(false);
-        }
-        self.program = Some(program);
-        Ok(true)
-    }
-
-    /// Runs another of its commands.
-    pub(super) fn command(&self, arguments: &[&str]) -> Result<Finished> {
-        let mut command: Command = command(&self.binary);
-        command.args(arguments).arg("--data").arg(&self.data);
-        crate::agent::run(command, PATIENCE)
-    }
 }

@@ -16,6 +16,7 @@ use gatepost_evidence::checkpoint::{Checkpoint, LogProof};
 use gatepost_evidence::envelope::Envelope;
 use gatepost_evidence::id::Digest;
 use gatepost_evidence::receipt::{Acknowledgement, Receipt};
+use gatepost_evidence::rotation::Keyring;
 use gatepost_evidence::tombstone::Tombstone;
 use gatepost_evidence::verify::VerifiedRun;
 use gatepost_evidence::wire::LogConsistency;
@@ -23,14 +24,14 @@ use serde_json::Value;
 
 use super::Tally;
 use super::fault::Fault;
-use super::field::Field;
+use super::field::{Field, Rotated};
 
 /// In one of so many seeds the agent's bundle is verified, too: each time costs a tenth of a second.
 const AGENT_VERIFIED: u64 = 4;
 
 /// What a bundle has in it.
-#[derive(Default)]
 struct Contents {
+    ring: Keyring,
     runs: BTreeMap<u64, (VerifiedRun, Vec<u8>)>,
     tombstones: Vec<Tombstone>,
     words: BTreeMap<u64, Acknowledgement>,
@@ -52,6 +53,10 @@ pub fn judge(field: &mut Field) -> Result<Tally> {
     // Nothing that happens here is a reason to refuse a run.
     ensure!(status["quarantined"] == Value::Array(Vec::new()), "runs were quarantined: {status}");
     ensure!(status["damage"].is_null(), "the spool was damaged: {status}");
+    let disputes = status["log_disputes"].as_array().map_or(0, Vec::len);
+    // Whoever restores it from a backup makes it break its log; nothing else does, nor an answer that is another's.
+    let unexcused = field.disputes_before.unwrap_or(disputes);
+    ensure!(unexcused == 0, "the agent says that the sink broke its log, and it did not: {}", status["log_disputes"]);
     let last = status["last_run"].as_u64().context("there is no run")?;
 
     let agent = exported_by_agent(field)?;
@@ -59,10 +64,42 @@ pub fn judge(field: &mut Field) -> Result<Tally> {
     places(field, &agent, &sink, last)?;
     chain(&agent, &sink, last)?;
     log(field, &agent, &sink)?;
+    keys(field, &agent.ring, &sink.ring)?;
+    neighbour(field)?;
     let buried = (1..=last).filter(|seq| agent.covered(*seq)).count();
-    let disputes = status["log_disputes"].as_array().map_or(0, Vec::len);
     let (reported, arrived) = (field.reported.len(), sink.runs.len());
-    Ok(Tally { reported, arrived, buried, faults: field.faults, spoiled: field.proxy.spoiled(), disputes })
+    let (rotated, neighbours) = (field.rotated.len(), field.neighbour.reported.len());
+    let (faults, spoiled) = (field.faults, field.proxy.spoiled());
+    Ok(Tally { reported, arrived, buried, faults, spoiled, disputes, rotated, neighbours })
+}
+
+/// Every rotation that was reported took place, both know the same keys, and none that nobody asked for.
+fn keys(field: &Field, agent: &Keyring, sink: &Keyring) -> Result<()> {
+    ensure!(agent == sink, "the sink knows other keys than the agent: {sink:?} {agent:?}");
+    let count = agent.rotations().len();
+    ensure!(count <= field.rotations, "there are {count} rotations after {} times", field.rotations);
+    for Rotated { seq, key } in &field.rotated {
+        let there = agent.keys().any(|(from, of)| (from, of.digest()) == (*seq, *key));
+        ensure!(there, "the key {key} from run {seq} on was reported and is not in the ring");
+    }
+    Ok(())
+}
+
+/// The other gateway has nothing left, and the sink has the very runs that it reported.
+fn neighbour(field: &Field) -> Result<()> {
+    if field.neighbour.reported.is_empty() {
+        return Ok(());
+    }
+    let status = field.neighbour.status()?;
+    let left = status["pending"] != 0 || status["quarantined"] != Value::Array(Vec::new());
+    ensure!(!left, "the other gateway has something left: {status}");
+    let disputed = field.disputes_before.is_none() && status["log_disputes"] != Value::Array(Vec::new());
+    ensure!(!disputed, "the other gateway says that the sink broke its log, and it did not: {status}");
+    let id = status["gateway"].as_str().context("no gateway")?;
+    let arrived = listed(field, id)?;
+    let expected: Vec<_> = field.neighbour.reported.iter().map(|(seq, digest)| (*seq, digest.to_string())).collect();
+    ensure!(arrived == expected, "of the other gateway {expected:?} were reported and {arrived:?} are there");
+    Ok(())
 }
 
 /// Every reported run arrived or is buried, and nothing else is there.
@@ -102,8 +139,8 @@ fn places(field: &Field, agent: &Contents, sink: &Contents, last: u64) -> Result
     }
     let untold = (1..=last).find(|seq| !sink.runs.contains_key(seq) && !sink.covered(*seq));
     ensure!(untold.is_none(), "the sink has neither a run nor a tombstone at place {untold:?}");
-    let listed = listed(field)?;
-    let expected: Vec<u64> = sink.runs.keys().copied().collect();
+    let listed = listed(field, &field.gateway.id().to_string())?;
+    let expected: Vec<_> = sink.runs.iter().map(|(seq, (run, _))| (*seq, run.digest().to_string())).collect();
     ensure!(listed == expected, "the sink lists {listed:?} and exports {expected:?}");
     Ok(())
 }
@@ -193,19 +230,27 @@ fn exported_by_sink(field: &mut Field) -> Result<Contents> {
     Ok(contents)
 }
 
-/// What a bundle has in it, each opened with the gateway's key.
+/// What a bundle has in it, each opened with a key of the gateway's ring.
 fn contents(field: &Field, bundle: &[u8]) -> Result<Contents> {
-    let mut contents = Contents::default();
-    for (name, bytes) in archive::read(bundle)? {
+    let files = archive::read(bundle)?;
+    let mut rotations = BTreeMap::new();
+    for (name, bytes) in &files {
+        if let Some(Kind::Rotation(seq)) = Kind::of(name) {
+            rotations.insert(seq, Envelope::parse(bytes)?);
+        }
+    }
+    let ring = Keyring::of(field.gateway.clone(), rotations.values()).context("the key rotations")?;
+    let mut contents = Contents { ring, runs: BTreeMap::new(), tombstones: Vec::new(), words: BTreeMap::new() };
+    for (name, bytes) in files {
         match Kind::of(&name) {
             Some(Kind::Run(seq)) => {
-                let run = VerifiedRun::open(&Envelope::parse(&bytes)?, &field.gateway).with_context(|| name.clone())?;
+                let run = VerifiedRun::open(&Envelope::parse(&bytes)?, &contents.ring).with_context(|| name.clone())?;
                 ensure!(run.run().seq == seq, "{name} holds run {}", run.run().seq);
                 contents.runs.insert(seq, (run, bytes));
             }
             Some(Kind::Tombstone(..)) => {
                 let tombstone =
-                    Tombstone::open(&Envelope::parse(&bytes)?, &field.gateway).with_context(|| name.clone())?;
+                    Tombstone::open(&Envelope::parse(&bytes)?, &contents.ring).with_context(|| name.clone())?;
                 contents.tombstones.push(tombstone);
             }
             Some(Kind::Receipt(seq)) => {
@@ -237,14 +282,15 @@ fn verified(field: &mut Field, file: &str) -> Result<()> {
     Ok(())
 }
 
-/// The places that the sink's API lists, in order.
-fn listed(field: &Field) -> Result<Vec<u64>> {
+/// The places and digests that the sink's API lists of a gateway, in order.
+fn listed(field: &Field, gateway: &str) -> Result<Vec<(u64, String)>> {
     let (mut seqs, mut below) = (Vec::new(), String::new());
     loop {
-        let url = format!("http://{}/api/v1/gateways/{}/runs{below}", field.sink.port.address(), field.gateway.id());
+        let url = format!("http://{}/api/v1/gateways/{gateway}/runs{below}", field.sink.port.address());
         let page: Value = serde_json::from_str(&get(&url, Some(&field.operator_token))?)?;
         for run in page["runs"].as_array().context("no list of runs")? {
-            seqs.push(run["seq"].as_u64().context("a run without a place")?);
+            let digest = run["digest"].as_str().context("a run without a digest")?.to_owned();
+            seqs.push((run["seq"].as_u64().context("a run without a place")?, digest));
         }
         match page["next"].as_u64() {
             Some(next) => below = format!("?below={next}"),

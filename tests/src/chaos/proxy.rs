@@ -13,9 +13,10 @@ use anyhow::{Context as _, Result};
 use gatepost_evidence::wire::RUNS_PATH;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::{Value, json};
 
 use super::PATIENCE;
-use super::schedule::Fate;
+use super::fate::Fate;
 
 #[derive(Default)]
 struct State {
@@ -24,7 +25,8 @@ struct State {
     sink: Option<u32>,
     sink_killed: bool,
     late: Vec<Vec<u8>>,
-    last_reply: Option<Vec<u8>>,
+    /// What the sink answered to uploads, the latest last.
+    replies: Vec<Vec<u8>>,
     story: Vec<String>,
     spoiled: usize,
     /// An answer is held back.
@@ -32,6 +34,14 @@ struct State {
     /// The agent's command that is being waited for has ended.
     ended: bool,
     over: bool,
+}
+
+impl State {
+    /// The answer that was the latest but so many.
+    fn earlier(&self, back: u64) -> Option<Vec<u8>> {
+        let at = self.replies.len().saturating_sub(usize::try_from(back).unwrap_or(usize::MAX));
+        self.replies.get(at).cloned()
+    }
 }
 
 /// What the proxy's thread and the test share.
@@ -214,7 +224,13 @@ fn exchange(shared: &Shared, mut agent: TcpStream, sink: SocketAddr, fate: Fate)
             agent.write_all(answer.as_bytes())?;
             return Ok(first);
         }
-        Fate::ReplyOld { forwarded: false } => None,
+        Fate::AsASink(status, reason) => {
+            let problem = json!({ "reason": reason, "detail": "so somebody says" }).to_string();
+            let answer = format!("HTTP/1.1 {status} No\r\nContent-Length: {}\r\n\r\n{problem}", problem.len());
+            agent.write_all(answer.as_bytes())?;
+            return Ok(first);
+        }
+        Fate::ReplyOld { forwarded: false, .. } => None,
         Fate::RequestCut(part) => {
             let mut stream = connect(sink)?;
             stream.write_all(&request[..share(request.len(), part)])?;
@@ -243,9 +259,12 @@ fn exchange(shared: &Shared, mut agent: TcpStream, sink: SocketAddr, fate: Fate)
         })?,
         _ => Some(ask(sink, &request)?),
     };
-    let old = if is_upload { std::mem::replace(&mut shared.state().last_reply, reply.clone()) } else { None };
-    if is_upload && reply.is_none() {
-        shared.state().last_reply.clone_from(&old);
+    let old = match fate {
+        Fate::ReplyOld { back, .. } if is_upload => shared.state().earlier(back),
+        _ => None,
+    };
+    if is_upload && let Some(reply) = &reply {
+        shared.state().replies.push(reply.clone());
     }
     let status = |reply: &[u8]| String::from_utf8_lossy(reply).lines().next().unwrap_or_default().to_owned();
     let came = format!("{first} -> {}", reply.as_deref().map_or_else(|| "not asked".to_owned(), status));
@@ -257,6 +276,7 @@ fn exchange(shared: &Shared, mut agent: TcpStream, sink: SocketAddr, fate: Fate)
         (Fate::ReplyLost, _) | (_, None) => return Ok(came),
         (Fate::ReplyShortened(part), Some(reply)) => shortened(&reply, part),
         (Fate::ReplyTwice, Some(reply)) => reply.repeat(2),
+        (Fate::AllRefused, Some(reply)) => all_refused(&reply).unwrap_or(reply),
         (_, Some(reply)) => reply,
     };
     match fate {
@@ -338,9 +358,25 @@ fn read_message(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
 fn shortened(message: &[u8], part: u64) -> Vec<u8> {
     let Ok(Some((head, body))) = measure(message) else { return message.to_vec() };
     let kept = share(body, part);
-    let text = String::from_utf8_lossy(&message[..head]).to_lowercase();
-    let text = text.replace(&format!("content-length: {body}"), &format!("content-length: {kept}"));
-    [text.replace("http/1.1", "HTTP/1.1").as_bytes(), &message[head..head + kept]].concat()
+    with_body(&message[..head], &message[head..head + kept])
+}
+
+/// A message with the fields of `head` but for the length, which is that of `body`.
+fn with_body(head: &[u8], body: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(head);
+    let others =
+        text.lines().filter(|line| !line.is_empty() && !line.to_ascii_lowercase().starts_with("content-length:"));
+    let head: String = others.map(|line| format!("{line}\r\n")).collect();
+    [format!("{head}content-length: {}\r\n\r\n", body.len()).as_bytes(), body].concat()
+}
+
+/// The same answer to an upload, in which every line is refused; none if it is something else.
+fn all_refused(message: &[u8]) -> Option<Vec<u8>> {
+    let (head, body) = measure(message).ok()??;
+    let mut answers: Value = serde_json::from_slice(&message[head..head + body]).ok()?;
+    let refusal = json!({ "status": "rejected", "reason": "fork", "detail": "so somebody says" });
+    answers.get_mut("answers")?.as_array_mut()?.fill(refusal);
+    Some(with_body(&message[..head], answers.to_string().as_bytes()))
 }
 
 #[cfg(test)]
@@ -362,5 +398,17 @@ mod tests {
         let short = shortened(REPLY, 30);
         assert_eq!(measure(&short).unwrap(), Some((38, 3)));
         assert!(short.starts_with(b"HTTP/1.1 200") && short.ends_with(b"\r\n\r\n012"));
+    }
+
+    #[test]
+    fn an_answer_in_which_all_is_refused_is_whole_but_for_that() {
+        let body = r#"{"answers":[{"status":"accepted"},{"status":"duplicate"}],"checkpoint":"c"}"#;
+        let message = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let made = all_refused(message.as_bytes()).unwrap();
+        let (head, length) = measure(&made).unwrap().unwrap();
+        assert_eq!(made.len(), head + length);
+        let said: Value = serde_json::from_slice(&made[head..]).unwrap();
+        assert_eq!((&said["answers"][1]["reason"], &said["checkpoint"]), (&json!("fork"), &json!("c")));
+        assert_eq!(all_refused(REPLY), None);
     }
 }

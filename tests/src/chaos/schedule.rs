@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::fate::Fate;
 use super::fault::{Disk, Fault};
 use super::random::Random;
 
@@ -28,78 +29,6 @@ pub enum SpoolKind {
     ShortLived,
 }
 
-/// What the network makes of one exchange between agent and sink.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// Nothing.
-    Passes,
-    /// There is no connection.
-    Refused,
-    /// The request is lost.
-    RequestLost,
-    /// The sink gets so many hundredths of the request, the agent nothing.
-    RequestCut(u64),
-    /// The sink gets the request only later, when the agent has given up.
-    RequestLate,
-    /// The sink gets it twice, one after the other; the agent gets the first answer, or the second.
-    RequestTwice {
-        /// The second.
-        second: bool,
-    },
-    /// The sink gets it twice at the same time.
-    RequestTwiceAtOnce,
-    /// The answer is lost.
-    ReplyLost,
-    /// The agent gets so many hundredths of the answer.
-    ReplyCut(u64),
-    /// The agent gets so many hundredths of the answer, and is told that this is all.
-    ReplyShortened(u64),
-    /// The agent gets the answer twice.
-    ReplyTwice,
-    /// The agent gets the answer to an earlier upload; the sink has got the request, or not.
-    ReplyOld {
-        /// It has.
-        forwarded: bool,
-    },
-    /// Somebody on the way answers with this status.
-    Busy(u16),
-    /// Somebody on the way answers with a page.
-    Portal,
-    /// The agent is killed when the sink has answered, and gets so many hundredths of the answer.
-    AgentKilled(u64),
-    /// The sink is killed when it has got so many hundredths of the request.
-    SinkKilled(u64),
-    /// The answer is held back until the step says otherwise.
-    Held,
-}
-
-impl fmt::Display for Fate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Passes => f.write_str("passes"),
-            Self::Refused => f.write_str("connection refused"),
-            Self::RequestLost => f.write_str("request lost"),
-            Self::RequestCut(part) => write!(f, "request cut at {part} %"),
-            Self::RequestLate => f.write_str("request comes late"),
-            Self::RequestTwice { second } => {
-                write!(f, "request comes twice, {} answer goes back", if *second { "second" } else { "first" })
-            }
-            Self::RequestTwiceAtOnce => f.write_str("request comes twice at once"),
-            Self::ReplyLost => f.write_str("answer lost"),
-            Self::ReplyCut(part) => write!(f, "answer cut at {part} %"),
-            Self::ReplyShortened(part) => write!(f, "answer shortened to {part} %"),
-            Self::ReplyTwice => f.write_str("answer comes twice"),
-            Self::ReplyOld { forwarded: true } => f.write_str("an earlier answer comes instead"),
-            Self::ReplyOld { forwarded: false } => f.write_str("an earlier answer comes, the request is lost"),
-            Self::Busy(status) => write!(f, "somebody answers {status}"),
-            Self::Portal => f.write_str("somebody answers with a page"),
-            Self::AgentKilled(part) => write!(f, "SIGKILL of the agent at {part} % of the answer"),
-            Self::SinkKilled(part) => write!(f, "SIGKILL of the sink at {part} % of the request"),
-            Self::Held => f.write_str("answer held back"),
-        }
-    }
-}
-
 /// What is done while an upload waits for its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meanwhile {
@@ -118,6 +47,12 @@ pub enum Step {
     Audit(u64, Fault),
     /// `gatepost upload`, with a fate for each exchange; those after the last pass.
     Upload(Vec<Fate>, Fault),
+    /// `gatepost rotate-key`.
+    Rotate(Fault),
+    /// `gatepost enroll` with a new token, with a fate for the exchange.
+    Enrol(Vec<Fate>, Fault),
+    /// Another gateway audits and hands over, by a way of its own.
+    Neighbour,
     /// An upload whose answer is held back while something else is done; then it gets it, or is killed.
     Overlap(Meanwhile, bool),
     /// `gatepost run` until it has audited and tried to upload; then SIGKILL, or SIGTERM.
@@ -156,6 +91,9 @@ impl fmt::Display for Step {
             Self::Audit(0, fault) => write!(f, "audit, {fault}"),
             Self::Audit(kib, fault) => write!(f, "audit of {kib} KiB more, {fault}"),
             Self::Upload(net, fault) => write!(f, "upload, {fault}, {}", fates(net)),
+            Self::Rotate(fault) => write!(f, "key rotation, {fault}"),
+            Self::Enrol(net, fault) => write!(f, "enrolment once more, {fault}, {}", fates(net)),
+            Self::Neighbour => f.write_str("another gateway audits and uploads"),
             Self::Overlap(meanwhile, killed) => {
                 let what = match meanwhile {
                     Meanwhile::Audit => "an audit",
@@ -215,6 +153,9 @@ impl fmt::Display for Schedule {
 enum Sort {
     Audit,
     Upload,
+    Rotate,
+    Enrol,
+    Neighbour,
     Overlap,
     Daemon,
     Look,
@@ -234,20 +175,23 @@ impl Schedule {
         let mut random = Random::new(seed);
         let spool = random.pick(&[(3, SpoolKind::Roomy), (3, SpoolKind::Small), (2, SpoolKind::ShortLived)]);
         let restore = u64::from(allowed.restore);
-        let count = random.between(15, 30) as usize;
+        let count = random.between(18, 36) as usize;
         let mut draw = Draw { random, spool, backups: 0, weather: None, sink_may_be_down: false };
         let mut steps = vec![Step::Audit(0, Fault::None)];
         while steps.len() < count {
             let mut sorts = vec![
                 (if spool == SpoolKind::Roomy { 30 } else { 45 }, Sort::Audit),
-                (25, Sort::Upload),
+                (34, Sort::Upload),
+                (5, Sort::Rotate),
+                (2, Sort::Enrol),
+                (4, Sort::Neighbour),
                 (4, Sort::Overlap),
                 (3, Sort::Daemon),
                 (4, Sort::Look),
                 (8, Sort::Clock),
                 (4, Sort::SinkGoes),
                 (if draw.sink_may_be_down { 25 } else { 1 }, Sort::SinkComes),
-                (6, Sort::SinkDisk),
+                (10, Sort::SinkDisk),
                 (6 * restore, Sort::BackUp),
                 (3, Sort::Deliver),
             ];
@@ -258,20 +202,6 @@ impl Schedule {
             draw.steps(sort, &mut steps);
         }
         Self { seed, spool, steps }
-    }
-}
-
-impl Schedule {
-    /// Whether the sink's word may contradict an earlier one: it was restored, or somebody on the way played an old answer.
-    #[must_use]
-    pub fn may_be_disputed(&self) -> bool {
-        self.steps.iter().any(|step| match step {
-            Step::Restore(_) => true,
-            Step::Upload(fates, _) | Step::Daemon(fates, ..) => {
-                fates.iter().any(|fate| matches!(fate, Fate::ReplyOld { .. }))
-            }
-            _ => false,
-        })
     }
 }
 
@@ -290,6 +220,9 @@ impl Draw {
         let step = match sort {
             Sort::Audit => Step::Audit(self.more(), self.fault(20)),
             Sort::Upload => Step::Upload(self.fates(), self.fault(40)),
+            Sort::Rotate => Step::Rotate(self.fault(25)),
+            Sort::Enrol => Step::Enrol(self.fates(), self.fault(40)),
+            Sort::Neighbour => Step::Neighbour,
             Sort::Overlap => {
                 let meanwhile =
                     self.random.pick(&[(3, Meanwhile::Audit), (1, Meanwhile::Upload), (1, Meanwhile::Status)]);
@@ -311,11 +244,12 @@ impl Draw {
                 Step::StartSink
             }
             Sort::SinkDisk => {
-                let fault = match self.random.below(6) {
+                let fault = match self.random.below(9) {
                     0 => Fault::From(self.random.between(1, 10), self.disk()),
-                    1 => Fault::Once(self.random.between(1, 40), self.disk()),
-                    2 | 3 => Fault::Kill(self.random.between(1, 40)),
-                    4 => Fault::KillTorn(self.random.between(1, 40)),
+                    // A commit that fails, and a sink that goes on.
+                    1..=4 => Fault::Once(self.random.between(1, 25), self.disk()),
+                    5 | 6 => Fault::Kill(self.random.between(1, 40)),
+                    7 => Fault::KillTorn(self.random.between(1, 40)),
                     _ => Fault::None,
                 };
                 steps.push(Step::SinkDisk(fault));
@@ -325,7 +259,12 @@ impl Draw {
                 }
                 // It is at work that a disk matters.
                 steps.push(Step::Audit(self.more(), Fault::None));
-                steps.push(Step::Upload(self.fates(), Fault::None));
+                let fates = if self.random.chance(1, 2) { Vec::new() } else { self.fates() };
+                steps.push(Step::Upload(fates, Fault::None));
+                // What comes next is built on what it then says of itself.
+                if self.random.chance(1, 2) {
+                    steps.push(Step::Neighbour);
+                }
                 if self.random.chance(1, 2) {
                     return;
                 }
@@ -388,6 +327,13 @@ impl Draw {
         let part = self.random.below(101);
         let yes = self.random.chance(1, 2);
         let status = self.random.pick(&[(2, 503), (1, 429), (1, 502), (1, 403), (1, 404), (1, 302), (1, 413)]);
+        let back = self.random.between(1, 3);
+        let word = self.random.pick(&[
+            (3, (413, "too_large")),
+            (2, (409, "log_rewound")),
+            (1, (415, "unknown_dictionary")),
+            (1, (400, "bad_batch")),
+        ]);
         self.random.pick(&[
             (2, Fate::Passes),
             (3, Fate::Refused),
@@ -400,7 +346,9 @@ impl Draw {
             (4, Fate::ReplyCut(part)),
             (2, Fate::ReplyShortened(part)),
             (2, Fate::ReplyTwice),
-            (4, Fate::ReplyOld { forwarded: yes }),
+            (6, Fate::ReplyOld { forwarded: yes, back }),
+            (2, Fate::AllRefused),
+            (3, Fate::AsASink(word.0, word.1)),
             (2, Fate::Busy(status)),
             (1, Fate::Portal),
             (3, Fate::AgentKilled(part)),
@@ -470,7 +418,15 @@ mod tests {
             "answer cut",
             "answer shortened",
             "answer comes twice",
-            "an earlier answer",
+            "an earlier answer comes instead, 3 ago",
+            "ago, the request is lost",
+            "refusal of every line",
+            "as a sink would: 413 too_large",
+            "as a sink would: 409 log_rewound",
+            "key rotation, a sound disk",
+            "key rotation, SIGKILL before",
+            "enrolment once more, SIGKILL",
+            "another gateway audits",
             "somebody answers 503",
             "with a page",
             "SIGKILL of the agent at",

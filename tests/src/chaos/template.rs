@@ -62,9 +62,12 @@ impl Template {
         let token = sink_says(&["token", "create"])?;
         let operator_token = sink_says(&["operator-token"])?;
         let url = format!("http://{}", port.address());
-        let configuration = configuration(&state, folder.path(), &url, SpoolKind::Roomy);
-        let agent = Agent::configured(&folder.path().join("gatepost.toml"), &configuration)?;
+        let text = configuration(&state, folder.path(), &url, SpoolKind::Roomy);
+        let agent = Agent::configured(&folder.path().join("gatepost.toml"), &text)?;
         agent.enroll(&token)?.expect_code(0)?;
+        let beside = configuration(&folder.path().join("beside"), folder.path(), &url, SpoolKind::Roomy);
+        let neighbour = Agent::configured(&folder.path().join("neighbour.toml"), &beside)?;
+        neighbour.enroll(&sink_says(&["token", "create"])?)?.expect_code(0)?;
         ensure!(sink.stop()?.success(), "the sink does not end well");
         let gateway = SigningKey::from_pem(&fs::read_to_string(state.join("identity.pem"))?)?.public().clone();
         let template = Self { gateway, sink: OpenSpool::open(&state)?.sink_key()?, operator_token, folder };
@@ -86,13 +89,23 @@ impl Template {
         Ok(())
     }
 
-    /// Copies the gateway's state and the sink's data into `folder`, for a sink at `url`.
+    /// Copies the gateway's state and the sink's data into `folder`, for a sink at `url`, where the other
+    /// gateway finds it at `direct`.
     ///
     /// # Errors
     /// When they cannot be written.
-    pub(super) fn copy_to(&self, folder: &Path, url: &str, spool: SpoolKind) -> Result<Places> {
-        let places =
-            Places { state: folder.join("state"), data: folder.join("data"), registry: folder.join("registry") };
+    pub(super) fn copy_to(&self, folder: &Path, url: &str, direct: &str, spool: SpoolKind) -> Result<Places> {
+        let places = Places {
+            state: folder.join("state"),
+            data: folder.join("data"),
+            registry: folder.join("registry"),
+            neighbour: folder.join("neighbour.toml"),
+        };
+        let beside = folder.join("beside");
+        copy(&self.folder.path().join("beside"), &beside)?;
+        OpenSpool::open(&beside)?.set_sink_url(direct)?;
+        let text = configuration(&beside, folder, direct, SpoolKind::Roomy);
+        pki::write(&places.neighbour, text.as_bytes(), 0o600)?;
         let state = if spool == SpoolKind::Small { "small" } else { "state" };
         copy(&self.folder.path().join(state), &places.state)?;
         copy(&self.folder.path().join("data"), &places.data)?;
@@ -109,6 +122,8 @@ pub(super) struct Places {
     pub(super) state: PathBuf,
     pub(super) data: PathBuf,
     pub(super) registry: PathBuf,
+    /// The other gateway's configuration.
+    pub(super) neighbour: PathBuf,
 }
 
 /// An agent that looks at one folder of certificates, which costs little.

@@ -122,6 +122,7 @@ pub mod tests {
             state: State { directory: "/nowhere".into(), ..Config::default().state },
             broker: Broker::default(),
             ingest: None,
+            ingest_mqtt: None,
             service: None,
             devices: Devices::default(),
             host: Host {
@@ -130,6 +131,7 @@ pub mod tests {
                 units: vec![],
                 root: root.to_owned(),
             },
+            disclosure: None,
             sink: None,
             schedule: Schedule { every: Duration::ZERO, jitter: Duration::ZERO, bundle: String::new() },
         }

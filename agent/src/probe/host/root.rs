@@ -184,14 +184,24 @@ impl Root {
         Ok(file)
     }
 
+    /// The failure that the ledger knows of, if it does.
+    fn refused(&self, path: &Path, known: &Path, limit: u64) -> Result<(), Failure> {
+        let failure = match self.kept(known) {
+            Some(Kept::Failed(failure)) => failure.about(path),
+            Some(Kept::TooLarge) => too_large(path, limit),
+            _ => return Ok(()),
+        };
+        self.record(known, || match failure.kind {
+            FailureKind::TooLarge => Kept::TooLarge,
+            _ => Kept::failed(&failure),
+        });
+        Err(failure)
+    }
+
     /// The content of `path`, at most `limit` bytes of it; the second is whether there is more.
     fn bytes(&self, path: &Path, limit: u64) -> Result<(Vec<u8>, bool), Failure> {
         let known = self.known_as(path)?;
-        match self.kept(&known) {
-            Some(Kept::Failed(failure)) => return Err(failure.about(path)),
-            Some(Kept::TooLarge) => return Err(too_large(path, limit)),
-            _ => {}
-        }
+        self.refused(path, &known, limit)?;
         let read = || {
             let mut bytes = Vec::new();
             let file = self.open(path)?;
@@ -264,11 +274,7 @@ impl Root {
         mut each: impl FnMut(&str) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let known = self.known_as(path)?;
-        match self.kept(&known) {
-            Some(Kept::Failed(failure)) => return Err(failure.about(path)),
-            Some(Kept::TooLarge) => return Err(too_large(path, limit)),
-            _ => {}
-        }
+        self.refused(path, &known, limit)?;
         if self.recorder.is_some() {
             // Only while recording is the whole file kept.
             let (bytes, more) = self.bytes(path, limit)?;
@@ -286,9 +292,7 @@ impl Root {
     /// When it can not be listed or has more than [`MAX_ENTRIES`].
     pub fn list(&self, path: &Path) -> Result<Vec<String>, Failure> {
         let known = self.known_as(path)?;
-        if let Some(Kept::Failed(failure)) = self.kept(&known) {
-            return Err(failure.about(path));
-        }
+        self.refused(path, &known, MAX_FILE_BYTES)?;
         let result = self.names_in(path, &known);
         self.record(&known, || match &result {
             Ok(_) => Kept::Folder,

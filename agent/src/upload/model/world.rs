@@ -62,6 +62,8 @@ pub(super) struct Item {
     pub(super) bytes: usize,
     pub(super) worth: Worth,
     pub(super) state: State,
+    /// The rotation that brought the key which signed it; none for the first.
+    pub(super) key: Option<u64>,
 }
 
 /// What the agent has on disk.
@@ -69,6 +71,7 @@ pub(super) struct Item {
 pub(super) struct Spool {
     pub(super) runs: Vec<Item>,
     pub(super) tombstones: Vec<Item>,
+    pub(super) rotations: Vec<Item>,
     /// Every tombstone there ever was: its leaf, and how many of `gone` it stands for, all of them from the first.
     pub(super) covers: Vec<(u64, usize)>,
     pub(super) gone: Vec<u64>,
@@ -83,8 +86,20 @@ impl Spool {
     }
 
     pub(super) fn audit(&mut self, bytes: usize, worth: Worth) {
-        let leaf = self.leaf();
-        self.runs.push(Item { kind: Kind::Run, leaf, bytes, worth, state: State::Pending });
+        let (leaf, key) = (self.leaf(), self.key());
+        self.runs.push(Item { kind: Kind::Run, leaf, bytes, worth, state: State::Pending, key });
+    }
+
+    /// The rotation that brought today's key.
+    fn key(&self) -> Option<u64> {
+        self.rotations.last().map(|rotation| rotation.leaf)
+    }
+
+    /// Gives the key up for a new one.
+    pub(super) fn rotate(&mut self) {
+        let (leaf, key) = (self.leaf(), self.key());
+        let (worth, state) = (Worth::Good, State::Pending);
+        self.rotations.push(Item { kind: Kind::Rotation, leaf, bytes: 900, worth, state, key });
     }
 
     /// Lets the oldest run of this state go. The tombstone grows; the sink is told, unless it has all that went.
@@ -94,12 +109,17 @@ impl Spool {
         self.gone.push(self.runs[at].leaf);
         let owed = self.tombstones.pop().is_some_and(|before| before.state != State::Acknowledged);
         let told = if owed || state != State::Acknowledged { State::Pending } else { State::Acknowledged };
-        let leaf = self.leaf();
-        self.tombstones.push(Item { kind: Kind::Tombstone, leaf, bytes: 900, worth: Worth::Good, state: told });
+        let (leaf, key) = (self.leaf(), self.key());
+        self.tombstones.push(Item { kind: Kind::Tombstone, leaf, bytes: 900, worth: Worth::Good, state: told, key });
         self.covers.push((leaf, self.gone.len()));
     }
 
     pub(super) fn waiting(&self, ask: Ask) -> Vec<Item> {
+        let rotations = self.rotations.iter().filter(|item| item.state == State::Pending);
+        let rotations: Vec<Item> = rotations.take(ask.lines).copied().collect();
+        if !rotations.is_empty() {
+            return rotations;
+        }
         let tombstones = self.tombstones.iter().filter(|_| ask.tombstones);
         let mut bytes = 0;
         let all = tombstones.chain(&self.runs).filter(|item| item.state == State::Pending).take(ask.lines).enumerate();
@@ -116,7 +136,7 @@ impl Spool {
     }
 
     pub(super) fn set(&mut self, leaf: u64, state: State) {
-        let mut all = self.runs.iter_mut().chain(&mut self.tombstones);
+        let mut all = self.runs.iter_mut().chain(&mut self.tombstones).chain(&mut self.rotations);
         // One that has grown since, or was let go, is another one.
         if let Some(item) = all.find(|item| item.leaf == leaf && item.state == State::Pending) {
             item.state = state;
@@ -130,7 +150,7 @@ impl Spool {
                 run.state = State::Pending;
             }
         }
-        self.tombstones.iter_mut().for_each(|tombstone| tombstone.state = State::Pending);
+        self.tombstones.iter_mut().chain(&mut self.rotations).for_each(|item| item.state = State::Pending);
     }
 }
 
@@ -185,8 +205,13 @@ impl Sink {
         }
     }
 
+    /// Whether its log continues the one of this checkpoint.
+    pub(super) fn continues(&self, known: Option<Checkpoint>) -> bool {
+        known.is_none_or(|(size, root)| self.roots.get(size) == Some(&root))
+    }
+
     fn line(&mut self, item: &Item) -> Said {
-        if !self.enrolled {
+        if !self.enrolled || item.key.is_some_and(|rotation| !self.log.contains(&rotation)) {
             return Said::Rejected(UNKNOWN_KEY);
         }
         if item.kind == Kind::Tombstone && !self.tombstones {
@@ -297,6 +322,8 @@ pub(super) struct Seen {
     pub(super) asked_to_wait: u64,
     pub(super) tombstones_unread: u64,
     pub(super) dictionary_unknown: u64,
+    pub(super) not_to_this: u64,
+    pub(super) rotations: u64,
 }
 
 impl std::ops::AddAssign for Seen {
@@ -310,5 +337,7 @@ impl std::ops::AddAssign for Seen {
         self.asked_to_wait += more.asked_to_wait;
         self.tombstones_unread += more.tombstones_unread;
         self.dictionary_unknown += more.dictionary_unknown;
+        self.not_to_this += more.not_to_this;
+        self.rotations += more.rotations;
     }
 }

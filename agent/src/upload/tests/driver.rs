@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gatepost_evidence::batch::Coded;
+use gatepost_evidence::bound::RequestName;
 use gatepost_evidence::look::Bytes;
 use gatepost_evidence::tombstone::Tombstone;
+use gatepost_evidence::wire::{ANSWER_HEADER, REQUEST_HEADER};
 
 use super::super::backoff;
 use super::*;
@@ -18,6 +20,8 @@ struct Request {
     /// Which connection it came over, from 0.
     connection: usize,
     path: String,
+    /// What the sender calls it.
+    name: Option<RequestName>,
     /// The size of the log that the sender saw.
     seen: u64,
     /// The envelopes it had.
@@ -28,6 +32,26 @@ type Reply = (&'static str, String);
 
 /// Runs `client` against a sink that answers each request with what `answer` gives; gives every request that came.
 fn against<T>(mut answer: impl FnMut(&Request) -> Reply + Send, client: impl FnOnce(&Sink) -> T) -> (T, Vec<Request>) {
+    against_who_signs(
+        |request| {
+            let (head, body) = answer(request);
+            let signature = request.name.map(|name| signed(name, head, &body, 2));
+            (head, body, signature)
+        },
+        client,
+    )
+}
+
+/// The signature of the key of `seed` over an answer to the request of this name.
+fn signed(name: RequestName, head: &str, body: &str, seed: u8) -> String {
+    name.sign(head[..3].parse().unwrap(), body.as_bytes(), &SigningKey::from_seed(&[seed; 32]).unwrap())
+}
+
+/// The same with an answer that has the signature that `answer` gives, too.
+fn against_who_signs<T>(
+    mut answer: impl FnMut(&Request) -> (&'static str, String, Option<String>) + Send,
+    client: impl FnOnce(&Sink) -> T,
+) -> (T, Vec<Request>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let over = AtomicBool::new(false);
@@ -41,9 +65,11 @@ fn against<T>(mut answer: impl FnMut(&Request) -> Reply + Send, client: impl FnO
                 }
                 let mut stream = BufReader::new(stream);
                 while let Some(request) = read(&mut stream, connection) {
-                    let (head, body) = answer(&request);
+                    let (head, body, signature) = answer(&request);
                     requests.push(request);
-                    let reply = format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                    let signature = signature.map(|signature| format!("{ANSWER_HEADER}: {signature}\r\n"));
+                    let (signature, length) = (signature.unwrap_or_default(), body.len());
+                    let reply = format!("HTTP/1.1 {head}\r\n{signature}content-length: {length}\r\n\r\n{body}");
                     stream.get_mut().write_all(reply.as_bytes()).unwrap();
                 }
             }
@@ -57,7 +83,7 @@ fn against<T>(mut answer: impl FnMut(&Request) -> Reply + Send, client: impl FnO
 }
 
 fn read(stream: &mut BufReader<TcpStream>, connection: usize) -> Option<Request> {
-    let (mut path, mut length, mut seen, mut encoding) = (None, 0, 0, None);
+    let (mut path, mut length, mut seen, mut encoding, mut called) = (None, 0, 0, None, None);
     loop {
         let mut line = String::new();
         if stream.read_line(&mut line).ok()? == 0 {
@@ -68,6 +94,7 @@ fn read(stream: &mut BufReader<TcpStream>, connection: usize) -> Option<Request>
             Some(("content-length", value)) => length = value.parse().unwrap(),
             Some(("content-encoding", value)) => encoding = Some(value.to_owned()),
             Some((name, value)) if name == LOG_SIZE_HEADER => seen = value.parse().unwrap(),
+            Some((name, value)) if name == REQUEST_HEADER => called = RequestName::parse(value),
             Some(_) => {}
             None if line.is_empty() => break,
             None => path = path.or(line.split(' ').nth(1).map(str::to_owned)),
@@ -76,7 +103,7 @@ fn read(stream: &mut BufReader<TcpStream>, connection: usize) -> Option<Request>
     let mut body = vec![0; length];
     stream.read_exact(&mut body).unwrap();
     let lines = encoding.map_or_else(Vec::new, |encoding| decode(&encoding, &body));
-    Some(Request { connection, path: path.unwrap(), seen, lines })
+    Some(Request { connection, path: path.unwrap(), name: called, seen, lines })
 }
 
 /// The envelopes of a body, for a sink that has every run that there ever was here.
@@ -278,4 +305,57 @@ fn tombstones_go_first_and_one_that_is_not_taken_holds_no_run_back() {
     let (sent, _) = against(|request| taker.answers(request), |sink| connect(&mut uploader, &mut spool, sink));
     assert_eq!(sent.unwrap(), Sent { acknowledged: 3, quarantined: 0, tombstones: 1 });
     assert!(spool.pending_tombstones().unwrap().is_empty());
+}
+
+/// Answers and refusals that the sink did give, or somebody else, but not to this request.
+#[test]
+fn an_answer_to_another_request_changes_nothing_and_accuses_nobody() {
+    let (_folder, mut spool, mut taker) = waiting(2);
+    let (sent, requests) =
+        against(|request| taker.answers(request), |sink| connect(&mut Uploader::default(), &mut spool, sink));
+    assert_eq!(sent.unwrap().acknowledged, 2);
+    let (earlier, known) = (requests[0].name.unwrap(), spool.checkpoint().unwrap());
+    taker.field.tree.append(Digest::of(b"somebody else's"));
+    let third = SignedRun {
+        digest: Digest::of(b"run 3"),
+        envelope: Envelope::sign("text/plain", b"run 3", &taker.field.gateway).to_json(),
+    };
+    spool.append(|_| Ok::<_, String>(third)).unwrap();
+    let field = &taker.field;
+    let reject = |reason: &str| vec![Answer::Rejected { reason: reason.into(), detail: "no".into() }];
+    let honest = |seen| field.honest(reject("fork"), seen);
+    let shrunk = Answers { checkpoint: Tree::of(&["one"]).checkpoint(&field.sink), ..honest(2) };
+    let answers = |answers: Answers| ("200 OK", serde_json::to_string(&answers).unwrap());
+    let replies = [
+        // It would be believed; it would be a dispute, twice; it would be quarantined; and everything would start over.
+        answers(honest(2)),
+        answers(honest(0)),
+        answers(shrunk),
+        problem("413 Payload Too Large", "too_large"),
+        problem("409 Conflict", LOG_REWOUND),
+    ];
+    for (head, body) in &replies {
+        // As it was signed for an earlier request, by another sink for this one, as nonsense, and not at all.
+        for way in 0..4 {
+            let reply = |request: &Request| {
+                let signature = match way {
+                    0 => Some(signed(earlier, head, body, 2)),
+                    1 => Some(signed(request.name.unwrap(), head, body, 3)),
+                    2 => Some("AAAA".to_owned()),
+                    _ => None,
+                };
+                (*head, body.clone(), signature)
+            };
+            let mut uploader = Uploader::default();
+            let (came, requests) = against_who_signs(reply, |sink| connect(&mut uploader, &mut spool, sink));
+            let error = came.unwrap_err();
+            assert_ne!(requests[0].name, Some(earlier), "a name is used once");
+            assert_eq!(requests.len(), 1, "{head}, {way}: it is tried again later: {error}");
+            assert!(rest(&mut uploader) > Duration::ZERO);
+            assert_eq!(error.to_string().contains("not the answer to this upload"), head.starts_with("200"), "{error}");
+            let (counted, seen) = (spool.counts().unwrap(), spool.checkpoint().unwrap());
+            assert_eq!((counted, &seen), (counts(1, 2, 0), &known), "{head}, {way}");
+            assert!(dispute::list(spool.folder()).unwrap().is_empty(), "{head}, {way}");
+        }
+    }
 }

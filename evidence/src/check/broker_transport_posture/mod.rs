@@ -1,14 +1,17 @@
 //! `broker_transport_posture`: what the live MQTT broker accepts, listener by listener.
 //!
 //! The observation holds, for each listener, what TCP, TLS and MQTT answered to a client without credentials and to the
-//! configured client, and what a survey by hand-made ClientHellos brought out of a TLS listener ([`survey`]). The facts say
-//! what that means; whether it is good is for the rules.
+//! configured client, what a survey by hand-made ClientHellos brought out of a TLS listener ([`survey`]), what MQTT itself told
+//! ([`mqtt`]), tickets of TLS 1.3 ([`resumption`]), and what HTTP told ([`web`]). The facts say what that means; whether it is good is for the rules.
 //!
 //! Version 1 of the contract had no survey. Its observations are read as they were: the facts of a survey are absent without
 //! a reason, so that rules about them do not apply.
 
 pub mod code;
+pub mod mqtt;
+pub mod resumption;
 pub mod survey;
+pub mod web;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -18,7 +21,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Contract, Seen, Unknown, segment};
 use crate::look::{Failure, FailureKind, Look};
+use mqtt::{Mqtt, MqttFacts};
+use resumption::{Resumption, ResumptionFacts};
 use survey::{Survey, TlsFacts};
+use web::{HttpApi, HttpApiFacts, WebSocket, WebSocketFacts};
 
 /// The contract of this check.
 pub struct Check;
@@ -31,6 +37,9 @@ pub struct Observation {
     pub server_name: String,
     /// One per listener that was tried.
     pub listeners: Vec<Listener>,
+    /// One per HTTP API of the broker that was tried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub http_apis: Vec<HttpApi>,
 }
 
 /// What was seen of one listener.
@@ -57,6 +66,15 @@ pub struct Listener {
     /// version 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub survey: Option<Look<Survey>>,
+    /// What MQTT itself told; null when the listener was not reached, or demands a client certificate and the agent has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mqtt: Option<Look<Mqtt>>,
+    /// Tickets of TLS 1.3; null where no handshake of TLS 1.3 was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumption: Option<Look<Resumption>>,
+    /// The upgrade to WebSocket; null for MQTT over TCP alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub websocket: Option<WebSocket>,
 }
 
 /// What was spoken to a listener.
@@ -164,11 +182,12 @@ pub struct Handshake {
     pub micros: u64,
 }
 
-/// An MQTT CONNACK (MQTT 3.1.1, section 3.2).
+/// An MQTT CONNACK (MQTT 3.1.1 and MQTT 5, section 3.2).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Connack {
-    /// The return code: 0 accepted, 4 bad user name or password, 5 not authorized.
+    /// The return code: 0 accepted, 4 bad user name or password, 5 not authorized; in MQTT 5 the reason code, from 0x80 on for
+    /// a refusal.
     pub code: u8,
     /// Time from CONNECT to CONNACK, in microseconds.
     pub micros: u64,
@@ -179,6 +198,9 @@ pub struct Connack {
 pub struct Facts {
     /// One per listener, by address.
     pub listeners: BTreeMap<String, ListenerFacts>,
+    /// One per HTTP API that was tried, by address.
+    #[serde(default)]
+    pub http_apis: BTreeMap<String, HttpApiFacts>,
 }
 
 /// Facts about one listener.
@@ -214,6 +236,15 @@ pub struct ListenerFacts {
     /// What the survey brought out; absent without a reason where there was none to make.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFacts>,
+    /// What MQTT itself told; absent without a reason in evidence of before it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mqtt: Option<MqttFacts>,
+    /// Tickets of TLS 1.3; absent without a reason where there was no session to have them from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resumption: Option<ResumptionFacts>,
+    /// What a WebSocket listener does; absent for MQTT over TCP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub websocket: Option<WebSocketFacts>,
     /// TCP connect time in microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect_micros: Option<u64>,
@@ -274,12 +305,18 @@ impl Contract for Check {
     const OLDEST: u32 = 1;
     type Observation = Observation;
     type Facts = Facts;
-    const VOLATILE: &'static [&'static str] =
-        &["/listeners/*/connect_micros", "/listeners/*/handshake_micros", "/listeners/*/connack_micros"];
+    const VOLATILE: &'static [&'static str] = &[
+        "/listeners/*/connect_micros",
+        "/listeners/*/handshake_micros",
+        "/listeners/*/connack_micros",
+        "/listeners/*/mqtt/ping_micros",
+    ];
 
     fn normalise(observation: &Observation, _: &Seen, unknown: &mut Unknown) -> Facts {
         let facts = |listener: &Listener| (listener.address.clone(), listener_facts(listener, unknown));
-        Facts { listeners: observation.listeners.iter().map(facts).collect() }
+        let listeners = observation.listeners.iter().map(facts).collect();
+        let apis = observation.http_apis.iter().map(|api| (api.address.clone(), web::http_api(api, unknown)));
+        Facts { listeners, http_apis: apis.collect() }
     }
 }
 
@@ -298,23 +335,24 @@ fn listener_facts(listener: &Listener, unknown: &mut Unknown) -> ListenerFacts {
         cipher_suites: None,
         client_certificate: None,
         tls: None,
+        mqtt: None,
+        resumption: None,
+        websocket: None,
         connect_micros: None,
         handshake_micros: None,
         connack_micros: None,
     };
-    match &listener.dial {
-        Look::Seen(dialled) => {
-            facts.open = Some(true);
-            facts.connect_micros = Some(dialled.micros);
-        }
-        Look::Failed(failure) => {
-            if failure.kind == FailureKind::Refused {
-                facts.open = Some(false);
-            }
-            unknown.because(place, failure);
-            return facts;
-        }
+    facts.open = opened(&listener.dial, &place, unknown);
+    facts.connect_micros = listener.dial.seen().map(|dialled| dialled.micros);
+    if facts.open != Some(true) {
+        return facts;
     }
+    facts.websocket =
+        listener.websocket.as_ref().map(|seen| web::websocket(seen, &format!("{place}/websocket"), unknown));
+    // A failed look hides each fact, but not that it was asked for: absence is for what nobody asked.
+    facts.mqtt = listener.mqtt.as_ref().map(|look| mqtt::facts(look, &format!("{place}/mqtt"), unknown));
+    facts.resumption =
+        listener.resumption.as_ref().map(|look| resumption::facts(look, &format!("{place}/resumption"), unknown));
     let mut accepted = |look: &Option<Look<Connack>>, fact: &str| {
         accepted(look.as_ref(), listener, &format!("{place}/{fact}"), unknown)
     };
@@ -337,6 +375,17 @@ fn listener_facts(listener: &Listener, unknown: &mut Unknown) -> ListenerFacts {
         }
     }
     facts
+}
+
+/// Whether someone listens; why that is not known, or nothing more is, goes to `place`.
+fn opened(dial: &Look<Dialled>, place: &str, unknown: &mut Unknown) -> Option<bool> {
+    match dial {
+        Look::Seen(_) => Some(true),
+        Look::Failed(failure) => {
+            unknown.because(place, failure);
+            (failure.kind == FailureKind::Refused).then_some(false)
+        }
+    }
 }
 
 /// A CONNACK of 0 is acceptance; another code or a TLS alert is refusal, and so is a closed connection where a client

@@ -258,7 +258,7 @@ impl Survey {
 }
 
 /// The facts that follow from `survey`; reasons for what is missing go below `place`.
-pub(super) fn facts(survey: &Survey, place: &str, unknown: &mut Unknown) -> TlsFacts {
+pub(in crate::check) fn facts(survey: &Survey, place: &str, unknown: &mut Unknown) -> TlsFacts {
     let mut reading = Reading { survey, place, unknown };
     let mut facts = TlsFacts::default();
     reading.versions(&mut facts);

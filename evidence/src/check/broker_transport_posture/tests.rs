@@ -21,12 +21,15 @@ fn listener(transport: Transport) -> Listener {
         anonymous: Some(Look::Seen(Connack { code: 5, micros: 900 })),
         authenticated: None,
         survey: None,
+        mqtt: None,
+        resumption: None,
+        websocket: None,
     }
 }
 
 fn facts(listener: Listener) -> (ListenerFacts, Unknown) {
     let mut unknown = Unknown::default();
-    let observation = Observation { server_name: "broker".into(), listeners: vec![listener] };
+    let observation = Observation { server_name: "broker".into(), listeners: vec![listener], http_apis: Vec::new() };
     let mut facts = Check::normalise(&observation, &seen(), &mut unknown);
     (facts.listeners.pop_first().unwrap().1, unknown)
 }

@@ -1,0 +1,188 @@
+//! Looks for `disclosure_readiness`: the declared domain's `security.txt`, the releases of system and kernel, and dpkg's database.
+//!
+//! At most four GET requests, over HTTPS only: a redirect is followed to an `https` URL, three times at most. Files are read below
+//! the configured root; of the package database only names, versions and their digest are kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gatepost_evidence::check::Contract as _;
+use gatepost_evidence::check::disclosure_readiness::{Answer, COMPONENTS, Check, Observation, Packages};
+use gatepost_evidence::id::Digest;
+use gatepost_evidence::look::{Bytes, Failure, FailureKind};
+use gatepost_evidence::run::{Target, TargetKind};
+use ureq::http::Uri;
+
+use super::host::{root::Root, system};
+use super::{Probe, blocking, observed};
+use crate::config::{Config, Disclosure};
+use crate::http;
+
+/// The probe.
+pub const PROBE: Probe = Probe {
+    check: Check::CHECK,
+    contract: Check::VERSION,
+    limit: Duration::from_secs(20),
+    touches: "https://DOMAIN/.well-known/security.txt of the declared domain: one GET, and one more for each of at most three \
+              redirects. os-release, the kernel's release and /var/lib/dpkg/status.",
+    needs: "domain of [disclosure], and a way to it; without them the files are read all the same.",
+    targets: |_| vec![Target::new(TargetKind::Host, "gateway")],
+    look: |config, _| Box::pin(async move { observed(&blocking(move || Ok(observe(&config))).await?) }),
+};
+
+/// The longest that one request may take.
+const REQUEST: Duration = Duration::from_secs(4);
+/// Redirects that are followed.
+const REDIRECTS: usize = 3;
+/// Bytes of a `security.txt` that are kept; the RFC's advice for the whole file (section 5.5) is this.
+const BODY: u64 = 32 * 1024;
+/// The most packages that are counted.
+const PACKAGES: usize = 100_000;
+/// The most versions that are recorded.
+const VERSIONS: usize = 50;
+
+/// Looks. Blocking.
+#[must_use]
+pub fn observe(config: &Arc<Config>) -> Observation {
+    let root = Root::new(&config.host.root);
+    let disclosure = config.disclosure.as_ref();
+    Observation {
+        domain: disclosure.map(|disclosure| disclosure.domain.clone()),
+        security_txt: disclosure.map(|disclosure| security_txt(disclosure).into()),
+        os_release: system::os_release(&root).into(),
+        kernel: system::kernel(&root),
+        packages: packages(&root).into(),
+    }
+}
+
+fn security_txt(disclosure: &Disclosure) -> Result<Answer, Failure> {
+    let client = http::client(disclosure.ca_file.as_deref(), REQUEST)?;
+    let wrong = |what: &str| Failure::new(FailureKind::Protocol, what);
+    let first = format!("https://{}/.well-known/security.txt", disclosure.domain);
+    let mut url: Uri = first.parse().map_err(|_| wrong("the domain makes no URL"))?;
+    let mut urls = vec![first];
+    loop {
+        let response = client.get(&url).header("accept", "text/plain").call().map_err(|error| http::failure(&error))?;
+        let status = response.status().as_u16();
+        let header = |name: &str| {
+            let value = response.headers().get(name)?;
+            Some(String::from_utf8_lossy(value.as_bytes()).chars().take(200).collect::<String>())
+        };
+        if let (301 | 302 | 303 | 307 | 308, Some(location)) = (status, header("location")) {
+            let next = redirected(&url, &location).ok_or_else(|| wrong("a redirect leads to no https URL"))?;
+            if urls.len() > REDIRECTS || urls.contains(&next.to_string()) {
+                return Err(wrong("its redirects go on for too long or in a circle"));
+            }
+            urls.push(next.to_string());
+            url = next;
+            continue;
+        }
+        let content_type = header("content-type");
+        let mut body = Vec::new();
+        if status == 200 {
+            let mut reader = response.into_body().into_reader().take(BODY);
+            reader.read_to_end(&mut body).map_err(|error| Failure::new(http::io_kind(&error), error))?;
+        }
+        return Ok(Answer { urls, status, content_type, body: Bytes(body) });
+    }
+}
+
+/// Where `location` leads to from `url`, if that is an https URL without user information.
+fn redirected(url: &Uri, location: &str) -> Option<Uri> {
+    let absolute = match location.strip_prefix('/') {
+        Some(rest) if !rest.starts_with('/') => format!("https://{}{location}", url.authority()?),
+        _ => location.to_owned(),
+    };
+    let next: Uri = absolute.parse().ok()?;
+    (next.scheme_str() == Some("https") && !next.authority()?.as_str().contains('@')).then_some(next)
+}
+
+/// What dpkg calls installed (dpkg-query(1): the third word of `Status`).
+fn packages(root: &Root) -> Result<Packages, Failure> {
+    let (mut lines, mut versions) = (BTreeSet::new(), BTreeMap::new());
+    let mut fields: BTreeMap<&'static str, String> = BTreeMap::new();
+    let mut too_many = false;
+    let mut close = |fields: &mut BTreeMap<&'static str, String>| {
+        let take = |fields: &mut BTreeMap<&'static str, String>, name| fields.remove(name).unwrap_or_default();
+        let (name, version) = (take(fields, "Package"), take(fields, "Version"));
+        let (architecture, status) = (take(fields, "Architecture"), take(fields, "Status"));
+        if status.split(' ').nth(2) != Some("installed") || name.is_empty() {
+            return;
+        }
+        too_many |= lines.len() >= PACKAGES;
+        if too_many {
+            return;
+        }
+        if COMPONENTS.iter().any(|known| matches(known, &name)) && versions.len() < VERSIONS {
+            versions.insert(name.clone(), version.clone());
+        }
+        lines.insert(format!("{name}\t{version}\t{architecture}\n"));
+    };
+    root.lines(Path::new("/var/lib/dpkg/status"), |line| {
+        if line.is_empty() {
+            close(&mut fields);
+        } else if let Some((name, value)) = line.split_once(": ")
+            && let Some(wanted) =
+                ["Package", "Version", "Architecture", "Status"].iter().find(|wanted| **wanted == name)
+        {
+            fields.insert(wanted, value.chars().take(200).collect());
+        }
+        Ok(())
+    })?;
+    close(&mut fields);
+    if too_many {
+        return Err(Failure::new(FailureKind::TooLarge, format_args!("more than {PACKAGES} packages")));
+    }
+    if lines.is_empty() {
+        return Err(Failure::new(FailureKind::Unparseable, "/var/lib/dpkg/status names no installed package"));
+    }
+    let all: String = lines.iter().map(String::as_str).collect();
+    Ok(Packages { installed: lines.len() as u64, digest: Digest::of(all.as_bytes()), versions })
+}
+
+fn matches(known: &str, name: &str) -> bool {
+    known.strip_suffix('*').map_or(known == name, |start| name.starts_with(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::host::tests::snapshot;
+    use super::*;
+
+    const STATUS: &str = "Package: mosquitto\nStatus: install ok installed\nArchitecture: arm64\nVersion: 2.0.11-1.2+deb12u2\n\
+                          Description: broker\n Package: not a field\n\nPackage: gone\nStatus: deinstall ok config-files\n\
+                          Version: 1\nArchitecture: all\n\nPackage: libssl3t64\nStatus: install ok installed\nVersion: 3.5.1-1\n\
+                          Architecture: arm64\n";
+
+    #[test]
+    fn installed_packages_are_counted_and_digested_in_their_order() {
+        let folder = snapshot(&[("var/lib/dpkg/status", STATUS)]);
+        let found = packages(&Root::new(folder.path())).unwrap();
+        assert_eq!(found.installed, 2);
+        assert_eq!(found.versions.keys().collect::<Vec<_>>(), ["libssl3t64", "mosquitto"]);
+        let lines = "libssl3t64\t3.5.1-1\tarm64\nmosquitto\t2.0.11-1.2+deb12u2\tarm64\n";
+        assert_eq!(found.digest, Digest::of(lines.as_bytes()));
+    }
+
+    #[test]
+    fn no_database_an_empty_one_and_garbage_are_told_apart() {
+        let kind = |files: &[(&str, &str)]| packages(&Root::new(snapshot(files).path())).unwrap_err().kind;
+        assert_eq!(kind(&[]), FailureKind::NotFound);
+        assert_eq!(kind(&[("var/lib/dpkg/status", "")]), FailureKind::Unparseable);
+        assert_eq!(kind(&[("var/lib/dpkg/status", "\u{0}\u{1}garbage\n\n\n")]), FailureKind::Unparseable);
+    }
+
+    #[test]
+    fn a_redirect_leads_to_https_or_nowhere() {
+        let from: Uri = "https://a.example:8443/.well-known/security.txt".parse().unwrap();
+        let to = |location: &str| redirected(&from, location).map(|url| url.to_string());
+        assert_eq!(to("/security.txt").as_deref(), Some("https://a.example:8443/security.txt"));
+        assert_eq!(to("https://b.example/s").as_deref(), Some("https://b.example/s"));
+        for nowhere in ["http://b.example/s", "//b.example/s", "https://me:secret@b.example/", "ftp://x/", "\u{1}"] {
+            assert_eq!(to(nowhere), None, "{nowhere}");
+        }
+    }
+}

@@ -1,0 +1,451 @@
+//! Looks for `ingest_auth`: posts canary events to the ingest edge without credentials, with malformed, made-up, altered,
+//! expired and configured ones, by other methods, paths and headers, twice, and without TLS; looks at its TLS and its
+//! certificate; and asks an edge that takes events by MQTT the same by CONNECT.
+//!
+//! At most [`MAX_REQUESTS`] requests, one after the other, each over a connection of its own. The configured credentials go
+//! to an `https` URL whose certificate verifies and nowhere else ([`client`]); they never reach the record, and neither do
+//! user information and query of the URL, or what an answer's body says. Redirects are not followed. An edge that asks to
+//! slow down (429), or that twice does not answer in time, is left alone. `docs/ingest-probe.md` lists every question.
+
+pub mod answer;
+mod ask;
+mod client;
+pub mod marks;
+mod mqtt;
+mod transport;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gatepost_evidence::check::Contract as _;
+use gatepost_evidence::check::ingest_auth::questions::Questions;
+use gatepost_evidence::check::ingest_auth::{Answer, Check, Credentials, Observation, Request};
+use gatepost_evidence::look::{Failure, FailureKind, Look};
+use gatepost_evidence::run::{Target, TargetKind};
+use ureq::http::Uri;
+
+use super::broker_transport_posture::unreached;
+use super::tls::Identity;
+use super::wire::{self, Budget};
+use super::{Missed, Probe, blocking, canary, observed};
+use crate::config::{Config, Ingest};
+use crate::secret::Secret;
+use crate::{files, http};
+use ask::{Honest, bearer};
+use client::{Client, Files, Message};
+
+/// The most requests to an edge that speaks HTTP.
+pub const MAX_REQUESTS: u32 = 60;
+/// The name of the target that speaks HTTP.
+const HTTP: &str = "ingest";
+/// The name of the target that speaks MQTT.
+const MQTT: &str = "ingest-mqtt";
+
+/// The probe.
+pub const PROBE: Probe = Probe {
+    check: Check::CHECK,
+    contract: Check::VERSION,
+    limit: Duration::from_secs(45),
+    touches: "The ingest edge: at most 60 requests, one after the other, with events of type gatepost.canary, most of them \
+              without credentials, one or two to the plaintext URL; an edge that takes events without credentials gets at \
+              most seven. Beside them a TLS handshake and ClientHellos that are never finished, at most 120 in 12 s. An edge \
+              that speaks MQTT: at most six CONNECTs under canary client ids instead; nothing is published. With \
+              `thorough = false` four requests and no more.",
+    needs: "url of [ingest], or address of [ingest.mqtt]; token_file, or client_certificate and client_key, to try the \
+            configured credentials; expired_token_file to try one that has expired.",
+    targets,
+    look: |config, target| {
+        Box::pin(async move {
+            let limits = Limits::default();
+            match &config.ingest_mqtt {
+                Some(edge) if target.name == MQTT => observed(&mqtt::observe(edge, limits).await?),
+                _ => observed(&observe(config, limits).await?),
+            }
+        })
+    },
+};
+
+fn targets(config: &Config) -> Vec<Target> {
+    let mut names = Vec::new();
+    if config.ingest.is_some() || config.ingest_mqtt.is_none() {
+        names.push(HTTP);
+    }
+    if config.ingest_mqtt.is_some() {
+        names.push(MQTT);
+    }
+    names.into_iter().map(|name| Target::new(TargetKind::IngestEdge, name)).collect()
+}
+
+/// How long the requests may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// One request, from name resolution to the end of the answer's head.
+    pub request: Duration,
+    /// Everything; shorter than the probe's own limit.
+    pub total: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { request: Duration::from_secs(4), total: Duration::from_secs(40) }
+    }
+}
+
+impl Limits {
+    fn start(self) -> Budget {
+        let Self { request, total } = self;
+        wire::Limits { dial: request, handshake: request, answer: request, total, at_once: 1 }.start()
+    }
+}
+
+/// Looks at an edge that speaks HTTP.
+///
+/// # Errors
+/// When no ingest edge is configured, or nothing at all answers.
+pub async fn observe(config: Arc<Config>, limits: Limits) -> Result<Observation, Missed> {
+    let Some(ingest) = config.ingest.clone() else {
+        return Err(Missed::skipped("no ingest edge is configured; name it with url under [ingest]"));
+    };
+    let edge = Edge::new(&ingest)?;
+    let secure = edge.url.scheme_str() == Some("https");
+    let settings = ingest.clone();
+    let (files, secrets) = blocking(move || Ok((Files::of(&settings), Secrets::read(&settings, secure)))).await?;
+    let budget = limits.start();
+    let talk = Talk { edge: &edge, ingest: &ingest, files: &files, secrets: &secrets, budget: &budget, limits };
+    let address = client::address(&edge.url);
+    let name = client::host(&edge.url);
+    let transport = async {
+        match secure {
+            true => Some(transport::look(&address, &name, &files, &budget).await),
+            false => None,
+        }
+    };
+    let (mut transport, talked) = tokio::join!(transport, talk.all());
+    let (requests, questions) = talked?;
+    if let Some(transport) = &mut transport {
+        transport.served_without_certificate = requests.first().and_then(|request| match &request.answer {
+            Look::Seen(_) => Some(true),
+            Look::Failed(Failure { kind: FailureKind::TlsAlert, .. }) => Some(false),
+            Look::Failed(_) => None,
+        });
+    }
+    let failures: Vec<&Failure> = requests.iter().filter_map(|request| request.answer.failure()).collect();
+    if failures.len() == requests.len()
+        && let Some(missed) = silence(&failures)
+    {
+        return Err(missed);
+    }
+    Ok(Observation {
+        url: recorded(&edge.url),
+        plaintext_url: edge.plaintext_url.as_ref().map(recorded),
+        requests,
+        questions,
+        transport,
+        mqtt: Vec::new(),
+    })
+}
+
+/// Why there is nothing to observe, if all that came back is silence.
+fn silence(failures: &[&Failure]) -> Option<Missed> {
+    let silent = |failure: &Failure| {
+        matches!(failure.kind, FailureKind::Refused | FailureKind::Unreachable | FailureKind::TimedOut)
+    };
+    let all = failures.iter().all(|failure| silent(failure) || not_sent(failure));
+    let heard: Vec<&Failure> = failures.iter().copied().filter(|failure| silent(failure)).collect();
+    (all && !heard.is_empty()).then(|| unreached(&heard))
+}
+
+const NOT_SENT: &str = "the configured credentials are sent over https only, and the URL is not https";
+
+fn not_sent(failure: &Failure) -> bool {
+    failure.detail == NOT_SENT
+}
+
+impl Files {
+    fn of(ingest: &Ingest) -> Self {
+        read_files(ingest.ca_file.as_deref(), ingest.client_certificate.as_deref(), ingest.client_key.as_deref())
+    }
+}
+
+/// Reads anchors (the system's where no file is named) and the client's certificate and key. Blocking.
+fn read_files(ca_file: Option<&Path>, certificate: Option<&Path>, key: Option<&Path>) -> Files {
+    let anchors = files::read_certificates(ca_file.unwrap_or(Path::new(http::SYSTEM_ANCHORS)));
+    let identity = match (certificate, key) {
+        (Some(certificate), Some(key)) => {
+            let read =
+                || Ok(Identity { chain: files::read_certificates(certificate)?, key: files::read_private_key(key)? });
+            Some(read())
+        }
+        _ => None,
+    };
+    Files { anchors, identity }
+}
+
+/// The secrets of the configuration.
+struct Secrets {
+    token: Option<Result<Secret, Failure>>,
+    expired: Option<Result<Secret, Failure>>,
+}
+
+impl Secrets {
+    /// Reads them, if they may be sent at all. Blocking.
+    fn read(ingest: &Ingest, secure: bool) -> Self {
+        let read = |path: &Path| match secure {
+            true => files::read_secret(path),
+            false => Err(Failure::new(FailureKind::Error, NOT_SENT)),
+        };
+        Self { token: ingest.token_file.as_deref().map(read), expired: ingest.expired_token_file.as_deref().map(read) }
+    }
+}
+
+/// Where the requests go.
+struct Edge {
+    url: Uri,
+    plaintext_url: Option<Uri>,
+}
+
+impl Edge {
+    fn new(ingest: &Ingest) -> Result<Self, Missed> {
+        let parse =
+            |text: &str| without_user(text).ok_or_else(|| Missed::error("a URL of [ingest] is not an http URL"));
+        let url = parse(&ingest.url)?;
+        let plaintext_url = match &ingest.plaintext_url {
+            Some(text) => Some(parse(text)?),
+            None if url.scheme_str() == Some("https") => plaintext_of(&url),
+            None => None,
+        };
+        if plaintext_url.as_ref().is_some_and(|url| url.scheme_str() != Some("http")) {
+            return Err(Missed::error("plaintext_url of [ingest] must begin with http://"));
+        }
+        Ok(Self { url, plaintext_url })
+    }
+}
+
+/// `text` as a URL of HTTP, without user information, which would be credentials.
+fn without_user(text: &str) -> Option<Uri> {
+    let url: Uri = text.parse().ok()?;
+    let scheme = url.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
+    let authority = url.authority()?.as_str();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let rest = url.path_and_query().map_or("/", |rest| rest.as_str());
+    format!("{scheme}://{host}{rest}").parse().ok()
+}
+
+/// The same host and path on port 80. Not the query, in which credentials may stand.
+fn plaintext_of(url: &Uri) -> Option<Uri> {
+    format!("http://{}{}", url.host()?, url.path()).parse().ok()
+}
+
+/// The URL as it is recorded: without query.
+fn recorded(url: &Uri) -> String {
+    format!(
+        "{}://{}{}",
+        url.scheme_str().unwrap_or_default(),
+        url.authority().map_or("", |authority| authority.as_str()),
+        url.path()
+    )
+}
+
+/// The dialogue with one edge.
+struct Talk<'a> {
+    edge: &'a Edge,
+    ingest: &'a Ingest,
+    files: &'a Files,
+    secrets: &'a Secrets,
+    budget: &'a Budget,
+    limits: Limits,
+}
+
+/// What has been asked so far.
+#[derive(Default)]
+struct Asked {
+    made: u32,
+    /// Questions in a row that had no answer in time.
+    silent: u32,
+    /// Why nothing more is asked.
+    stop: Option<Failure>,
+    answers: BTreeMap<String, Look<Answer>>,
+}
+
+type Talked = (Vec<Request>, Option<Look<Questions>>);
+
+impl Talk<'_> {
+    async fn all(&self) -> Result<Talked, Missed> {
+        let token = self.secrets.token.as_ref().and_then(|token| token.as_ref().ok());
+        let certificate = self.files.identity.is_some();
+        let nowhere = format!("/{}", canary::name()?);
+        let query = self.edge.url.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let path = self.edge.url.path();
+        let expired = self.secrets.expired.as_ref().and_then(|token| token.as_ref().ok());
+        let honest = Honest { path, query: &query, nowhere: &nowhere, token, expired, certificate };
+        let client = Client { url: &self.edge.url, files: self.files, budget: self.budget, limit: self.limits.request };
+        let mut requests = Vec::new();
+        let mut asked = Asked::default();
+        let mut put = |credentials, plaintext, answer: Result<Answer, Failure>| {
+            requests.push(Request { credentials, plaintext, answer: answer.into() });
+        };
+
+        let none = asked.send(&client, &honest.post(event()?)).await;
+        let made_up = Secret::new(canary::random::<16>()?);
+        let message = Message { authorization: Some(bearer(&made_up)), ..honest.post(event()?) };
+        let wrong = asked.send(&client, &message).await;
+        let answers = none.is_ok() || wrong.is_ok() || refused_in_tls(&none);
+        let open = none.as_ref().is_ok_and(Answer::takes);
+        put(Credentials::None, false, none.clone());
+        put(Credentials::Wrong, false, wrong);
+
+        let thorough = self.ingest.thorough && answers;
+        if thorough && !open {
+            for (name, message) in honest.questions(event)? {
+                asked.ask(&client, name, &message).await;
+            }
+            if let Some(Err(failure)) = &self.secrets.expired {
+                asked.answers.insert("expired".into(), Look::Failed(failure.clone()));
+            }
+        }
+        if thorough {
+            asked.ask(&client, "error.event".into(), &honest.broken_event()).await;
+        }
+        // The right ones last, so that nothing before them can have been answered from what they left in a cache.
+        let last = event()?;
+        let keyed = |message: Message| Message { fields: vec![("idempotency-key", key_of(&last))], ..message };
+        if let Some(Err(failure)) = &self.secrets.token {
+            put(Credentials::Right, false, Err(failure.clone()));
+        } else if let Some(right) = honest.right(last.clone()).map(keyed) {
+            let answer = asked.send(&client, &right).await;
+            let taken = answer.as_ref().is_ok_and(Answer::takes);
+            put(Credentials::Right, false, answer);
+            if thorough && taken {
+                if !open {
+                    asked.ask(&client, "cached".into(), &keyed(honest.post(last.clone()))).await;
+                }
+                asked.ask(&client, "replay".into(), &right).await;
+            }
+        }
+        if let Some(url) = &self.edge.plaintext_url {
+            let client = Client { url, ..client };
+            let target = url.path_and_query().map_or("/", |rest| rest.as_str()).to_owned();
+            let plain = |fields| Ok::<_, Missed>(Message { target: target.clone(), fields, ..honest.post(event()?) });
+            let answer = asked.send(&client, &plain(Vec::new())?).await;
+            let redirected = answer.as_ref().is_ok_and(|answer| (300..400).contains(&answer.status));
+            put(Credentials::None, true, answer);
+            if thorough && redirected {
+                let believed = plain(vec![("x-forwarded-proto", "https".to_owned())])?;
+                asked.ask(&client, "plaintext.x-forwarded-proto".into(), &believed).await;
+            }
+        }
+        let questions = match (self.ingest.thorough, answers, none) {
+            (false, _, _) => None,
+            (true, false, Err(failure)) => Some(Look::Failed(failure)),
+            (true, _, _) => Some(Look::Seen(Questions {
+                limit: MAX_REQUESTS,
+                made: asked.made,
+                token: self.secrets.token.is_some(),
+                certificate,
+                answers: asked.answers,
+            })),
+        };
+        Ok((requests, questions))
+    }
+}
+
+/// A server that wants a client certificate may say so in TLS: it answers, though not by HTTP.
+fn refused_in_tls(answer: &Result<Answer, Failure>) -> bool {
+    answer.as_ref().is_err_and(|failure| failure.kind == FailureKind::TlsAlert)
+}
+
+impl Asked {
+    /// Sends, whatever was answered before.
+    async fn send(&mut self, client: &Client<'_>, message: &Message) -> Result<Answer, Failure> {
+        self.made += 1;
+        let answer = client.send(message).await;
+        match &answer {
+            Ok(Answer { status: 429, .. }) => self.stop_for("429"),
+            Ok(Answer { status: 503, headers, .. }) if headers.contains_key("retry-after") => self.stop_for("503"),
+            Err(failure) if failure.kind == FailureKind::TimedOut => {
+                self.silent += 1;
+                if self.silent >= 2 && self.stop.is_none() {
+                    let detail = "not asked: two requests before had no answer in time";
+                    self.stop = Some(Failure::new(FailureKind::TimedOut, detail));
+                }
+            }
+            _ => self.silent = 0,
+        }
+        answer
+    }
+
+    fn stop_for(&mut self, status: &str) {
+        let detail = format!("not asked: the edge had answered {status} and was left alone");
+        self.stop.get_or_insert_with(|| Failure::new(FailureKind::Denied, detail));
+    }
+
+    /// Asks a question, unless the edge is to be left alone.
+    async fn ask(&mut self, client: &Client<'_>, name: String, message: &Message) {
+        let answer = match &self.stop {
+            Some(failure) => Err(failure.clone()),
+            None if self.made >= MAX_REQUESTS => {
+                Err(Failure::new(FailureKind::Error, format_args!("not asked: all {MAX_REQUESTS} requests were made")))
+            }
+            None => self.send(client, message).await,
+        };
+        self.answers.insert(name, answer.into());
+    }
+}
+
+/// A canary event with an id of its own.
+fn event() -> Result<String, Failure> {
+    Ok(serde_json::json!({"type": "gatepost.canary", "id": canary::name()?}).to_string())
+}
+
+/// The id in a canary event.
+fn key_of(event: &str) -> String {
+    let event: serde_json::Value = serde_json::from_str(event).unwrap_or_default();
+    event["id"].as_str().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ingest(url: &str, plaintext_url: Option<&str>) -> Ingest {
+        Ingest { url: url.into(), plaintext_url: plaintext_url.map(Into::into), ..Ingest::default() }
+    }
+
+    #[test]
+    fn user_information_and_query_are_not_recorded() {
+        let edge = Edge::new(&ingest("https://me:secret@edge.example:8443/v1/events?key=secret", None)).unwrap();
+        assert_eq!(edge.url, "https://edge.example:8443/v1/events?key=secret");
+        assert_eq!(recorded(&edge.url), "https://edge.example:8443/v1/events");
+        assert_eq!(edge.plaintext_url.unwrap(), "http://edge.example/v1/events");
+    }
+
+    #[test]
+    fn a_plaintext_edge_has_no_other_plaintext_url_unless_it_is_named() {
+        assert!(Edge::new(&ingest("http://edge.example/v1", None)).unwrap().plaintext_url.is_none());
+        let edge = Edge::new(&ingest("https://edge.example/v1", Some("http://edge.example:8080/v1"))).unwrap();
+        assert_eq!(edge.plaintext_url.unwrap(), "http://edge.example:8080/v1");
+        assert!(Edge::new(&ingest("https://edge.example/v1", Some("https://edge.example/v1"))).is_err());
+        assert!(Edge::new(&ingest("ftp://edge.example/v1", None)).is_err());
+    }
+
+    #[test]
+    fn no_secret_is_read_for_a_plaintext_edge() {
+        let ingest = Ingest { token_file: Some("/nowhere".into()), ..ingest("http://edge.example/v1", None) };
+        let failure = Secrets::read(&ingest, false).token.unwrap().unwrap_err();
+        assert!(not_sent(&failure), "{failure}");
+        assert!(!not_sent(&Secrets::read(&ingest, true).token.unwrap().unwrap_err()));
+    }
+
+    #[test]
+    fn there_is_one_target_for_each_edge_and_one_where_there_is_none() {
+        let names = |config: &Config| targets(config).into_iter().map(|target| target.name).collect::<Vec<_>>();
+        let mut config = Config::default();
+        assert_eq!(names(&config), ["ingest"]);
+        config.ingest_mqtt = Some(crate::config::IngestMqtt { address: "a:1".into(), ..Default::default() });
+        assert_eq!(names(&config), ["ingest-mqtt"]);
+        config.ingest = Some(ingest("https://edge.example/v1", None));
+        assert_eq!(names(&config), ["ingest", "ingest-mqtt"]);
+    }
+}

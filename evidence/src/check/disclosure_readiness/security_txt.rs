@@ -1,0 +1,184 @@
+//! `security.txt` (RFC 9116): what stands in one, and what is wrong with it. Pure.
+//!
+//! The file is read as its ABNF (section 4) has it, but for what parsers are told to forgive: line ends may be LF. A cleartext
+//! signature (section 2.3) is recognised and what it covers is read; it is not verified, since whose key would have to
+//! be known.
+
+use jiff::Timestamp;
+
+/// The most mistakes that are told of one file.
+const MAX_MISTAKES: usize = 10;
+/// The most characters of a value that are kept.
+const MAX_CHARS: usize = 300;
+
+/// What stands in a `security.txt`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SecurityTxt {
+    /// `Contact` (section 2.5.3), in the order of preference.
+    pub contacts: Vec<String>,
+    /// `Expires` (section 2.5.5).
+    pub expires: Option<Timestamp>,
+    /// `Canonical` (section 2.5.2).
+    pub canonical: Vec<String>,
+    /// `Policy` (section 2.5.7).
+    pub policies: Vec<String>,
+    /// `Encryption` (section 2.5.4).
+    pub encryption: Vec<String>,
+    /// There is an OpenPGP cleartext signature around it (section 2.3).
+    pub signed: bool,
+    /// What does not follow the RFC, in words.
+    pub mistakes: Vec<String>,
+}
+
+impl SecurityTxt {
+    /// Reads `text`.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let mut found = Self::default();
+        let lines = unsigned(text, &mut found);
+        let (mut expires, mut languages) = (0, 0);
+        for line in lines.iter().map(|line| line.trim_end()).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            let Some((name, value)) = line.split_once(':') else {
+                found.mistake(format!("`{}` is neither a field nor a comment", shorten(line)));
+                continue;
+            };
+            let value = value.trim();
+            match name.to_ascii_lowercase().as_str() {
+                "contact" => found.uri("Contact", value).map_or((), |uri| found.contacts.push(uri)),
+                "canonical" => found.uri("Canonical", value).map_or((), |uri| found.canonical.push(uri)),
+                "policy" => found.uri("Policy", value).map_or((), |uri| found.policies.push(uri)),
+                "encryption" => found.uri("Encryption", value).map_or((), |uri| found.encryption.push(uri)),
+                "acknowledgments" | "hiring" => drop(found.uri(name, value)),
+                "expires" => {
+                    expires += 1;
+                    match value.parse::<Timestamp>() {
+                        Ok(at) => found.expires = Some(at),
+                        Err(_) => found.mistake(format!("Expires is `{}`, no time by RFC 3339", shorten(value))),
+                    }
+                }
+                "preferred-languages" => languages += 1,
+                // Others may be registered (section 2.4): unknown ones are passed over.
+                _ if name.is_empty() || !name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-') => {
+                    found.mistake(format!("`{}` is no name of a field", shorten(name)));
+                }
+                _ => {}
+            }
+        }
+        match expires {
+            0 => found.mistake("Expires is missing"),
+            1 => {}
+            _ => {
+                found.expires = None;
+                found.mistake("Expires stands there more than once");
+            }
+        }
+        if found.contacts.is_empty() {
+            found.mistake("there is no Contact that can be used");
+        }
+        if languages > 1 {
+            found.mistake("Preferred-Languages stands there more than once");
+        }
+        found
+    }
+
+    fn mistake(&mut self, words: impl Into<String>) {
+        if self.mistakes.len() < MAX_MISTAKES {
+            self.mistakes.push(words.into());
+        }
+    }
+
+    /// A URI; web URIs must begin with `https://` (section 2.5).
+    fn uri(&mut self, field: &str, value: &str) -> Option<String> {
+        let scheme = value.split_once(':').map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest));
+        let wrong = match &scheme {
+            _ if value.contains(char::is_whitespace) => "is no URI",
+            Some((scheme, _)) if scheme == "http" => "is a web address without https",
+            Some((scheme, rest))
+                if scheme.bytes().all(|c| c.is_ascii_alphanumeric() || b"+-.".contains(&c)) && !rest.is_empty() =>
+            {
+                return Some(shorten(value));
+            }
+            _ => "is no URI; an address of mail begins with mailto:",
+        };
+        self.mistake(format!("{field} `{}` {wrong}", shorten(value)));
+        None
+    }
+}
+
+/// The lines that count: all, or those between the head of a cleartext signature and the signature (RFC 9580, section 7).
+fn unsigned<'t>(text: &'t str, found: &mut SecurityTxt) -> Vec<&'t str> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let all: Vec<&str> = text.lines().collect();
+    let Some(begin) = all.iter().position(|line| line.trim_end() == "-----BEGIN PGP SIGNED MESSAGE-----") else {
+        return all;
+    };
+    let body = all.iter().skip(begin).position(|line| line.trim().is_empty()).map(|blank| begin + blank + 1);
+    let end = all.iter().position(|line| line.trim_end() == "-----BEGIN PGP SIGNATURE-----");
+    let closed = all.iter().any(|line| line.trim_end() == "-----END PGP SIGNATURE-----");
+    match (body, end) {
+        (Some(body), Some(end)) if body <= end && closed => {
+            found.signed = true;
+            all[body..end].iter().map(|line| line.strip_prefix("- ").unwrap_or(line)).collect()
+        }
+        _ => {
+            found.mistake("a cleartext signature begins and does not end");
+            all.into_iter().filter(|line| !line.starts_with("-----")).collect()
+        }
+    }
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "# where to report\r\nContact: mailto:security@example.com\r\nContact: https://example.com/report\r\n\
+                        Expires: 2027-01-01T00:00:00Z\r\nCanonical: https://example.com/.well-known/security.txt\r\n\
+                        Policy: https://example.com/policy\r\nPreferred-Languages: en, de\r\nX-Future: anything\r\n";
+
+    #[test]
+    fn a_sound_file_has_no_mistakes() {
+        let found = SecurityTxt::parse(GOOD);
+        assert_eq!(found.mistakes, Vec::<String>::new());
+        assert_eq!((found.contacts.len(), found.canonical.len(), found.policies.len()), (2, 1, 1));
+        assert_eq!(found.expires.unwrap().to_string(), "2027-01-01T00:00:00Z");
+        assert!(!found.signed);
+    }
+
+    #[test]
+    fn a_signature_is_seen_and_what_it_covers_is_read() {
+        let signed = format!(
+            "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n- {GOOD}-----BEGIN PGP SIGNATURE-----\n\niQ==\n-----END PGP SIGNATURE-----\n"
+        );
+        let found = SecurityTxt::parse(&signed);
+        assert!(found.signed && found.mistakes.is_empty() && found.contacts.len() == 2, "{found:?}");
+        let torn = SecurityTxt::parse(signed.split("-----END").next().unwrap());
+        assert!(!torn.signed && torn.mistakes[0].contains("does not end"), "{torn:?}");
+    }
+
+    #[test]
+    fn each_mistake_is_told() {
+        for (text, words) in [
+            ("Contact: mailto:a@b.example\n", "Expires is missing"),
+            ("Expires: 2027-01-01T00:00:00Z\n", "no Contact"),
+            ("Contact: security@example.com\nExpires: 2027-01-01T00:00:00Z\n", "begins with mailto:"),
+            ("Contact: http://example.com/\nExpires: 2027-01-01T00:00:00Z\n", "without https"),
+            ("Contact: mailto:a@b.example\nExpires: tomorrow\n", "no time by RFC 3339"),
+            (
+                "Contact: mailto:a@b.example\nExpires: 2027-01-01T00:00:00Z\nExpires: 2028-01-01T00:00:00Z\n",
+                "more than once",
+            ),
+            ("<!doctype html><html>\n", "neither a field"),
+            ("Preferred-Languages: en\nPreferred-Languages: de\n", "Preferred-Languages stands"),
+        ] {
+            let found = SecurityTxt::parse(text);
+            assert!(found.mistakes.iter().any(|mistake| mistake.contains(words)), "{text}: {found:?}");
+        }
+        let garbage = SecurityTxt::parse(&"\u{0}\u{1b}[2J garbage\n".repeat(10_000));
+        assert_eq!(garbage.mistakes.len(), MAX_MISTAKES);
+        assert!(!garbage.mistakes[0].contains('\u{1b}'));
+    }
+}

@@ -1,0 +1,91 @@
+//! Which tests name a control.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use gatepost_rules::pack::Pack;
+
+use super::repository;
+
+/// Folders with tests against real things and with what they expect.
+const FOLDERS: &[&str] =
+    &["agent/tests", "tests/tests", "tests/src/agreement", "fixtures/hosts", "fixtures/certificates"];
+
+/// Files of tests by path in the repository, with what they say.
+pub struct Proofs(BTreeMap<String, String>);
+
+impl Proofs {
+    /// Reads every test there is.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn read() -> Result<Self> {
+        let mut files = BTreeMap::new();
+        for folder in FOLDERS {
+            let mut found = Vec::new();
+            walk(&repository().join(folder), 0, &mut found)?;
+            for file in found {
+                let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+                let name = file.strip_prefix(repository()).unwrap_or(&file).display().to_string();
+                files.insert(name, text);
+            }
+        }
+        Ok(Self(files))
+    }
+
+    /// The files that name the control `check`.`finding`: whole, or by its last part where that alone says which is meant.
+    pub fn of<'s>(&'s self, check: &str, finding: &str) -> impl Iterator<Item = &'s str> {
+        let whole = format!("{check}.{finding}");
+        let end = format!(".{finding}");
+        let alone = Pack::builtin().controls().iter().filter(|control| control.key.ends_with(&end)).count() == 1;
+        let (check, finding) = (check.to_owned(), finding.to_owned());
+        self.0
+            .iter()
+            .filter(move |(_, text)| {
+                names(text, &whole) || ((alone || text.contains(&check)) && quotes(text, &finding))
+            })
+            .map(|(name, _)| name.as_str())
+    }
+}
+
+/// Whether `text` has `key` as a whole, not as the beginning of a longer one.
+fn names(text: &str, key: &str) -> bool {
+    text.match_indices(key)
+        .any(|(at, _)| !text[at + key.len()..].starts_with(|c: char| c == '_' || c.is_alphanumeric()))
+}
+
+/// Whether `text` has `word` in quotes, alone or with a subject behind it.
+fn quotes(text: &str, word: &str) -> bool {
+    [format!("\"{word}\""), format!("\"{word}["), format!(".{word}\"")].iter().any(|quoted| text.contains(quoted))
+}
+
+fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
+    for entry in entries {
+        let entry = entry?;
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        let expectation = path.file_stem().is_some_and(|stem| stem == "expected" || stem == "findings");
+        let wanted = path.extension().is_some_and(|end| end == "rs" || (end == "toml" || end == "json") && expectation);
+        if kind.is_dir() && depth < 2 {
+            walk(&path, depth + 1, found)?;
+        } else if kind.is_file() && wanted {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_control_is_not_taken_for_one_with_a_longer_name() {
+        let text = "\"broker_transport_posture.anonymous_access_exposed\", \"tls13_missing\"";
+        assert!(!names(text, "broker_transport_posture.anonymous_access"));
+        assert!(names(text, "broker_transport_posture.anonymous_access_exposed"));
+        assert!(quotes(text, "tls13_missing") && !quotes(text, "tls13"));
+    }
+}

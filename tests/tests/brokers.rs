@@ -1,0 +1,103 @@
+//! The probe's facts of four brokers against what is true of each, by its documentation and the configuration it was given.
+//!
+//! What a broker does not do as the standard says is named here with where that is seen; it is the broker's, not the probe's.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+use anyhow::{Context as _, Result};
+use gatepost_tests::brokers::{Kind, agent, look};
+use serde_json::{Value, json};
+
+/// Looks at a broker of `kind` and compares: what is expected of each of its listeners, MQTT in order, WebSocket last.
+fn compare(kind: Kind, expected: &[Value]) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let running = kind.start(&folder.path().join("broker"))?;
+    let agent = agent(folder.path(), "broker", &running.listeners())?;
+    let (observation, facts, unknown) = look(&agent)?;
+    let mut wrong = Vec::new();
+    for (listener, expected) in observation.listeners.iter().zip(expected) {
+        let found = serde_json::to_value(&facts.listeners[&listener.address])?;
+        for (pointer, value) in expected.as_object().context("a table of facts")? {
+            let fact = found.pointer(pointer).unwrap_or(&Value::Null);
+            if fact != value {
+                let address = gatepost_evidence::check::segment(&listener.address);
+                let why = unknown.reason(&format!("/listeners/{address}{pointer}")).unwrap_or_default();
+                wrong.push(format!("{}{pointer}: {fact} and not {value} {why}", listener.address));
+            }
+        }
+    }
+    let said = if wrong.is_empty() { String::new() } else { running.log() };
+    running.stop();
+    assert!(wrong.is_empty(), "{kind:?}: {wrong:#?}\n{observation:#?}\n{said}");
+    assert_eq!(observation.listeners.len(), expected.len());
+    Ok(())
+}
+
+/// What holds of every broker that does as the standard says.
+fn sound(more: Value) -> Value {
+    let mut facts = json!({
+        "/open": true,
+        "/anonymous_accepted": true,
+        "/mqtt/speaker": "anonymous",
+        "/mqtt/retained_canary": true,
+        "/mqtt/retained_canary_cleared": true,
+        "/mqtt/takeover": true,
+        "/mqtt/large_packet_accepted": true,
+        "/mqtt/malformed_accepted": [],
+    });
+    for (pointer, value) in more.as_object().unwrap() {
+        facts[pointer] = value.clone();
+    }
+    facts
+}
+
+#[test]
+fn mosquitto_speaks_every_level_and_takes_pages_from_anywhere() -> Result<()> {
+    let mqtt = json!({
+        "/mqtt/mqtt31": true, "/mqtt/mqtt311": true, "/mqtt/mqtt5": true,
+        // Its defaults: max_packet_size without limit, max_inflight_messages 20, max_keepalive 65535, topic aliases 10.
+        "/mqtt/maximum_packet_size": 268_435_460, "/mqtt/receive_maximum": 20, "/mqtt/keep_alive_seconds": 65535,
+        "/mqtt/topic_alias_maximum": 10, "/mqtt/maximum_qos": 2, "/mqtt/retain_available": true,
+        "/mqtt/wildcard_subscriptions": true, "/mqtt/shared_subscriptions": true,
+        "/mqtt/session_expiry_seconds": 86_400, "/mqtt/takeover_reason": 0x8e,
+        // Without a password file every password is right.
+        "/mqtt/password_in_plaintext": false,
+    });
+    let mut web = mqtt.clone();
+    web["/websocket/upgraded"] = json!(true);
+    web["/websocket/subprotocol_mqtt"] = json!(true);
+    // 2.0 has no websockets_origin.
+    web["/websocket/foreign_origin_accepted"] = json!(true);
+    compare(Kind::Mosquitto, &[sound(mqtt), sound(web)])
+}
+
+#[test]
+fn nats_speaks_311_alone_and_knows_its_own_pages() -> Result<()> {
+    let mqtt = json!({
+        "/mqtt/mqtt31": false, "/mqtt/mqtt311": true, "/mqtt/mqtt5": false,
+        "/mqtt/maximum_packet_size": null, "/mqtt/receive_maximum": null, "/mqtt/takeover_reason": null,
+        "/mqtt/password_in_plaintext": false,
+    });
+    let mut web = mqtt.clone();
+    web["/websocket/upgraded"] = json!(true);
+    // Configured with same_origin: true.
+    web["/websocket/foreign_origin_accepted"] = json!(false);
+    compare(Kind::Nats, &[sound(mqtt), sound(web)])
+}
+
+#[test]
+fn rumqttd_has_one_listener_for_each_level() -> Result<()> {
+    let four = json!({ "/mqtt/mqtt311": true, "/mqtt/mqtt5": false });
+    let five = json!({ "/mqtt/mqtt311": false, "/mqtt/mqtt5": true });
+    compare(Kind::Rumqttd, &[four, five, json!({})])
+}
+
+#[test]
+#[ignore = "RabbitMQ takes half a minute to start: cargo xtask test --full"]
+fn rabbitmq_speaks_31_and_311() -> Result<()> {
+    let mqtt = json!({
+        "/mqtt/mqtt31": true, "/mqtt/mqtt311": true, "/mqtt/mqtt5": false,
+        "/mqtt/maximum_packet_size": null,
+    });
+    compare(Kind::RabbitMq, &[sound(mqtt), json!({})])
+}
