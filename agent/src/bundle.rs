@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn every_check_of_every_bundle_exists_and_the_field_audit_has_them_all() {
-        assert_eq!(all().len(), 4);
+        assert_eq!(all().len(), 5);
         for bundle in all() {
             for check in &bundle.checks {
                 assert!(gatepost_evidence::check::find(check).is_some(), "{} in {}", check, bundle.name);

@@ -1,4 +1,4 @@
-//! The HTTP clients: for the ingest edge and the gateway service's endpoints, and, with pins and a proxy, for the sink
+//! The HTTP clients: for the gateway service's endpoints, and, with pins and a proxy, for the sink
 //! ([`SinkClient`]).
 //!
 //! TLS is rustls with ring, the anchors are the given file or the system's; there is no way to turn verification off and

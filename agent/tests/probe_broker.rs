@@ -184,7 +184,7 @@ async fn a_configuration_that_names_no_listener_is_missed_with_its_reason() {
     config.broker.configuration_file = Some(pki.path("missing.conf"));
     let missed = broker_transport_posture::observe(Arc::new(config.clone()), short()).await.unwrap_err();
     assert!(missed.status == Status::Error && missed.detail.contains("missing.conf"), "{missed}");
-    config.broker.configuration_file = Some(pki.write("m.conf", "listener 9001\nprotocol websockets\n"));
+    config.broker.configuration_file = Some(pki.write("m.conf", "listener 1885\nprotocol mqtt-sn\n"));
     let missed = broker_transport_posture::observe(Arc::new(config), short()).await.unwrap_err();
     assert_eq!(missed.status, Status::Skipped);
 }

@@ -207,6 +207,66 @@ async fn redirects_in_circles_are_not_followed_and_no_other_host_hears_anything(
 }
 
 #[tokio::test]
+async fn floods_and_endless_answers_are_cut_off_with_a_reason() {
+    let pki = Pki::new();
+    type Respond = fn(&str) -> String;
+    let cases: [(Respond, &str); 4] = [
+        (|_| "HTTP/1.1 100 Continue\r\n\r\n".repeat(1_000), "interim answers"),
+        (|_| format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "a".repeat(100_000)), "more than 32768 bytes"),
+        (|_| format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(1_000)), "more than 128 fields"),
+        (|_| "\u{1}\u{2}\u{3}\u{0}".repeat(50_000), "not HTTP/1"),
+    ];
+    for (respond, words) in cases {
+        let config = server_config(&pki.authority.server(), None, rustls::ALL_VERSIONS);
+        let edge = http_edge(Some(config), respond).await;
+        let observation = look(ingest(&pki, format!("https://{}/events", edge.address), nowhere())).await.unwrap();
+        for request in observation.requests.iter().filter(|request| !request.plaintext) {
+            let failure = request.answer.failure().unwrap();
+            assert!(failure.detail.contains(words), "{words}: {failure}");
+        }
+        assert!(observation.questions.unwrap().failure().unwrap().detail.contains(words));
+        assert!(edge.heard().len() < 200);
+    }
+    let endless = |_: &str| format!("HTTP/1.1 401 Unauthorized\r\n\r\n{}", "a".repeat(100_000));
+    let config = server_config(&pki.authority.server(), None, rustls::ALL_VERSIONS);
+    let edge = http_edge(Some(config), endless).await;
+    let observation = look(ingest(&pki, format!("https://{}/events", edge.address), nowhere())).await.unwrap();
+    let answer = observation.requests[0].answer.seen().unwrap();
+    assert_eq!((answer.status, answer.body.as_ref().unwrap().kind), (401, FailureKind::TooLarge));
+}
+
+/// A server that sends a head one byte at a time, for ever.
+async fn dripping() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                use tokio::io::AsyncWriteExt as _;
+                let mut drops = tokio::time::interval(Duration::from_millis(5));
+                let _ = stream.write_all(b"HTTP/1.1 202 Accepted\r\nx: ").await;
+                while stream.write_all(b"a").await.is_ok() {
+                    drops.tick().await;
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_slow_drip_is_given_up_in_time() {
+    let pki = Pki::new();
+    let mut config = ingest(&pki, format!("http://{}/events", dripping().await), String::new());
+    config.ingest.as_mut().unwrap().plaintext_url = None;
+    let begin = Instant::now();
+    let limits = Limits { request: Duration::from_millis(200), ..Limits::default() };
+    let missed = look_within(config, limits).await.unwrap_err();
+    assert_eq!(missed.status, Status::TimedOut, "{missed}");
+    assert!(begin.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test]
 async fn peers_that_lie_within_http_are_told_and_bounded() {
     let pki = Pki::new();
     for (answer, words) in [

@@ -19,12 +19,15 @@ pub mod golden;
 pub mod http_answer;
 pub mod log;
 pub mod memory;
+pub mod mqtt_reply;
 pub mod note;
 pub mod observation;
 pub mod pack;
 pub mod payload;
+pub mod probe;
 pub mod reader;
 pub mod receipt;
+pub mod server_hello;
 pub mod tar;
 pub mod upload;
 pub mod zstd;
@@ -69,17 +72,19 @@ mod tests {
     #[test]
     fn every_surface_withstands_its_seeds() {
         type Surface = (&'static str, fn(&[u8]), fn() -> Seeds);
-        let surfaces: [Surface; 14] = [
+        let surfaces: [Surface; 16] = [
             ("bundle", bundle::attack, bundle::seeds),
             ("canonical", canonical::attack, canonical::seeds),
             ("chain", chain::attack, chain::seeds),
             ("envelope", envelope::attack, envelope::seeds),
             ("log", log::attack, log::seeds),
+            ("mqtt_reply", mqtt_reply::attack, mqtt_reply::seeds),
             ("note", note::attack, note::seeds),
             ("observation", observation::attack, observation::seeds),
             ("pack", pack::attack, pack::seeds),
             ("payload", payload::attack, payload::seeds),
             ("receipt", receipt::attack, receipt::seeds),
+            ("server_hello", server_hello::attack, server_hello::seeds),
             ("tar", tar::attack, tar::seeds),
             ("upload", upload::attack, upload::seeds),
             ("zstd", zstd::attack, zstd::seeds),

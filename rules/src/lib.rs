@@ -6,6 +6,8 @@
 pub mod assess;
 pub mod backlog;
 pub mod compare;
+#[cfg(test)]
+mod corpus;
 pub mod decision;
 mod document;
 mod drift;

@@ -65,6 +65,7 @@ const CHECK_TARGETS: &[(&str, &[TargetKind])] = &[
     ("device_certificate_hygiene", &[TargetKind::Device, TargetKind::Registry]),
     ("host_guardrails", &[TargetKind::Host]),
     ("link_posture", &[TargetKind::Uplink]),
+    ("telemetry_integrity", &[TargetKind::Broker]),
     ("disclosure_readiness", &[TargetKind::Host]),
 ];
 

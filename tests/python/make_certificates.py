@@ -4,7 +4,8 @@
     python3 tests/python/make_certificates.py --check   exit code 1 if the folder is not what this makes, byte for byte
 
 Each sample is `<name>.pem`: a chain as a broker would send it, leaf first. `samples.json` says of each what it is, which
-controls of `broker_certificate_identity` must find something, and every fact in which it differs from `good`. All are seen
+controls of `broker_certificate_identity` must find something, and the facts that make the defect. (`facts.json` beside it has
+every fact in which a sample differs from `good`; it is written by the test that compares them, and read by people.) All are seen
 on 2026-03-01 at 10:00 UTC by a client that dials `broker.example` and trusts `anchors.pem`, unless the table says otherwise.
 """
 
@@ -31,7 +32,7 @@ KEY = Ec("leaf")
 
 
 def add_sample(title, what, ders, findings=(), facts=None, anchors=True, dialled="broker.example", crl=None):
-    """`facts` are those in which it differs from `good`, by JSON pointer; null for one that is absent."""
+    """`facts` are those that make it what it is, by JSON pointer; null for one that is absent."""
     FILES[f"{title}.pem"] = "".join(map(pem, ders))
     sample = {"name": title, "what": what, "findings": sorted(findings), "facts": facts or {}}
     if not anchors:
@@ -71,8 +72,7 @@ UNTRUSTED = {"/chain_trusted": False, "/chain/trusted": False}
 def untrusted(problem, words, told=False):
     return {
         **UNTRUSTED,
-        "/chain_error": words,
-        "/chain/error": words,
+        **({"/chain_error": words, "/chain/error": words} if words else {}),
         "/chain/problem": problem,
         "/chain/problem_is_told": told,
     }
@@ -191,17 +191,16 @@ leaf(
 )
 OUTLIVES = {"/chain/leaf_outlives_issuer": True}
 leaf("lifetime-826-days", "826 days", ["long_lifetime"], until("2028-04-06T00:00:00Z", 826, 766), end="20280406")
-leaf("lifetime-without-end", "no end at all (RFC 5280's 9999)", ["long_lifetime", "outlives_issuer"], {**until("9999-12-31T23:59:59Z", 2912444, 2912384, never_expires=True), **OUTLIVES}, end="99991231235959")
+leaf("lifetime-without-end", "no end at all (RFC 5280's 9999)", ["long_lifetime", "outlives_issuer"], {**until("9999-12-31T23:59:59Z", 2912442, 2912383, never_expires=True), **OUTLIVES}, end="99991231235959")
 leaf("start-1970", "a clock that was never set", ["clock_never_set", "long_lifetime"], cert({"not_before": "1970-01-01T00:00:00Z", "lifetime_days": 20818}), begin="19700101")
 leaf("start-2000", "the reset value of a real-time clock", ["clock_never_set", "long_lifetime"], cert({"not_before": "2000-01-01T00:00:00Z", "lifetime_days": 9861}), begin="20000101")
-leaf("start-1066", "a start before there were certificates", ["clock_never_set", "long_lifetime"], cert({"not_before": "1066-10-14T00:00:00Z", "lifetime_days": 350707}), begin=tlv(0x18, b"10661014000000Z"))
+leaf("start-1066", "a start before 1970, which webpki does not read", ["clock_never_set", "long_lifetime", "untrusted_chain"], cert({"not_before": "1066-10-14T00:00:00Z", "lifetime_days": 350711}), begin=tlv(0x18, b"10661014000000Z"))
 leaf("generalized-time", "a GeneralizedTime before 2050", ["not_as_rfc5280"], cert({"violations": ["wrong_time_type"]}), end=tlv(0x18, b"20261231235959Z"))
 
 # --- keys ------------------------------------------------------------------------------------------------------------
 
 for size in (512, 1024):
     leaf(f"rsa{size}", f"RSA with {size} bits", ["weak_key"], rsa_facts(size), key=rsa(f"rsa{size}", size))
-P2047 = Rsa(prime("2047 p", 1024) >> 1 | 1, 1)
 SHORT = prime_from(Stream("2047").number(1023) | 3 << 1021)
 leaf("rsa2047", "RSA with 2047 bits", ["weak_key"], rsa_facts(2047), key=Rsa(SHORT, prime("2047 q", 1024)))
 P, Q = prime("weak p", 1024), prime("weak q", 1024)
@@ -214,7 +213,7 @@ leaf("square", "one prime twice", ["factorable_key"], rsa_facts(weaknesses=["clo
 for factor in (3, 65521, 65537):
     key = Rsa(factor, prime_from(Stream(f"factor {factor}").number(2048 - factor.bit_length() + 1) | 3 << (2047 - factor.bit_length())), 17)
     leaf(f"small-factor-{factor}", f"a modulus that {factor} divides", ["factorable_key"] + ([] if key.n.bit_length() >= 2048 else ["weak_key"]), rsa_facts(key.n.bit_length(), exponent="17", weaknesses=["small_factor"]), key=key)
-leaf("even-modulus", "an even modulus", ["factorable_key"], rsa_facts(weaknesses=["small_factor"]), key=Rsa(2, prime("half", 2047), 17))
+leaf("even-modulus", "an even modulus", ["factorable_key"], rsa_facts(exponent="17", weaknesses=["small_factor"]), key=Rsa(2, prime("half", 2047), 17))
 
 
 def roca_prime(title, e=65537):
@@ -229,7 +228,6 @@ def roca_prime(title, e=65537):
 
 leaf("roca", "primes as Infineon's library made them (ROCA)", ["roca_key"], rsa_facts(weaknesses=["roca"]), key=Rsa(roca_prime("roca p"), roca_prime("roca q")))
 PRIVATE = prime_from(Stream("wiener").number(400) | 3 << 398)
-WIENER = Rsa(P, Q)
 WIENER = Rsa(P, Q, pow(PRIVATE, -1, (P - 1) * (Q - 1)))
 leaf("small-private-exponent", "a private exponent of 400 bits (Wiener)", ["factorable_key"], rsa_facts(exponent=str(WIENER.e), weaknesses=["small_private_exponent"]), key=WIENER)
 NEGATIVE = Rsa(P, Q)
@@ -272,8 +270,8 @@ leaf("path-length-without-ca", "a path length without being a CA", ["leaf_with_c
 leaf("unknown-critical-extension", "a critical extension that nobody knows", ["unknown_critical_extension"], {**cert({"unknown_critical_extensions": ["1.2.3.4"]}), **untrusted("critical_extension", "UnsupportedCriticalExtension", True)}, extensions=USUAL + [extension("1.2.3.4", NULL, True)])
 leaf("duplicate-extension", "the alternative name twice", ["not_as_rfc5280"], None, extensions=USUAL + [names("broker.example")])
 leaf("duplicate-unknown-extension", "an unknown extension twice", ["not_as_rfc5280"], cert({"violations": ["duplicate_extension"]}), extensions=USUAL + [extension("1.2.3.4", NULL)] * 2)
-leaf("unreadable-key-usage", "a key usage that is a null", ["not_as_rfc5280"], None, extensions=[basic(), extension("2.5.29.15", NULL)] + USUAL[2:])
-leaf("unreadable-alternative-name", "an alternative name that is a null", ["name_only_in_common_name", "not_as_rfc5280"], None, extensions=USUAL[:3] + [extension("2.5.29.17", NULL)])
+leaf("unreadable-key-usage", "a key usage that is a null, and so allows nothing", ["not_as_rfc5280", "not_for_signing"], None, extensions=[basic(), extension("2.5.29.15", NULL)] + USUAL[2:])
+leaf("unreadable-alternative-name", "an alternative name that is a null", ["not_as_rfc5280"], None, extensions=USUAL[:3] + [extension("2.5.29.17", NULL)])
 leaf("must-staple", "demands a stapled answer, which does not come", ["staple_missing"], cert({"must_staple": True}), extensions=USUAL + [extension("1.3.6.1.5.5.7.1.24", seq(integer(5)))])
 
 # --- names -----------------------------------------------------------------------------------------------------------
@@ -288,11 +286,11 @@ leaf("address-as-dns-name", "an address as a DNS name", ["malformed_name", "name
 leaf("other-address", "another address", ["name_mismatch"], {**cert({"alternative_names": ["192.0.2.8"]}), **OTHER}, subject=name("other"), extensions=with_names(bytes([192, 0, 2, 8])), dialled="192.0.2.7")
 leaf("space-in-name", "a name with a space", ["malformed_name"], cert({"alternative_names": ["broker.example", "bro ker"], "violations": ["malformed_dns_name"]}), extensions=with_names("broker.example", "bro ker"))
 leaf("no-name", "neither subject nor alternative name", ["malformed_name", "name_mismatch"], {**cert({"subject": "", "common_name": None, "alternative_names": [], "violations": ["no_name"]}), **NO_NAME}, subject=name(), extensions=USUAL[:3])
-leaf("empty-alternative-name", "an alternative name extension without names", None or ["malformed_name", "name_only_in_common_name"], None, extensions=USUAL[:3] + [names()])
+leaf("empty-alternative-name", "an alternative name extension without names", ["malformed_name", "name_only_in_common_name"], None, extensions=USUAL[:3] + [names()])
 
 # --- form ------------------------------------------------------------------------------------------------------------
 
-leaf("version-1", "version 1, without extensions", None or [], None, version=0, extensions=[])
+leaf("version-1", "version 1, without extensions, which webpki does not read", ["untrusted_chain"], None, version=0, extensions=[])
 leaf("version-1-with-extensions", "version 1, with extensions", ["not_as_rfc5280"], None, version=0)
 leaf("negative-serial", "a negative serial number", ["malformed_serial"], None, serial=tlv(2, b"\xff\x01"))
 leaf("zero-serial", "a serial number of zero", ["malformed_serial"], None, serial=integer(0))
@@ -300,7 +298,7 @@ leaf("long-serial", "a serial number of 21 bytes", ["malformed_serial"], None, s
 leaf("padded-serial", "a serial number with a zero too many", ["not_as_rfc5280"], None, serial=tlv(2, b"\0\1"))
 leaf("boolean-01", "a boolean that is 01", ["not_as_rfc5280"], None, extensions=[seq(oid("2.5.29.19"), tlv(1, b"\1"), tlv(4, seq()))] + USUAL[1:])
 leaf("long-length", "a length in more bytes than it needs", ["not_as_rfc5280"], None, subject=b"\x30\x81" + name("broker.example")[1:])
-leaf("empty-issuer", "an issuer without a name", None or ["not_as_rfc5280", "untrusted_chain"], None, issuer_name=name())
+leaf("empty-issuer", "an issuer without a name", ["not_as_rfc5280", "untrusted_chain"], None, issuer_name=name())
 leaf("trailing-bytes", "bytes behind the certificate", ["unparseable"], None, patch=lambda der: der + b"\0\0")
 leaf("cut-off", "the second half is missing", ["unparseable"], None, patch=lambda der: der[: len(der) // 2])
 leaf("indefinite-length", "an indefinite length", ["unparseable"], None, patch=lambda der: b"\x30\x80" + der[4:] + b"\0\0")
@@ -320,7 +318,7 @@ leaf("missing-intermediate", "the intermediate certificate is not sent", ["untru
 LOW = Authority("Corpus Low", Ec("low"), MIDDLE)
 leaf("wrong-order", "two intermediate certificates the wrong way round", ["chain_out_of_order"], None, issuer=LOW, behind=[MIDDLE.der, LOW.der])
 leaf("stranger-in-chain", "a certificate that does not belong there", ["surplus_certificates"], None, issuer=MIDDLE, behind=[MIDDLE.der, STRANGER.der])
-leaf("garbage-in-chain", "garbage behind the leaf", None or ["surplus_certificates"], None, behind=[b"\x30\3\2\1\1"])
+leaf("garbage-in-chain", "garbage behind the leaf", ["surplus_certificates"], None, behind=[b"\x30\3\2\1\1"])
 PLAIN = Authority("Corpus Plain", Ec("plain"), ROOT, extras=[basic(), key_usage(DIGITAL_SIGNATURE)])
 leaf("issuer-is-no-ca", "issued by a certificate that is no CA", ["untrusted_chain"], None, issuer=PLAIN, behind=[PLAIN.der])
 TIGHT = Authority("Corpus Tight", Ec("tight"), ROOT, extras=[basic(True, 0), key_usage(CERT_SIGN)])

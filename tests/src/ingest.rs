@@ -3,22 +3,23 @@
 //! Exposed, it takes events from anybody on both. Hardened, it demands the bearer token over HTTPS, and the HTTP port is
 //! closed; the port stays reserved, so that it opens again on the same number. An event is told by its `id`: the second
 //! of the same id is answered `200` and `duplicate` instead of `202`, and counted. Every answer tells the limit to the
-//! rate of requests, which is generous enough never to be met here.
+//! rate of requests, which is generous enough never to be met here. Canaries are kept apart, and told at
+//! `GET /v1/canaries/<run>` to whom it lets in.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -43,6 +44,8 @@ const LIMIT: Duration = Duration::from_secs(5);
 pub struct Events {
     /// Every event once, in the order of arrival.
     pub accepted: Vec<Value>,
+    /// Canaries that an audit follows, once each, in the order of arrival; they are not among the accepted.
+    pub canaries: Vec<Value>,
     /// By id, how often an event came; events without an id are not here.
     pub times: BTreeMap<String, usize>,
     /// How many requests were refused for their credentials.
@@ -93,7 +96,7 @@ impl IngestEdge {
     ///
     /// # Errors
     /// When a file cannot be read or written.
-    pub fn start(runtime: &Handle, folder: &Path, pki: &Pki) -> Result<Self> {
+    pub fn start(runtime: &Handle, folder: &std::path::Path, pki: &Pki) -> Result<Self> {
         let mut random = [0; 24];
         getrandom::fill(&mut random).context("no randomness for the ingest token")?;
         let token = gatepost_evidence::id::Digest::of(&random).to_string();
@@ -155,6 +158,12 @@ impl IngestEdge {
         Ok(())
     }
 
+    /// Where it tells which canaries it has; `{run}` stands for what those of one run have in common.
+    #[must_use]
+    pub fn readback_url(&self) -> String {
+        format!("https://{}/v1/canaries/{{run}}", self.https.address())
+    }
+
     /// `https://127.0.0.1:<port>/v1/events`.
     #[must_use]
     pub fn url(&self) -> String {
@@ -187,13 +196,13 @@ impl IngestEdge {
 
     /// The file that holds the token, mode 0600.
     #[must_use]
-    pub fn token_file(&self) -> &Path {
+    pub fn token_file(&self) -> &std::path::Path {
         &self.token_file
     }
 
     /// The file that holds a token that is not good any more, mode 0600.
     #[must_use]
-    pub fn expired_token_file(&self) -> &Path {
+    pub fn expired_token_file(&self) -> &std::path::Path {
         &self.expired_token_file
     }
 
@@ -227,6 +236,7 @@ where
 {
     let routes = Router::new()
         .route("/v1/events", post(take))
+        .route("/v1/canaries/{run}", get(canaries))
         .layer(DefaultBodyLimit::max(MAX_EVENT))
         .layer(axum::middleware::map_response(tell_the_limit))
         .with_state(Arc::clone(shared));
@@ -291,15 +301,12 @@ async fn tell_the_limit(mut response: Response) -> Response {
 
 async fn take(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
     let answer = |status: StatusCode, word: &str| (status, axum::Json(json!({ "status": word }))).into_response();
-    if shared.demand_token.load(Ordering::SeqCst) {
-        let expected = format!("Bearer {}", shared.token);
-        if headers.get(AUTHORIZATION).is_none_or(|given| given.as_bytes() != expected.as_bytes()) {
-            shared.events().refused += 1;
-            shared.news.notify_all();
-            let mut refusal = answer(StatusCode::UNAUTHORIZED, "unauthorized");
-            refusal.headers_mut().insert(WWW_AUTHENTICATE, axum::http::HeaderValue::from_static("Bearer"));
-            return refusal;
-        }
+    if !admitted(&shared, &headers) {
+        shared.events().refused += 1;
+        shared.news.notify_all();
+        let mut refusal = answer(StatusCode::UNAUTHORIZED, "unauthorized");
+        refusal.headers_mut().insert(WWW_AUTHENTICATE, axum::http::HeaderValue::from_static("Bearer"));
+        return refusal;
     }
     let event: Value = match serde_json::from_slice(&body) {
         Ok(event @ Value::Object(_)) => event,
@@ -314,7 +321,30 @@ async fn take(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes
             return answer(StatusCode::OK, "duplicate");
         }
     }
-    events.accepted.push(event);
+    let canary = event["topic"].as_str().is_some_and(|topic| topic.starts_with("gatepost/canary/"));
+    if canary {
+        events.canaries.push(event)
+    } else {
+        events.accepted.push(event)
+    }
     shared.news.notify_all();
     answer(StatusCode::ACCEPTED, "accepted")
+}
+
+/// The canaries of one run, in the order they were taken.
+async fn canaries(State(shared): State<Arc<Shared>>, headers: HeaderMap, Path(run): Path<String>) -> Response {
+    if !admitted(&shared, &headers) {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    let prefix = format!("gatepost/canary/{run}/");
+    let of_it = |event: &&Value| event["topic"].as_str().is_some_and(|topic| topic.starts_with(&prefix));
+    let canaries: Vec<Value> = shared.events().canaries.iter().filter(of_it).cloned().collect();
+    axum::Json(canaries).into_response()
+}
+
+/// Whether the request has the token, or none is demanded.
+fn admitted(shared: &Shared, headers: &HeaderMap) -> bool {
+    let expected = format!("Bearer {}", shared.token);
+    !shared.demand_token.load(Ordering::SeqCst)
+        || headers.get(AUTHORIZATION).is_some_and(|given| given.as_bytes() == expected.as_bytes())
 }

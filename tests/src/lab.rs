@@ -260,6 +260,7 @@ impl Lab {
             let (id, address) = (device.id(), device.address());
             text += &format!("[[devices.device]]\nid = \"{id}\"\nendpoint = \"{address}\"\nchallenge = true\n\n");
         }
+        text += &format!("[telemetry]\ningest_readback_url = \"{}\"\n\n", ingest.readback_url());
         text += "[host]\nallowed_ports = [\"tcp/22\"]\n\n";
         if let Some(sink) = sink {
             text += &format!("[sink]\nurl = \"{}\"\nca_file = {:?}\n\n", sink.url, sink.ca_file);

@@ -35,6 +35,7 @@ pub mod service;
 pub mod sink;
 pub mod spool;
 pub mod systemd;
+pub mod telemetry;
 pub mod tls;
 pub mod webserver;
 

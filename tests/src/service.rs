@@ -299,6 +299,8 @@ async fn session(shared: &Shared) -> Result<()> {
     let connect = Connect { clean_session: false, keep_alive: KEEP_ALIVE, ..Connect::new("gateway-service") };
     let mut client = mqtt::Client::accepted(broker.address, Some(tls), connect).await?;
     client.subscribe("telemetry/#").await?;
+    // Canaries that an audit follows to the edge.
+    client.subscribe("gatepost/canary/+/ingest/#").await?;
     shared.condition.send_modify(|condition| {
         condition.connected = true;
         condition.sessions += 1;

@@ -1,6 +1,6 @@
 //! An ingest edge that nobody here wrote, sound and then with one weakness at a time: a sound one makes no finding, and
 //! each weakness makes its own and no other. nginx and HAProxy stand in front of the lab's edge; Mosquitto and NATS are
-//! brokers in the cloud.
+//! brokers in the cloud. The file is long because its tables are: a case is a few lines of configuration.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 

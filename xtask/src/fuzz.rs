@@ -45,6 +45,8 @@ const TARGETS: &[Target] = &[
     Target { name: "payload", longest: 4096, dictionary: JSON },
     Target { name: "canonical", longest: 4096, dictionary: JSON },
     Target { name: "receipt", longest: 4096, dictionary: JSON },
+    Target { name: "mqtt_reply", longest: 1024, dictionary: None },
+    Target { name: "server_hello", longest: 4096, dictionary: None },
     Target { name: "note", longest: 2048, dictionary: Some("note.dict") },
     Target { name: "log", longest: 256, dictionary: None },
     Target { name: "chain", longest: 128, dictionary: None },

@@ -18,6 +18,12 @@ pub struct Need {
 /// The MQTT broker of the lab.
 pub const MOSQUITTO: Need =
     Need { file: "/usr/sbin/mosquitto", package: "mosquitto", why: "the lab's real MQTT broker" };
+/// A broker that takes half a minute to start.
+pub const RABBITMQ: Need = Need {
+    file: "/usr/sbin/rabbitmq-server",
+    package: "rabbitmq-server",
+    why: "one more broker of MQTT, for the whole comparison",
+};
 /// Its command line clients.
 pub const MOSQUITTO_CLIENTS: Need = Need {
     file: "/usr/bin/mosquitto_pub",
@@ -59,6 +65,12 @@ pub const NATS: Need = Need {
     file: "/usr/sbin/nats-server",
     package: "nats-server",
     why: "an MQTT broker in the cloud that nobody here wrote",
+};
+/// sshd(8) and ssh-keygen(1).
+pub const SSHD: Need = Need {
+    file: "/usr/sbin/sshd",
+    package: "openssh-server",
+    why: "what an SSH server itself makes of its configuration, which the probe has to agree with",
 };
 /// A C++ compiler.
 pub const CXX: Need =

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::machine::{
-    self, CXX, FAKETIME, HAPROXY, MICROSOCKS, MOSQUITTO, MOSQUITTO_CLIENTS, NATS, NGINX, OPENSSL, SSLSCAN, TINYPROXY,
+    self, CXX, FAKETIME, HAPROXY, MICROSOCKS, MOSQUITTO, MOSQUITTO_CLIENTS, NATS, NGINX, OPENSSL, RABBITMQ, SSLSCAN,
+    TINYPROXY,
 };
 use crate::step::{self, Failed, cargo};
 use crate::{agreement, fuzz};
@@ -19,12 +20,20 @@ struct Long {
 }
 
 /// In this order.
-const FULL: &[Long] = &[Long {
-    title: "conservation, 5,000 seeds",
-    what: "about an hour: the flagship test (tests/tests/conservation.rs) with 5,000 schedules instead of 200",
-    arguments: &["test", "--release", "-p", "gatepost-tests", "--test", "conservation", "--", "--nocapture"],
-    variables: &[("GATEPOST_SEEDS", "5000")],
-}];
+const FULL: &[Long] = &[
+    Long {
+        title: "conservation, 5,000 seeds",
+        what: "about an hour: the flagship test (tests/tests/conservation.rs) with 5,000 schedules instead of 200",
+        arguments: &["test", "--release", "-p", "gatepost-tests", "--test", "conservation", "--", "--nocapture"],
+        variables: &[("GATEPOST_SEEDS", "5000")],
+    },
+    Long {
+        title: "RabbitMQ",
+        what: "a minute: what the probe of the broker sees of one that is slow to start (tests/tests/brokers.rs)",
+        arguments: &["test", "-p", "gatepost-tests", "--test", "brokers", "--", "--ignored"],
+        variables: &[],
+    },
+];
 
 pub fn run(arguments: &[String]) -> Result<(), Failed> {
     let full = match arguments.first().map(String::as_str) {
@@ -41,6 +50,9 @@ pub fn run(arguments: &[String]) -> Result<(), Failed> {
     };
     machine::provide(&[&CXX, &MOSQUITTO, &MOSQUITTO_CLIENTS, &OPENSSL, &FAKETIME, &SSLSCAN, &TINYPROXY, &MICROSOCKS])?;
     machine::provide(&[&NGINX, &HAPROXY, &NATS])?;
+    if full {
+        machine::provide(&[&RABBITMQ])?;
+    }
     machine::provide_venv()?;
     step::run("format", cargo(["fmt", "--all", "--check"]))?;
     step::run("lints", cargo(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;

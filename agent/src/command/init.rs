@@ -198,7 +198,14 @@ fn text(default: &Config, found: &Found) -> String {
         }
     }
     out.push_str(
-        "]\n\n# Where weaknesses of the product are reported: the domain with /.well-known/security.txt (RFC 9116).\n# [disclosure]\n\
+        "]\n\n# Canaries under gatepost/canary/ show whether messages arrive, once and in time; canaries = 0 sends none.\n\
+         # [telemetry]\n# canaries = 10\n# qos = [0, 1, 2]\n# wait = \"5s\"\n\
+         # Another broker, to which a bridge carries gatepost/canary/#.\n# bridged_url = \"mqtts://10.0.0.2:8883\"\n\
+         # Where the ingest edge tells which canaries it has, if the service carries gatepost/canary/+/ingest/#.\n\
+         # ingest_readback_url = \"https://ingest.example/v1/canaries/{run}\"\n\
+         # Count everybody's messages by topic, never payloads, for some seconds of each run.\n\
+         # passive = true\n# passive_time = \"10s\"\n# topics = [\"telemetry/#\"]\n\
+         \n# Where weaknesses of the product are reported: the domain with /.well-known/security.txt (RFC 9116).\n# [disclosure]\n\
          # domain = \"example.com\"\n\n# Where evidence is handed to; `gatepost enroll` makes this gateway known there.\n# [sink]\n\
          # url = \"https://sink.example\"\n# Who vouches for its certificate, which key that must have, or both; `gatepost enroll`\n\
          # says the pin. A pin without a ca_file is enough, for a sink that signed its certificate itself.\n\

@@ -35,6 +35,8 @@ pub struct Config {
     pub devices: Devices,
     /// `[host]`: the operating system.
     pub host: Host,
+    /// `[telemetry]`: canaries, and counting without payloads.
+    pub telemetry: Telemetry,
     /// `[disclosure]`: where weaknesses are reported.
     pub disclosure: Option<Disclosure>,
     /// `[sink]`: where runs are handed to.
@@ -226,6 +228,27 @@ pub struct Host {
     pub units: Vec<String>,
     /// The root folder that is looked at; `/` but for tests and snapshots.
     pub root: PathBuf,
+}
+
+/// `[telemetry]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Telemetry {
+    /// How many canaries are published on each path with each QoS; none, where it is 0.
+    pub canaries: u32,
+    /// The QoS levels they are published with, ascending.
+    pub qos: Vec<u8>,
+    /// The longest wait for canaries after the last one was published.
+    pub wait: Duration,
+    /// Another broker to which a bridge leads: `mqtts://host:port`, or `mqtt://host:port` without credentials.
+    pub bridged_url: Option<String>,
+    /// Where the ingest edge tells which canaries it has; `{run}` stands for what the canaries of a run have in common.
+    pub ingest_readback_url: Option<String>,
+    /// Everybody's messages are counted, without payloads.
+    pub passive: bool,
+    /// For how long.
+    pub passive_time: Duration,
+    /// On which topics (MQTT topic filters).
+    pub topics: Vec<String>,
 }
 
 /// `[disclosure]`

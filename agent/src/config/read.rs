@@ -13,7 +13,7 @@ use toml::de::DeTable;
 use super::table::{MAX_MISTAKES, Source, Table};
 use super::{
     Broker, Challenge, Config, Device, Devices, Disclosure, Gateway, Host, Ingest, IngestMqtt, Mistake, Mistakes,
-    Schedule, Service, Sink, State,
+    Schedule, Service, Sink, State, Telemetry,
 };
 use crate::http::pin::Pin;
 use crate::spool::Bounds;
@@ -28,6 +28,15 @@ const SHORTEST_AGE: Duration = Duration::from_secs(3_600);
 /// The bounds of the time that a device has to answer a challenge: a run has to end.
 const SHORTEST_ANSWER: Duration = Duration::from_secs(1);
 const LONGEST_ANSWER: Duration = Duration::from_secs(10);
+
+/// The most canaries of one QoS on one path: a look stays small beside what the gateway carries.
+const MOST_CANARIES: u64 = 100;
+/// The longest wait for them: a look must end, and who waits longer wants no canary but a monitor.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+/// The longest that everybody's messages are counted in a run.
+const LONGEST_PASSIVE: Duration = Duration::from_secs(60);
+/// The most topic filters that are counted.
+const MOST_TOPICS: usize = 8;
 
 impl Default for Config {
     /// What is used where nothing is configured: this machine.
@@ -49,6 +58,16 @@ impl Default for Config {
                 expected_programs: std::collections::BTreeMap::new(),
                 units: Vec::new(),
                 root: PathBuf::from("/"),
+            },
+            telemetry: Telemetry {
+                canaries: 10,
+                qos: vec![0, 1, 2],
+                wait: Duration::from_secs(5),
+                bridged_url: None,
+                ingest_readback_url: None,
+                passive: false,
+                passive_time: Duration::from_secs(10),
+                topics: Vec::new(),
             },
             disclosure: None,
             sink: None,
@@ -158,6 +177,7 @@ fn config(mut root: Table<'_>) -> Config {
         service: service(root.table("service")),
         devices: devices(root.table("devices")),
         host: host(root.table("host"), default.host),
+        telemetry: telemetry(root.table("telemetry"), default.telemetry),
         disclosure: disclosure(root.table("disclosure")),
         sink: sink(root.table("sink")),
         schedule: schedule(root.table("schedule"), default.schedule),
@@ -203,7 +223,7 @@ fn broker(mut table: Table<'_>) -> Broker {
         plaintext: addresses(&mut table, "plaintext"),
         websockets: endpoints(&mut table, "websockets", ["ws", "wss"]),
         http_api: endpoints(&mut table, "http_api", ["http", "https"]),
-        try_keep_alive: table.flag("try_keep_alive", false),
+        try_keep_alive: table.flag("try_keep_alive"),
         ca_file: table.path("ca_file"),
         client_certificate: table.path("client_certificate"),
         client_key: table.path("client_key"),
@@ -267,7 +287,7 @@ fn ingest(mut table: Table<'_>) -> (Option<Ingest>, Option<IngestMqtt>) {
         expired_token_file: table.path("expired_token_file"),
         client_certificate: table.path("client_certificate"),
         client_key: table.path("client_key"),
-        thorough: table.flag("thorough", true),
+        thorough: table.flag("thorough") || !table.has("thorough"),
     };
     pairs(
         &table,
@@ -377,7 +397,7 @@ fn devices(mut table: Table<'_>) -> Devices {
     for mut device in table.tables("device") {
         let id = device.string("id");
         let endpoint = device.string("endpoint");
-        let challenged = device.flag("challenge", false);
+        let challenged = device.flag("challenge");
         let contact_every = device.duration("contact_every");
         if endpoint.as_deref().is_some_and(|endpoint| !is_address(endpoint)) {
             device.object("endpoint", "is not host:port, such as \"192.168.7.21:8443\"");
@@ -446,6 +466,50 @@ fn host(mut table: Table<'_>, default: Host) -> Host {
     let root = table.path("root").unwrap_or(default.root);
     table.finish();
     Host { allowed_ports, expected_programs, units, root }
+}
+
+fn telemetry(mut table: Table<'_>, default: Telemetry) -> Telemetry {
+    let canaries = table.whole("canaries").unwrap_or(u64::from(default.canaries));
+    if canaries > MOST_CANARIES {
+        table
+            .object("canaries", format!("is more than {MOST_CANARIES}, which tells no more and costs the broker more"));
+    }
+    let mut qos = table.wholes("qos").unwrap_or_else(|| default.qos.iter().copied().map(u64::from).collect());
+    qos.sort_unstable();
+    qos.dedup();
+    if qos.is_empty() || qos.iter().any(|qos| *qos > 2) {
+        table.object("qos", "is not a list of 0, 1 and 2; write canaries = 0 to publish none");
+    }
+    let wait = table.duration("wait").unwrap_or(default.wait);
+    if wait.is_zero() || wait > LONGEST_WAIT {
+        table.object("wait", format!("is not between 1s and {}s", LONGEST_WAIT.as_secs()));
+    }
+    let passive_time = table.duration("passive_time").unwrap_or(default.passive_time);
+    if passive_time.is_zero() || passive_time > LONGEST_PASSIVE {
+        table.object("passive_time", format!("is not between 1s and {}s", LONGEST_PASSIVE.as_secs()));
+    }
+    let telemetry = Telemetry {
+        canaries: u32::try_from(canaries).unwrap_or(default.canaries),
+        qos: qos.into_iter().filter_map(|qos| u8::try_from(qos).ok()).collect(),
+        wait,
+        bridged_url: web_address(&mut table, "bridged_url", &["mqtts", "mqtt"]),
+        ingest_readback_url: web_address(&mut table, "ingest_readback_url", &["https", "http"]),
+        passive: table.flag("passive"),
+        passive_time,
+        topics: table.strings("topics"),
+    };
+    let address = telemetry.bridged_url.as_deref().and_then(|url| url.split_once("://"));
+    if address.is_some_and(|(_, address)| !is_address(address)) {
+        table.object("bridged_url", "is not scheme://host:port and nothing else, such as \"mqtts://10.0.0.2:8883\"");
+    }
+    if telemetry.topics.len() > MOST_TOPICS || telemetry.topics.iter().any(|topic| !rumqttc::valid_filter(topic)) {
+        table.object("topics", format!("are not at most {MOST_TOPICS} topic filters, such as [\"telemetry/#\"]"));
+    }
+    if telemetry.passive && telemetry.topics.is_empty() {
+        table.object("passive", "needs `topics` beside it, such as [\"telemetry/#\"]");
+    }
+    table.finish();
+    telemetry
 }
 
 fn disclosure(mut table: Table<'_>) -> Option<Disclosure> {
@@ -560,6 +624,30 @@ mod tests {
             ("url = \"https://sink\"\nproxy_credentials_file = \"c\"", "3:sink.proxy_credentials_file: needs `proxy`"),
         ] {
             let found = mistakes(&format!("[sink]\n{text}\n"));
+            assert!(found.len() == 1 && found[0].starts_with(expected), "{expected}: {found:#?}");
+        }
+    }
+
+    #[test]
+    fn canaries_are_bounded_and_counting_needs_topics() {
+        let read = |text: &str| parse(&format!("[telemetry]\n{text}\n"), Path::new("/"), false).unwrap().telemetry;
+        let all = read("qos = [2, 1, 1]\nwait = \"2s\"\npassive = true\ntopics = [\"telemetry/#\"]");
+        assert_eq!((all.qos, all.wait.as_secs(), all.passive, all.canaries), (vec![1, 2], 2, true, 10));
+        assert!(!read("").passive && read("canaries = 0").canaries == 0);
+        for (text, expected) in [
+            ("canaries = 101", "2:telemetry.canaries: is more than 100"),
+            ("qos = [3]", "2:telemetry.qos: is not a list of 0, 1 and 2"),
+            ("qos = \"1\"", "2:telemetry.qos: is string, a list of whole numbers"),
+            ("wait = \"1h\"", "2:telemetry.wait: is not between 1s and 15s"),
+            ("passive_time = \"2m\"", "2:telemetry.passive_time: is not between 1s and 60s"),
+            ("passive = 1", "2:telemetry.passive: is integer, true or false is expected"),
+            ("passive = true", "2:telemetry.passive: needs `topics` beside it"),
+            ("topics = [\"a/#/b\"]", "2:telemetry.topics: are not at most 8 topic filters"),
+            ("bridged_url = \"mqtts://10.0.0.2\"", "2:telemetry.bridged_url: is not scheme://host:port"),
+            ("bridged_url = \"10.0.0.2:8883\"", "2:telemetry.bridged_url: is not a URL that starts with mqtts://"),
+            ("ingest_readback_url = \"ftp://x\"", "2:telemetry.ingest_readback_url: is not a URL that starts"),
+        ] {
+            let found = mistakes(&format!("[telemetry]\n{text}\n"));
             assert!(found.len() == 1 && found[0].starts_with(expected), "{expected}: {found:#?}");
         }
     }

@@ -153,14 +153,28 @@ impl<'a> Table<'a> {
         number
     }
 
-    /// `true` or `false`; `default` when it does not stand here.
-    pub(super) fn flag(&mut self, name: &'static str, default: bool) -> bool {
-        let Some(value) = self.get(name) else { return default };
+    /// `true` or `false`; false when it does not stand here.
+    pub(super) fn flag(&mut self, name: &'static str) -> bool {
+        let Some(value) = self.get(name) else { return false };
         let flag = value.get_ref().as_bool();
         if flag.is_none() {
             self.wrong(name, value, "true or false");
         }
-        flag.unwrap_or(default)
+        flag.unwrap_or(false)
+    }
+
+    /// Whole numbers that are not negative.
+    pub(super) fn wholes(&mut self, name: &'static str) -> Option<Vec<u64>> {
+        let value = self.get(name)?;
+        let whole = |item: &DeValue<'_>| {
+            let number = item.as_integer()?;
+            u64::from_str_radix(number.as_str(), number.radix()).ok()
+        };
+        let numbers = value.get_ref().as_array().and_then(|list| list.iter().map(|it| whole(it.get_ref())).collect());
+        if numbers.is_none() {
+            self.wrong(name, value, "a list of whole numbers, such as [0, 1],");
+        }
+        numbers
     }
 
     /// A table of strings whose keys are free.

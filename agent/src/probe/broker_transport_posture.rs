@@ -274,8 +274,10 @@ impl Dialogue<'_> {
         }
         // A peer that did not answer CONNECT as MQTT has it is not asked more.
         let first = if client { &listener.authenticated } else { &listener.anonymous };
+        let switched = |websocket: &WebSocket| websocket.upgrade.seen().is_some_and(|upgrade| upgrade.switched());
+        let silent = listener.websocket.as_ref().is_some_and(|websocket| !switched(websocket));
         let hopeless = match first {
-            Some(Look::Failed(failure)) if failure.kind != FailureKind::Closed => Some(failure.clone()),
+            Some(Look::Failed(failure)) if silent || failure.kind != FailureKind::Closed => Some(failure.clone()),
             _ => None,
         };
         let tls = match (tls, hopeless) {

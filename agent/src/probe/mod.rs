@@ -19,6 +19,7 @@ pub mod link_posture;
 pub mod mosquitto;
 pub mod mqtt;
 pub mod registry;
+pub mod telemetry_integrity;
 pub mod tickets;
 pub mod tls;
 pub mod wire;

@@ -2,7 +2,7 @@
 
 use super::{
     Probe, broker_certificate_identity, broker_transport_posture, device_certificate_hygiene, disclosure_readiness,
-    gateway_config_guardrails, host_guardrails, ingest_auth, link_posture,
+    gateway_config_guardrails, host_guardrails, ingest_auth, link_posture, telemetry_integrity,
 };
 
 /// Every probe, in the order of [`gatepost_evidence::check::CHECKS`].
@@ -14,6 +14,7 @@ pub const PROBES: &[Probe] = &[
     device_certificate_hygiene::PROBE,
     host_guardrails::PROBE,
     link_posture::PROBE,
+    telemetry_integrity::PROBE,
     disclosure_readiness::PROBE,
 ];
 

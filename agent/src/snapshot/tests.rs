@@ -73,7 +73,8 @@ fn an_archive_is_what_the_folder_is_to_tar() {
 
 #[test]
 fn a_snapshot_of_a_snapshot_is_the_same() {
-    for name in ["hardened", "broken", "hostile", "raspberry-pi-5", "debian12-server"] {
+    // Not of `hostile`: links of a snapshot that form a circle are not taken into another one.
+    for name in ["hardened", "broken", "raspberry-pi-5", "debian12-server"] {
         let root = crate::probe::host::tests::fixture(name);
         let first = take(&config(&root)).unwrap();
         let folder = tempfile::tempdir().unwrap();

@@ -41,6 +41,16 @@ pub fn closed_port() -> u16 {
     port
 }
 
+/// A port of loopback that nobody else is given until the test ends, and a server that sets `SO_REUSEADDR` can listen on.
+pub fn held_port() -> u16 {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    std::mem::forget(socket);
+    port
+}
+
 /// A certificate authority.
 pub struct Authority {
     pub pem: String,

@@ -4,6 +4,7 @@ use ed25519_dalek::VerifyingKey;
 use num_bigint::BigUint;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use x509_parser::asn1_rs::Tag;
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::RSAPublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
@@ -90,8 +91,8 @@ impl Key {
     }
 
     fn ec(info: &SubjectPublicKeyInfo<'_>, data: &[u8]) -> Self {
-        let oid =
-            info.algorithm.parameters.as_ref().and_then(|any| any.clone().oid().ok()).map(|oid| oid.to_id_string());
+        let named = info.algorithm.parameters.as_ref().filter(|any| any.tag() == Tag::Oid);
+        let oid = named.and_then(|any| any.clone().oid().ok()).map(|oid| oid.to_id_string());
         let known = oid.as_deref().and_then(curve::find);
         let bits = match (known, data) {
             (Some(curve), _) => Some(curve.bits),

@@ -285,7 +285,13 @@ fn weak_signature(certificate: &X509Certificate<'_>) -> bool {
     }
 }
 
+/// As RFC 3339 has it, also on the last day that it has, which certificates use and `jiff` does not reach.
 fn date(seconds: i64) -> Option<String> {
+    const LAST_DAY: std::ops::RangeInclusive<i64> = NEVER - 86_399..=NEVER;
+    if LAST_DAY.contains(&seconds) {
+        let second = seconds - LAST_DAY.start();
+        return Some(format!("9999-12-31T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60));
+    }
     Timestamp::from_second(seconds).ok().map(|time| time.to_string())
 }
 
@@ -485,6 +491,14 @@ mod tests {
         assert_eq!((facts.digital_signature, facts.must_staple), (Some(false), Some(true)));
         assert_eq!(facts.unknown_critical_extensions.unwrap(), ["1.2.3.4"]);
         assert_eq!(facts.violations.unwrap(), [Violation::CertSignWithoutCa]);
+    }
+
+    #[test]
+    fn the_last_day_there_is_has_a_date() {
+        assert_eq!(date(NEVER).as_deref(), Some("9999-12-31T23:59:59Z"));
+        assert_eq!(date(NEVER - 86_399).as_deref(), Some("9999-12-31T00:00:00Z"));
+        assert_eq!(date(NEVER - 2 * 86_400).as_deref(), Some("9999-12-29T23:59:59Z"));
+        assert_eq!(date(0).as_deref(), Some("1970-01-01T00:00:00Z"));
     }
 
     #[test]

@@ -52,7 +52,9 @@ pub enum Violation {
     MalformedDnsName,
 }
 
-/// The first moment that a UTCTime cannot say: 2050-01-01T00:00:00Z.
+/// The first moment that a UTCTime can say: 1950-01-01T00:00:00Z.
+const YEAR_1950: i64 = -631_152_000;
+/// The first moment that a UTCTime can say no more: 2050-01-01T00:00:00Z.
 const YEAR_2050: i64 = 2_524_608_000;
 
 /// Everything in which `certificate`, whose bytes are `bytes`, departs from the profile, in the order of [`Violation`].
@@ -78,8 +80,11 @@ pub(super) fn violations(certificate: &X509Certificate<'_>, bytes: &[u8]) -> Vec
     let validity = certificate.validity();
     say(validity.not_after.timestamp() < validity.not_before.timestamp(), Violation::EndBeforeStart);
     let types = [validity.not_before, validity.not_after].into_iter().zip(time_tags(certificate));
-    let wrong =
-        |(time, tag): (x509_parser::time::ASN1Time, u8)| (time.timestamp() >= YEAR_2050) != (tag == GENERALIZED_TIME);
+    let wrong = |(time, tag): (x509_parser::time::ASN1Time, u8)| {
+        // A UTCTime says neither earlier nor later years.
+        let utc = (YEAR_1950..YEAR_2050).contains(&time.timestamp());
+        utc == (tag == GENERALIZED_TIME)
+    };
     say(types.into_iter().any(wrong), Violation::WrongTimeType);
 
     let names = alternative_names(certificate);

@@ -12,6 +12,7 @@ pub mod gateway_config_guardrails;
 pub mod host_guardrails;
 pub mod ingest_auth;
 pub mod link_posture;
+pub mod telemetry_integrity;
 
 use std::collections::BTreeMap;
 
@@ -199,6 +200,7 @@ pub const CHECKS: &[CheckInfo] = &[
     info::<device_certificate_hygiene::Check>(),
     info::<host_guardrails::Check>(),
     info::<link_posture::Check>(),
+    info::<telemetry_integrity::Check>(),
     info::<disclosure_readiness::Check>(),
 ];
 

@@ -4,6 +4,7 @@
 //! differently is a disagreement, and has to be mended or stand in [`explained`](table::explained) with the evidence of who
 //! is right. What a scanner does not tell is no disagreement.
 
+pub mod certificates;
 pub mod scanners;
 pub mod servers;
 pub mod table;

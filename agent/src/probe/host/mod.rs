@@ -131,6 +131,7 @@ pub mod tests {
                 units: vec![],
                 root: root.to_owned(),
             },
+            telemetry: Config::default().telemetry,
             disclosure: None,
             sink: None,
             schedule: Schedule { every: Duration::ZERO, jitter: Duration::ZERO, bundle: String::new() },

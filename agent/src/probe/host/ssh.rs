@@ -378,3 +378,7 @@ mod tests {
         assert_eq!(kind(&[("etc/ssh/sshd_config", &"UseDNS no\n".repeat(2000))]), FailureKind::TooLarge);
     }
 }
+
+#[cfg(test)]
+#[path = "sshd_tests.rs"]
+mod sshd_tests;

@@ -7,6 +7,8 @@
 pub mod head;
 pub mod link;
 pub mod packet;
+#[cfg(test)]
+mod packet_tests;
 pub mod retained;
 pub mod session;
 pub mod takeover;

@@ -446,7 +446,3 @@ fn properties(bytes: &[u8]) -> Option<Announced> {
     }
     Some(found)
 }
-
-#[cfg(test)]
-#[path = "packet_tests.rs"]
-mod tests;

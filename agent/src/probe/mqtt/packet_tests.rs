@@ -1,7 +1,9 @@
 //! What is written is read by rumqttc's codec as it was meant; what is read is what servers say, and nothing else.
 
-use super::*;
+use super::packet::*;
 use bytes::BytesMut;
+use gatepost_evidence::check::broker_transport_posture::mqtt::Announced;
+use gatepost_evidence::look::{Failure, FailureKind};
 use rumqttc::mqttbytes::QoS;
 use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes::v5;

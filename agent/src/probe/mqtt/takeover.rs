@@ -27,6 +27,8 @@ pub async fn trial(first: &Way<'_>, second: &Way<'_>, level: Level) -> Result<Ta
         let detail = "not tried: the server gives out client ids itself, and another client's might be taken";
         return Err(Failure::new(FailureKind::Error, detail));
     }
+    // A connection that was gone before was not taken over.
+    one.ping(first.budget, |_| {}).await.map_err(|failure| first.noted(failure))?;
     let mut two = Session::new(second.open().await?, level);
     let (connack, _) = two.connect(&Opening::new(&id), second.login(), second.budget).await?;
     let ended = one.ended(first.budget).await;

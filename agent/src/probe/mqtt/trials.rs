@@ -26,7 +26,7 @@ const SESSION_EXPIRY: u32 = 86_400;
 /// The keep alive of the client that falls silent, in seconds.
 const SHORT_KEEP_ALIVE: u16 = 1;
 /// How much longer than one and a half times its keep alive a silent client waits.
-const GRACE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_secs(6);
 
 /// Asks everything. With `silence` a client falls silent, which takes some seconds.
 pub async fn carry_out(way: &Way<'_>, silence: bool) -> Mqtt {
@@ -157,6 +157,8 @@ async fn large(way: &Way<'_>, mut session: Session) -> Result<LargePacket, Failu
     let packet = packet::large_unsubscribe(level, id, &retained::topic()?, LARGE);
     let bytes = u32::try_from(packet.len()).unwrap_or(u32::MAX);
     let ended = |end| Ok(LargePacket { bytes, end });
+    // A connection that was gone before says nothing of the packet.
+    session.ping(way.budget, |_| {}).await?;
     session.send(&packet, way.budget).await?;
     loop {
         match session.packet("the answer to a large packet", way.budget).await {

@@ -250,7 +250,8 @@ impl Facts {
         self.chain_trusted = whole.trusted;
         self.chain_error = whole.error.clone();
 
-        self.name_matches = matches_name(&leaf, &observation.server_name);
+        let name = &observation.server_name;
+        self.name_matches = Some(&leaf).filter(|_| certificate.parses).and_then(|leaf| matches_name(leaf, name));
         match self.name_matches {
             Some(matches) => {
                 let name = NameFacts::of(&certificate, &observation.server_name, matches);
