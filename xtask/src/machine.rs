@@ -91,6 +91,12 @@ pub const NATS: Need = Need {
     package: "nats-server",
     why: "an MQTT broker in the cloud that nobody here wrote",
 };
+/// sshd(8) and ssh-keygen(1).
+pub const SSHD: Need = Need {
+    file: "/usr/sbin/sshd",
+    package: "openssh-server",
+    why: "what an SSH server itself makes of its configuration, which the probe has to agree with",
+};
 /// A C++ compiler.
 pub const CXX: Need =
     Need { file: "/usr/bin/g++", package: "g++", why: "libFuzzer, which the fuzz targets run in, is C++" };
