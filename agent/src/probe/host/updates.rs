@@ -330,7 +330,7 @@ fn apt_options(text: &str, options: &mut BTreeMap<String, String>) {
                     words.push(value.to_owned());
                     rest = after;
                 }
-                '{' => around.push(words.drain(..).collect::<Vec<_>>().join("::").to_ascii_lowercase()),
+                '{' => around.push(std::mem::take(&mut words).join("::").to_ascii_lowercase()),
                 '}' => {
                     around.pop();
                     words.clear();
