@@ -228,7 +228,7 @@ async fn liar(lie: Lie) -> String {
 
 async fn tell(mut stream: TcpStream, lie: Lie) -> std::io::Result<()> {
     let mut heard = [0; 4096];
-    stream.read(&mut heard).await?;
+    let _ = stream.read(&mut heard).await?;
     match lie {
         Lie::Once(bytes) => {
             stream.write_all(bytes).await?;

@@ -31,8 +31,11 @@ fn facts(found: &Found) -> Result<Facts> {
     Ok(Check::normalise(&observation, &seen, &mut Unknown::default()))
 }
 
+/// By action and topic, declared and effective.
+type Rights = BTreeMap<String, (Option<Permission>, Option<Permission>)>;
+
 /// The table of one client, declared against effective, by action and topic.
-fn table(found: &Found, client: &str) -> Result<BTreeMap<String, (Option<Permission>, Option<Permission>)>> {
+fn table(found: &Found, client: &str) -> Result<Rights> {
     let rows = facts(found)?.acl.into_iter().filter_map(|(key, row)| {
         let key = key.split_once(' ')?.1.strip_prefix(client)?.trim_start().to_owned();
         Some((key, (row.declared, row.effective)))

@@ -242,15 +242,18 @@ pub struct Difference {
     pub theirs: String,
 }
 
+/// What each of the others tells of one sample.
+type Others = Vec<(&'static str, Words)>;
+
 /// The table: by sample, what we tell, and what each of the others does.
 #[derive(Debug, Default)]
 pub struct Table {
-    rows: Vec<(String, Words, Vec<(&'static str, Words)>)>,
+    rows: Vec<(String, Words, Others)>,
 }
 
 impl Table {
     /// Adds a sample.
-    pub fn add(&mut self, sample: &str, ours: Words, others: Vec<(&'static str, Words)>) {
+    pub fn add(&mut self, sample: &str, ours: Words, others: Others) {
         self.rows.push((sample.to_owned(), ours, others));
     }
 

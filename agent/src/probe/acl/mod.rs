@@ -261,10 +261,9 @@ impl Trying<'_> {
             // A session that is gone heard what it heard.
             let _ = session.fence(&self.budget).await;
         }
-        for index in 0..clients.len() {
-            let topics = self.topics(clients[index].client, "spot");
+        for client in clients.iter_mut() {
+            let topics = self.topics(client.client, "spot");
             for (foreign, topic) in [false, true].into_iter().zip(&topics) {
-                let client = &mut clients[index];
                 let spot = if foreign { &mut client.foreign } else { &mut client.canary };
                 let Some(spot) = spot else { continue };
                 let accepted = matches!(spot.publish, Look::Seen(code) if code.is_none_or(|code| code < 0x80));

@@ -142,7 +142,7 @@ impl Reader {
     ///
     /// # Errors
     /// When what came is not MQTT, or is too long.
-    pub fn next(&mut self) -> Result<Option<Incoming>, &'static str> {
+    pub fn next_packet(&mut self) -> Result<Option<Incoming>, &'static str> {
         let Some((header, length)) = length(&self.buffer)? else { return Ok(None) };
         let kind = self.buffer[0] >> 4;
         if kind == 3 {
@@ -226,7 +226,7 @@ mod tests {
         for piece in pieces {
             reader.feed(piece);
             loop {
-                match reader.next() {
+                match reader.next_packet() {
                     Ok(Some(incoming)) => read.push(Ok(incoming)),
                     Ok(None) => break,
                     Err(words) => {

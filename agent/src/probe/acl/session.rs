@@ -215,7 +215,7 @@ impl Session {
     /// The next packet, noted if it is a message. Nothing is lost when this is cancelled.
     async fn next(&mut self) -> Result<Incoming, Failure> {
         loop {
-            match self.reader.next() {
+            match self.reader.next_packet() {
                 Ok(Some(incoming)) => {
                     self.note(&incoming)?;
                     return Ok(incoming);

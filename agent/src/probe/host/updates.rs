@@ -40,7 +40,6 @@ const WATCHED: [&str; 12] = [
 type Installed = BTreeMap<(String, String), String>;
 
 /// What is to be seen of packages, and the version of the SSH server's.
-#[must_use]
 pub fn updates(root: &Root) -> (Updates, Result<String, Failure>) {
     let status = status(root);
     let (packages, installed) = match status {

@@ -588,9 +588,12 @@ pub(super) struct Identities {
 
 /// What the list grants to everybody and by client id, and whose rights a borrowed certificate has.
 pub(super) fn identities(acl: &Acl, place: &str, unknown: &mut Unknown) -> Identities {
-    let mut found = Identities::default();
-    found.other_user_tried = acl.clients.iter().any(|client| client.client == Who::OtherUser).then_some(true);
-    found.declared = acl.declared.as_ref().map(|look| look.seen().is_none_or(|declared| declared.list.is_some()));
+    let declared = acl.declared.as_ref().map(|look| look.seen().is_none_or(|declared| declared.list.is_some()));
+    let mut found = Identities {
+        other_user_tried: acl.clients.iter().any(|client| client.client == Who::OtherUser).then_some(true),
+        declared,
+        ..Identities::default()
+    };
     match &acl.declared {
         None => {}
         Some(Look::Failed(failure)) => {
