@@ -58,6 +58,19 @@ with; the CA's key is not in it. Each has a name of its own, gatepost-canary-som
 Examples:
   gatepost battery --ca-cert ca.pem --ca-key ca.key --output battery
   gatepost battery --ca-cert ca.pem --ca-key ca.key --crl crl.pem --output battery";
+
+const SNAPSHOT: &str = "\
+It holds the files, tables and answers that the checks of host and link read, and no others. Taken out are
+password hashes, private keys, passwords in addresses and on command lines, the environment of containers, and
+people's names; what was taken out of which file is printed and stands in .gatepost/ledger.json. Accounts,
+addresses, packages and settings stay: look through it before you hand it on. Run as root it sees everything;
+what cannot be read is listed and stays unknown.
+
+Examples:
+  gatepost snapshot /tmp/pump-house.tar.zst      one file to send in
+  mkdir s && tar --zstd -xf pump-house.tar.zst -C s
+                                                 then `[host] root = \"s\"` in a configuration audits it";
+
 const PROBES: &str = "\
 Nothing is looked at: this is what an audit would do here, and what the latest runs in the spool say.
 
@@ -104,6 +117,9 @@ pub enum Command {
     Export(Export),
     /// Check an evidence bundle, with no network, state or database.
     Verify(Verify),
+    /// Write what the host's probes read into a folder that can be audited elsewhere, without secrets.
+    #[command(after_help = SNAPSHOT)]
+    Snapshot(Snapshot),
     /// List the probes: what each touches, needs and costs, and what came of it last.
     #[command(after_help = PROBES)]
     Probes(Formatted),
@@ -124,6 +140,17 @@ pub enum Command {
         #[command(subcommand)]
         command: RulesCommand,
     },
+}
+
+/// `gatepost snapshot`
+#[derive(Debug, Args)]
+pub struct Snapshot {
+    /// The folder to write, which must not be there or be empty; a name that ends with .tar.zst makes one file.
+    #[arg(value_name = "DIR|FILE.tar.zst")]
+    pub output: PathBuf,
+    /// The root folder to look at, instead of the configured one.
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
 }
 
 /// `gatepost audit`

@@ -21,5 +21,6 @@ pub mod report;
 pub mod rotate;
 pub mod runner;
 pub mod secret;
+pub mod snapshot;
 pub mod spool;
 pub mod upload;

@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn every_surface_withstands_its_seeds() {
         type Surface = (&'static str, fn(&[u8]), fn() -> Seeds);
-        let surfaces: [Surface; 17] = [
+        let surfaces: [Surface; 18] = [
             ("bundle", bundle::attack, bundle::seeds),
             ("canonical", canonical::attack, canonical::seeds),
             ("certificate", certificate::attack, certificate::seeds),

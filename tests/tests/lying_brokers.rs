@@ -28,7 +28,8 @@ fn broker(answer: impl Fn(u8, [u8; 2]) -> Vec<u8> + Clone + Send + 'static) -> S
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            let (Ok(mut stream), answer) = (stream, answer.clone());
+            let Ok(mut stream) = stream else { break };
+            let answer = answer.clone();
             std::thread::spawn(move || serve(&mut stream, answer));
         }
     });

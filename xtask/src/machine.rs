@@ -41,17 +41,6 @@ pub const CC: Need = Need { file: "/usr/bin/cc", package: "gcc", why: "the devic
 /// The C library's headers.
 pub const LIBC: Need =
     Need { file: "/usr/include/stdio.h", package: "libc6-dev", why: "what every program in C includes" };
-/// The TLS library of the devices' simulator, with its headers.
-pub const MBEDTLS: Need = Need {
-    file: "/usr/include/mbedtls/x509_crt.h",
-    package: "libmbedtls-dev",
-    why: "the TLS stack that STM32Cube ships, for the devices of the lab",
-};
-/// A C compiler.
-pub const CC: Need = Need { file: "/usr/bin/cc", package: "gcc", why: "the devices of the lab are programs in C" };
-/// The C library's headers.
-pub const LIBC: Need =
-    Need { file: "/usr/include/stdio.h", package: "libc6-dev", why: "what every program in C includes" };
 /// openssl(1).
 pub const OPENSSL: Need =
     Need { file: "/usr/bin/openssl", package: "openssl", why: "a TLS peer that nobody here wrote" };
@@ -90,6 +79,12 @@ pub const NATS: Need = Need {
     file: "/usr/sbin/nats-server",
     package: "nats-server",
     why: "an MQTT broker in the cloud that nobody here wrote",
+};
+/// sshd(8) and ssh-keygen(1).
+pub const SSHD: Need = Need {
+    file: "/usr/sbin/sshd",
+    package: "openssh-server",
+    why: "what an SSH server itself makes of its configuration, which the probe has to agree with",
 };
 /// A C++ compiler.
 pub const CXX: Need =

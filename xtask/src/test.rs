@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::machine::{
     self, CC, CXX, FAKETIME, HAPROXY, LIBC, MBEDTLS, MICROSOCKS, MOSQUITTO, MOSQUITTO_CLIENTS, NATS, NGINX, OPENSSL,
-    RABBITMQ, SSLSCAN, TINYPROXY,
+    RABBITMQ, SSHD, SSLSCAN, TINYPROXY,
 };
 use crate::step::{self, Failed, cargo};
 use crate::{agreement, fuzz};
@@ -52,7 +52,7 @@ pub fn run(arguments: &[String]) -> Result<(), Failed> {
     };
     machine::provide(&[&CC, &LIBC, &MBEDTLS])?;
     machine::provide(&[&CXX, &MOSQUITTO, &MOSQUITTO_CLIENTS, &OPENSSL, &FAKETIME, &SSLSCAN, &TINYPROXY, &MICROSOCKS])?;
-    machine::provide(&[&NGINX, &HAPROXY, &NATS])?;
+    machine::provide(&[&NGINX, &HAPROXY, &NATS, &SSHD])?;
     if full {
         machine::provide(&[&RABBITMQ])?;
     }

@@ -12,6 +12,7 @@ mod probes;
 mod rotate_key;
 mod rules;
 mod show;
+mod snapshot;
 mod status;
 mod upload;
 mod verify;
@@ -140,6 +141,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Compare(options) => compare::run(&find()?, &options),
         Command::Export(options) => export::run(&find()?, &options),
         Command::Verify(options) => verify::run(&options),
+        Command::Snapshot(options) => snapshot::run(load()?, &options),
         Command::Probes(output) => {
             let config = load()?;
             let place = if is_there(&config) { Some(Place::find(config.clone())?) } else { None };

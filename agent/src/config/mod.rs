@@ -261,6 +261,10 @@ impl Default for Challenge {
 pub struct Host {
     /// Ports that are expected to be open beyond loopback, such as `tcp/22`.
     pub allowed_ports: Vec<String>,
+    /// By such a port: the program that is expected to hold it, written `tcp/22 sshd`.
+    pub expected_programs: BTreeMap<String, String>,
+    /// Services whose fences are looked at, beside those of well-known brokers and the agent.
+    pub units: Vec<String>,
     /// The root folder that is looked at; `/` but for tests and snapshots.
     pub root: PathBuf,
 }

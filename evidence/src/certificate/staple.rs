@@ -163,7 +163,7 @@ impl<'a> Basic<'a> {
                     && by(one.public_key())
             })
         };
-        by(issuer.public_key()) || self.certificates.iter().any(|der| delegate(&der))
+        by(issuer.public_key()) || self.certificates.iter().any(delegate)
     }
 }
 

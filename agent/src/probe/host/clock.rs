@@ -22,8 +22,13 @@ const SILENT: [(&str, &str); 4] = [
 /// Whether the clock of the host below `root` is synchronised, and the time service that says so or not.
 #[must_use]
 pub fn clock_synchronised(root: &Path) -> (Look<bool>, Option<String>) {
-    let root = Root::new(root);
-    match timesyncd(&root) {
+    synchronised(&Root::new(root))
+}
+
+/// As [`clock_synchronised`], of a root that is there already.
+#[must_use]
+pub fn synchronised(root: &Root) -> (Look<bool>, Option<String>) {
+    match timesyncd(root) {
         Ok(Some(synchronised)) => return (Look::Seen(synchronised), Some("systemd-timesyncd".into())),
         Ok(None) => {}
         Err(failure) => return (Look::Failed(failure), None),

@@ -125,16 +125,11 @@ fn programs(root: &Root, held: &[Held]) -> HashMap<u64, String> {
             break;
         }
         let folder = PathBuf::from(format!("/proc/{process}"));
-        let Ok(entries) = root
-            .resolve(&folder.join("fd"))
-            .and_then(|path| std::fs::read_dir(&path).map_err(|error| crate::files::failure(&path, &error)))
-        else {
-            continue;
-        };
+        let Ok(entries) = root.list(&folder.join("fd")) else { continue };
         let mut program = None;
-        for entry in entries.flatten().take(MAX_DESCRIPTORS) {
+        for entry in entries {
             descriptors += 1;
-            let Some(inode) = socket_inode(&entry.path()) else { continue };
+            let Some(inode) = socket_inode(root, &folder.join("fd").join(entry)) else { continue };
             if wanted.binary_search(&inode).is_err() {
                 continue;
             }
@@ -147,9 +142,8 @@ fn programs(root: &Root, held: &[Held]) -> HashMap<u64, String> {
     found
 }
 
-fn socket_inode(descriptor: &Path) -> Option<u64> {
-    let link = std::fs::read_link(descriptor).ok()?;
-    link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+fn socket_inode(root: &Root, descriptor: &Path) -> Option<u64> {
+    root.link(descriptor).ok()?.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
 use gatepost_evidence::check::host_guardrails::SshDirective;
+use gatepost_evidence::check::host_guardrails::ssh::HostKey;
 use gatepost_evidence::look::{Failure, FailureKind};
 
 use super::root::Root;
@@ -28,6 +30,50 @@ pub fn sshd(root: &Root) -> Result<Vec<SshDirective>, Failure> {
     let mut reading = Reading { root, files: 0, directives: Vec::new() };
     reading.file(Path::new(PATH), None, 0)?;
     Ok(reading.directives)
+}
+
+/// The public halves of the server's keys: those that the configuration names, else those at the usual places.
+///
+/// # Errors
+/// When the folder can not be listed or one of them can not be read.
+pub fn host_keys(root: &Root, directives: &[SshDirective]) -> Result<Vec<HostKey>, Failure> {
+    let named: Vec<_> = directives.iter().filter(|one| one.keyword == "hostkey").map(|one| one.value.clone()).collect();
+    let files = if named.is_empty() {
+        let names = root.list(Path::new("/etc/ssh"))?;
+        let is_key = |name: &&String| name.starts_with("ssh_host_") && name.ends_with("_key.pub");
+        names.iter().filter(is_key).map(|name| format!("/etc/ssh/{name}")).collect()
+    } else {
+        named.iter().map(|path| format!("{path}.pub")).collect::<Vec<_>>()
+    };
+    let mut found = Vec::new();
+    for file in files.into_iter().take(MAX_FILES) {
+        let text = root.read_text(Path::new(&file))?;
+        let mut words = text.split_whitespace();
+        let (Some(kind), Some(blob)) = (words.next(), words.next()) else {
+            return Err(Failure::new(FailureKind::Unparseable, format_args!("{file} holds no public key")));
+        };
+        found.push(HostKey { file: shorten(&file), kind: shorten(kind), bits: rsa_bits(blob) });
+    }
+    Ok(found)
+}
+
+/// The length of an RSA modulus in an SSH public key (RFC 4253, section 6.6): type, exponent, modulus, each with its length.
+fn rsa_bits(blob: &str) -> Option<u64> {
+    let bytes = base64::engine::general_purpose::STANDARD.decode(blob).ok()?;
+    let mut rest = bytes.as_slice();
+    let mut next = || {
+        let (length, after) = rest.split_first_chunk::<4>()?;
+        let (part, after) = after.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+        rest = after;
+        Some(part)
+    };
+    if next()? != b"ssh-rsa" {
+        return None;
+    }
+    next()?;
+    let modulus = next()?;
+    let start = modulus.iter().position(|byte| *byte != 0)?;
+    Some((modulus.len() - start) as u64 * 8 - u64::from(modulus[start].leading_zeros()))
 }
 
 struct Reading<'a> {
@@ -66,7 +112,11 @@ impl Reading<'_> {
                 return Err(unparseable());
             }
             match keyword.as_str() {
-                "match" => within_match = Some(shorten(&arguments.join(" "))),
+                // Both have to fit: the one around the include, and this one.
+                "match" => {
+                    let both = around.into_iter().chain(arguments.iter().map(String::as_str));
+                    within_match = Some(shorten(&both.collect::<Vec<_>>().join(" ")));
+                }
                 "include" => {
                     for pattern in arguments {
                         for included in self.expand(pattern)? {
@@ -80,7 +130,8 @@ impl Reading<'_> {
                         return Err(Failure::new(FailureKind::TooLarge, detail));
                     }
                     // The environment may carry secrets.
-                    let value = if keyword == "setenv" { "(redacted)".into() } else { shorten(&arguments.join(" ")) };
+                    let value =
+                        if keyword.starts_with("setenv") { "(redacted)".into() } else { shorten(&arguments.join(" ")) };
                     self.directives.push(SshDirective {
                         file: path.display().to_string(),
                         line: number,
@@ -327,3 +378,7 @@ mod tests {
         assert_eq!(kind(&[("etc/ssh/sshd_config", &"UseDNS no\n".repeat(2000))]), FailureKind::TooLarge);
     }
 }
+
+#[cfg(test)]
+#[path = "sshd_tests.rs"]
+mod sshd_tests;

@@ -1,4 +1,5 @@
-//! Mounted file systems that hold data, from `/proc/self/mountinfo` (proc(5)) and statvfs(3).
+//! Mounted file systems that hold data, from `/proc/self/mountinfo` (proc(5)) and statvfs(3); how places are mounted, what
+//! memory is swapped to, how worn cards are, and what ext4 counts.
 //!
 //! Whether one is read-only is taken from the file system itself, not from this mount of it: a sandboxed agent sees its own
 //! mounts read-only. Each file system is seen once, at its shortest mount point.
@@ -6,13 +7,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use gatepost_evidence::check::host_guardrails::FileSystem;
-use gatepost_evidence::look::{Failure, FailureKind};
+use gatepost_evidence::check::host_guardrails::storage::{Disk, Ext4, FileSystem, Mount as Mounted, Storage};
+use gatepost_evidence::look::{Failure, FailureKind, Look};
 use nix::errno::Errno;
 use nix::sys::statvfs::statvfs;
 
 use super::root::Root;
-use super::shorten;
+use super::{etc, if_there, shorten};
 
 /// The most file systems that are recorded.
 pub const MAX_FILE_SYSTEMS: usize = 200;
@@ -26,12 +27,17 @@ const MOUNTS: &str = "/proc/self/mountinfo";
 /// The file systems that hold data.
 ///
 /// # Errors
-/// When the table can not be read or understood, one of them can not be asked, or this is a snapshot.
+/// When the table can not be read or understood, one of them can not be asked, or this is a snapshot that does not hold it.
 pub fn storage(root: &Root) -> Result<Vec<FileSystem>, Failure> {
-    if !root.is_live() {
-        let detail = "how full a file system is can only be asked on the running machine, not of a snapshot";
-        return Err(Failure::new(FailureKind::NotFound, detail));
-    }
+    let answer = root.answer("storage", || {
+        let found = live(root)?;
+        serde_json::to_string(&found).map_err(|error| Failure::new(FailureKind::Error, error))
+    })?;
+    serde_json::from_str(&answer)
+        .map_err(|error| Failure::new(FailureKind::Unparseable, format_args!("storage: {error}")))
+}
+
+fn live(root: &Root) -> Result<Vec<FileSystem>, Failure> {
     let mut found = Vec::new();
     for mount in mounts(root)? {
         // Bind mounts of single files, as containers have them, are not places for data.
@@ -47,6 +53,8 @@ pub fn storage(root: &Root) -> Result<Vec<FileSystem>, Failure> {
         // Both are 32 bits wide on some machines.
         #[allow(clippy::useless_conversion)]
         let bytes = |blocks| u64::from(blocks).saturating_mul(u64::from(usage.fragment_size()));
+        #[allow(clippy::useless_conversion)]
+        let (inodes, inodes_free) = (u64::from(usage.files()), u64::from(usage.files_free()));
         found.push(FileSystem {
             total: bytes(usage.blocks()),
             free: bytes(usage.blocks_free()),
@@ -54,7 +62,120 @@ pub fn storage(root: &Root) -> Result<Vec<FileSystem>, Failure> {
             mount: shorten(&mount.point),
             kind: mount.kind,
             read_only: mount.read_only,
+            inodes: Some(inodes),
+            inodes_free: Some(inodes_free),
         });
+    }
+    Ok(found)
+}
+
+/// Everything beyond how full it is.
+#[must_use]
+pub fn media(root: &Root) -> Storage {
+    Storage {
+        mounts: places(root).into(),
+        swaps: swaps(root).into(),
+        disks: disks(root).into(),
+        ext4: ext4(root).into(),
+        etc: etc::scan(root).into(),
+        shared: ["/tmp", "/var/tmp", "/dev/shm"]
+            .iter()
+            .map(|path| root.state(Path::new(path)).map(|state| state.as_evidence(Path::new(path))).into())
+            .filter(|look: &Look<_>| !matches!(look, Look::Failed(Failure { kind: FailureKind::NotFound, .. })))
+            .collect(),
+    }
+}
+
+/// Places whose mount options are told.
+const PLACES: [&str; 11] =
+    ["/", "/tmp", "/var/tmp", "/dev/shm", "/home", "/var", "/var/log", "/boot", "/boot/firmware", "/proc", "/run/shm"];
+
+/// How the first process has these places mounted: a sandboxed agent's own mounts say nothing about the host. Of several at
+/// one place the last is on top.
+fn places(root: &Root) -> Result<Vec<Mounted>, Failure> {
+    let first = Path::new("/proc/1/mountinfo");
+    let table = match root.lines(first, |_| Ok(())) {
+        Err(Failure { kind: FailureKind::NotFound, .. }) => Path::new(MOUNTS),
+        result => {
+            result?;
+            first
+        }
+    };
+    let mut found = BTreeMap::new();
+    root.lines(table, |line| {
+        if let Some(mounted) = mounted(line).filter(|mounted| PLACES.contains(&mounted.point.as_str())) {
+            found.insert(mounted.point.clone(), mounted);
+        }
+        Ok(())
+    })?;
+    if found.is_empty() {
+        let detail = format!("{}: nothing is mounted at /", table.display());
+        return Err(Failure::new(FailureKind::Unparseable, detail));
+    }
+    Ok(found.into_values().collect())
+}
+
+fn mounted(line: &str) -> Option<Mounted> {
+    let (here, there) = line.split_once(" - ")?;
+    let mut here = here.split(' ').skip(4);
+    let (point, options) = (here.next()?, here.next()?);
+    let mut there = there.split(' ');
+    let (kind, source, more) = (there.next()?, there.next()?, there.next().unwrap_or_default());
+    let mut options: Vec<_> = options.split(',').chain(more.split(',')).map(shorten).collect();
+    options.sort_unstable();
+    options.dedup();
+    // A sandboxed agent and an overlay's folders aside, nobody needs more.
+    options.retain(|option| !option.contains('='));
+    Some(Mounted { point: shorten(&unescape(point)), kind: shorten(kind), source: shorten(source), options })
+}
+
+fn swaps(root: &Root) -> Result<Vec<String>, Failure> {
+    let text = root.read_text(Path::new("/proc/swaps"))?;
+    Ok(text.lines().skip(1).filter_map(|line| line.split_whitespace().next()).take(50).map(shorten).collect())
+}
+
+/// The most disks that are recorded.
+const MAX_DISKS: usize = 100;
+
+/// Cards and disks; not loops, RAM disks and what is made of others.
+fn disks(root: &Root) -> Result<Vec<Disk>, Failure> {
+    let folder = Path::new("/sys/block");
+    let mut found = Vec::new();
+    let virtual_ones = ["loop", "ram", "zram", "dm-", "md", "nbd", "sr", "fd"];
+    for name in root.list(folder)? {
+        if virtual_ones.iter().any(|prefix| name.starts_with(prefix)) || name.contains("boot") {
+            continue;
+        }
+        let disk = folder.join(&name);
+        let word = |path: &str| if_there(root.word(&disk.join(path)));
+        let usb = root.link(&disk).is_ok_and(|link| link.to_string_lossy().contains("/usb"));
+        found.push(Disk {
+            kind: word("device/type")?.filter(|kind| matches!(kind.as_str(), "SD" | "MMC")).unwrap_or_default(),
+            life_time: word("device/life_time")?,
+            pre_eol: word("device/pre_eol_info")?,
+            removable: word("removable")?.as_deref() == Some("1"),
+            usb,
+            name: shorten(&name),
+        });
+        if found.len() > MAX_DISKS {
+            return Err(Failure::new(FailureKind::TooLarge, format_args!("there are more than {MAX_DISKS} disks")));
+        }
+    }
+    Ok(found)
+}
+
+fn ext4(root: &Root) -> Result<Vec<Ext4>, Failure> {
+    let folder = Path::new("/sys/fs/ext4");
+    let mut found = Vec::new();
+    for device in if_there(root.list(folder))?.unwrap_or_default() {
+        let number = |file: &str| -> Result<Option<u64>, Failure> {
+            Ok(if_there(root.word(&folder.join(&device).join(file)))?.and_then(|word| word.parse().ok()))
+        };
+        // `features` is no file system.
+        if let Some(errors) = number("errors_count")? {
+            let written_kib = number("lifetime_write_kbytes")?;
+            found.push(Ext4 { device: shorten(&device), errors, written_kib });
+        }
     }
     Ok(found)
 }
@@ -141,6 +262,36 @@ mod tests {
         let root = Root::new(folder.path());
         assert_eq!(mounts(&root).unwrap_err().detail, "/proc/self/mountinfo: line 1 is no mount");
         assert!(storage(&root).unwrap_err().detail.contains("snapshot"));
+        assert_eq!(places(&root).unwrap_err().kind, FailureKind::Unparseable);
+    }
+
+    #[test]
+    fn cards_disks_swap_and_errors_are_told() {
+        let folder = snapshot(&[
+            ("proc/swaps", "Filename Type Size Used Priority\n/var/swap file 102396 0 -2\n"),
+            ("sys/block/mmcblk0/device/type", "MMC\n"),
+            ("sys/block/mmcblk0/device/life_time", "0x01 0x0b\n"),
+            ("sys/block/mmcblk0/device/pre_eol_info", "0x02\n"),
+            ("sys/block/mmcblk0boot0/device/type", "MMC\n"),
+            ("sys/block/sda/removable", "1\n"),
+            ("sys/block/loop0/removable", "0\n"),
+            ("sys/fs/ext4/mmcblk0p2/errors_count", "3\n"),
+            ("sys/fs/ext4/features/lazy", "supported\n"),
+            (
+                "proc/1/mountinfo",
+                "27 1 179:2 / / rw,noatime shared:1 - ext4 /dev/mmcblk0p2 rw,data=ordered\n\
+              30 27 0:5 / /tmp rw,nosuid,nodev - tmpfs tmpfs rw,size=1k\n31 27 0:6 / /srv rw - tmpfs tmpfs rw\n",
+            ),
+        ]);
+        let media = media(&Root::new(folder.path()));
+        assert_eq!(media.swaps.seen().unwrap(), &["/var/swap"]);
+        let disks = media.disks.seen().unwrap();
+        assert_eq!(disks.iter().map(|disk| disk.name.as_str()).collect::<Vec<_>>(), ["mmcblk0", "sda"]);
+        assert_eq!((disks[0].pre_eol.as_deref(), disks[1].removable), (Some("0x02"), true));
+        assert_eq!(media.ext4.seen().unwrap()[0].errors, 3);
+        let mounts = media.mounts.seen().unwrap();
+        assert_eq!(mounts.iter().map(|mount| mount.point.as_str()).collect::<Vec<_>>(), ["/", "/tmp"]);
+        assert_eq!(mounts[1].options, ["nodev", "nosuid", "rw"]);
     }
 
     #[test]

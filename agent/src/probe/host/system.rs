@@ -43,12 +43,9 @@ fn unquote(value: &str) -> &str {
     quoted.unwrap_or(value)
 }
 
-/// The kernel's release: of the running machine as uname(2) says it, of a snapshot as it was saved.
+/// The kernel's release.
 #[must_use]
 pub fn kernel(root: &Root) -> Option<String> {
-    if root.is_live() {
-        return Some(nix::sys::utsname::uname().ok()?.release().to_str()?.to_owned());
-    }
     let text = root.read_text(Path::new("/proc/sys/kernel/osrelease")).ok()?;
     Some(shorten(text.trim())).filter(|release| !release.is_empty())
 }
@@ -68,6 +65,12 @@ pub fn sysctls(root: &Root) -> BTreeMap<String, Look<String>> {
 #[must_use]
 pub fn reboot_required(root: &Root) -> Look<bool> {
     root.exists(Path::new("/run/reboot-required")).into()
+}
+
+/// What holds this system, if it is a container: systemd writes it down at its start.
+#[must_use]
+pub fn container(root: &Root) -> Option<String> {
+    root.word(Path::new("/run/systemd/container")).ok().filter(|word| !word.is_empty())
 }
 
 #[cfg(test)]

@@ -9,6 +9,9 @@ use crate::secret::Secret;
 /// A question: its name and what is sent.
 pub(super) type Question = (String, Message);
 
+/// Spoofed headers: their name, whether they go to a path that nobody has given the edge, and they themselves.
+type Spoof = (&'static str, bool, Vec<(&'static str, String)>);
+
 /// What questions are made from.
 pub(super) struct Honest<'a> {
     /// The path of the edge.
@@ -121,9 +124,8 @@ impl Honest<'_> {
         Message { certificate, ..message }
     }
 
-    /// Headers by which proxies tell each other things, and which a stranger may send, too: their name, whether they go to a
-    /// path that nobody has given the edge, and they themselves.
-    fn fields(&self) -> Vec<(&'static str, bool, Vec<(&'static str, String)>)> {
+    /// Headers by which proxies tell each other things, and which a stranger may send, too.
+    fn fields(&self) -> Vec<Spoof> {
         let one = |name: &'static str, value: &str| vec![(name, value.to_owned())];
         vec![
             ("x-forwarded-for", false, one("x-forwarded-for", "127.0.0.1")),

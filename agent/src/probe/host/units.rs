@@ -1,0 +1,147 @@
+//! Services as systemd has them: those that failed, those that keep being restarted, and the fences of those that are watched.
+//!
+//! What is switched on for every boot lies in folders; how a service fares only systemd knows, so systemctl(1) is asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use gatepost_evidence::check::host_guardrails::units::{PROPERTIES, Unit, Units};
+use gatepost_evidence::look::{Failure, FailureKind};
+
+use super::root::Root;
+use super::{helper, if_there, shorten, snippets};
+
+/// The most units that are recorded.
+pub const MAX_UNITS: usize = 200;
+const SYSTEM: &str = "/etc/systemd/system";
+
+/// Names of the units that are switched on: links in folders `*.wants` and `*.requires`.
+///
+/// # Errors
+/// When a folder can not be listed.
+pub fn enabled(root: &Root) -> Result<Vec<String>, Failure> {
+    let system = Path::new(SYSTEM);
+    let mut found = BTreeSet::new();
+    for name in root.list(system)?.iter().filter(|name| name.ends_with(".wants") || name.ends_with(".requires")) {
+        found.extend(root.list(&system.join(name))?.iter().map(|name| shorten(name)));
+        if found.len() > 2000 {
+            return Err(Failure::new(FailureKind::TooLarge, format_args!("{SYSTEM} has more than 2000 units")));
+        }
+    }
+    Ok(found.into_iter().collect())
+}
+
+/// What is to be seen of services; `watched` are recorded whatever they do.
+#[must_use]
+pub fn units(root: &Root, watched: &[String]) -> Units {
+    let property = format!("--property={}", PROPERTIES.join(","));
+    let answer = helper::ask(
+        root,
+        "systemctl",
+        &["/usr/bin/systemctl", "/bin/systemctl"],
+        &["show", "--no-pager", &property, "*.service", "*.timer", "*.socket", "*.mount"],
+    );
+    Units {
+        units: answer.and_then(|text| parse(&text, watched)).into(),
+        watched: watched.to_vec(),
+        autologin: autologin(root).into(),
+    }
+}
+
+/// The units of `systemctl show`: of all those that failed or were restarted, and those that are watched.
+///
+/// # Errors
+/// When it is not that, or there are too many.
+pub fn parse(text: &str, watched: &[String]) -> Result<Vec<Unit>, Failure> {
+    let mut found = Vec::new();
+    let mut any = false;
+    for paragraph in text.split("\n\n").filter(|paragraph| !paragraph.trim().is_empty()) {
+        let lines = paragraph.lines().filter_map(|line| line.split_once('='));
+        let properties: BTreeMap<String, String> = lines
+            .filter(|(name, _)| PROPERTIES.contains(name))
+            .map(|(name, value)| (name.to_owned(), shorten(value)))
+            .collect();
+        let get = |name: &str| properties.get(name).map(String::as_str).unwrap_or_default();
+        if get("Id").is_empty() {
+            return Err(Failure::new(FailureKind::Unparseable, "systemctl prints a unit without a name"));
+        }
+        any = true;
+        let restarted = !matches!(get("NRestarts"), "" | "0") || get("SubState") == "auto-restart";
+        if get("ActiveState") == "failed" || restarted || watched.iter().any(|name| name == get("Id")) {
+            let name = get("Id").to_owned();
+            let fields = properties.into_iter().filter(|(name, _)| name != "Id");
+            found.push(Unit { name, properties: fields.collect() });
+        }
+        if found.len() > MAX_UNITS {
+            return Err(Failure::new(
+                FailureKind::TooLarge,
+                format_args!("more than {MAX_UNITS} units are of interest"),
+            ));
+        }
+    }
+    if !any {
+        return Err(Failure::new(FailureKind::Unparseable, "systemctl prints no unit"));
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+/// Files that let getty(8) log somebody in without asking, as an image of Raspberry Pi OS may have them.
+fn autologin(root: &Root) -> Result<Vec<String>, Failure> {
+    let system = Path::new(SYSTEM);
+    let mut found = Vec::new();
+    let names = if_there(root.list(system))?.unwrap_or_default();
+    let gettys =
+        |name: &&String| name.contains("getty") && (name.ends_with(".service") || name.ends_with(".service.d"));
+    for name in names.iter().filter(gettys) {
+        let path = system.join(name);
+        let files = if name.ends_with(".d") { snippets(root, &path, ".conf")? } else { vec![path] };
+        for file in files {
+            let Some(text) = if_there(root.read_text(&file))? else { continue };
+            let asks_nobody = |line: &str| {
+                line.trim_start().starts_with("ExecStart=")
+                    && (line.contains("--autologin") || line.split_whitespace().any(|word| word == "-a"))
+            };
+            if text.lines().any(asks_nobody) {
+                found.push(shorten(&file.display().to_string()));
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::snapshot;
+    use super::*;
+
+    #[test]
+    fn units_of_interest_are_kept() {
+        let text = "Id=a.service\nActiveState=failed\nSecret=x\n\nId=b.service\nActiveState=active\nNRestarts=0\n\n\
+            Id=c.service\nActiveState=active\nNRestarts=7\n\nId=mosquitto.service\nActiveState=active\nNRestarts=0\n";
+        let units = parse(text, &["mosquitto.service".into()]).unwrap();
+        let names: Vec<_> = units.iter().map(|unit| unit.name.as_str()).collect();
+        assert_eq!(names, ["a.service", "c.service", "mosquitto.service"]);
+        assert!(!units[0].properties.contains_key("Secret"));
+        assert_eq!(parse("", &[]).unwrap_err().kind, FailureKind::Unparseable);
+        assert_eq!(parse("ActiveState=failed\n", &[]).unwrap_err().kind, FailureKind::Unparseable);
+        let many = "Id=a.service\nActiveState=failed\n\n".repeat(MAX_UNITS + 1);
+        assert_eq!(parse(&many, &[]).unwrap_err().kind, FailureKind::TooLarge);
+    }
+
+    #[test]
+    fn what_is_switched_on_lies_in_folders() {
+        let folder = snapshot(&[
+            ("etc/systemd/system/multi-user.target.wants/ssh.service", ""),
+            ("etc/systemd/system/sysinit.target.requires/x.service", ""),
+            (
+                "etc/systemd/system/getty@tty1.service.d/autologin.conf",
+                "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin pi --noclear %I $TERM\n",
+            ),
+            ("etc/systemd/system/getty@tty2.service.d/quiet.conf", "[Service]\nExecStart=-/sbin/agetty %I\n"),
+        ]);
+        let root = Root::new(folder.path());
+        assert_eq!(enabled(&root).unwrap(), ["ssh.service", "x.service"]);
+        assert_eq!(autologin(&root).unwrap(), ["/etc/systemd/system/getty@tty1.service.d/autologin.conf"]);
+    }
+}

@@ -1,0 +1,329 @@
+//! Updates: whether the release is still looked after, where packages come from, and whether updates are put in.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::take;
+use crate::check::{Seen, Unknown};
+use crate::look::Look;
+
+/// What was seen of packages and their sources.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Updates {
+    /// Packages as dpkg(1) has them.
+    pub packages: Look<Packages>,
+    /// Package sources.
+    pub sources: Look<Vec<PackageSource>>,
+    /// `APT::Periodic::*` and `Unattended-Upgrade::*` options of apt.conf(5), by their name in lower case.
+    pub periodic: Look<BTreeMap<String, String>>,
+    /// When the package lists last changed.
+    pub lists_changed: Look<Timestamp>,
+    /// When unattended-upgrade(8) last ran to its end.
+    pub unattended_ran: Look<Timestamp>,
+    /// Installed packages for which a security archive has a newer version.
+    pub security_pending: Look<Vec<Pending>>,
+}
+
+/// Packages as dpkg(1) has them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Packages {
+    /// How many are installed.
+    pub installed: u64,
+    /// SHA-256 over `name version architecture` lines of those, sorted.
+    pub digest: String,
+    /// Packages that are kept from being updated.
+    pub held: Vec<String>,
+    /// Packages whose installation broke off, with their state.
+    pub broken: Vec<String>,
+    /// Versions of the packages that facts are about, such as `openssh-server`.
+    pub versions: BTreeMap<String, String>,
+}
+
+/// One source of packages (sources.list(5)).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PackageSource {
+    /// The file.
+    pub file: String,
+    /// Where from, without user and password.
+    pub uri: String,
+    /// The suite, such as `bookworm-security`.
+    pub suite: String,
+    /// Signatures are not asked for (`trusted=yes`, `allow-insecure=yes`).
+    pub unsigned: bool,
+}
+
+/// A package with a newer version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pending {
+    /// The package.
+    pub name: String,
+    /// What is installed.
+    pub installed: String,
+    /// What there is.
+    pub available: String,
+}
+
+/// Facts about updates.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UpdateFacts {
+    /// The last day on which the release gets security updates from its makers or Debian's LTS team.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub supported_until: Option<String>,
+    /// Whole days until then; negative afterwards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub support_days_left: Option<i64>,
+    /// Some source is a security archive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub security_source: Option<bool>,
+    /// Sources whose signatures are not asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unsigned_sources: Option<Vec<String>>,
+    /// Security updates are put in without anyone asking.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub automatic: Option<bool>,
+    /// Whole days since the package lists changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lists_age_days: Option<i64>,
+    /// Whole days since updates were last put in by themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unattended_age_days: Option<i64>,
+    /// Installed packages for which a security archive has a newer version, as of the package lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub security_pending: Option<Vec<String>>,
+    /// Packages that are kept from being updated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<Vec<String>>,
+    /// Packages whose installation broke off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broken: Option<Vec<String>>,
+    /// How many packages are installed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub installed: Option<u64>,
+    /// SHA-256 of the list of packages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<String>,
+}
+
+/// Until when releases get security updates: `ID` and `VERSION_ID` of os-release, and the last day. As of November 2026.
+///
+/// Debian: <https://wiki.debian.org/LTS> (the LTS team's time included; Raspberry Pi OS is built on these releases).
+/// Ubuntu: <https://ubuntu.com/about/release-cycle> (standard support).
+const SUPPORT: &[(&str, &str, &str)] = &[
+    ("debian", "9", "2022-06-30"),
+    ("debian", "10", "2024-06-30"),
+    ("debian", "11", "2026-08-31"),
+    ("debian", "12", "2028-06-30"),
+    ("debian", "13", "2030-06-30"),
+    ("raspbian", "9", "2022-06-30"),
+    ("raspbian", "10", "2024-06-30"),
+    ("raspbian", "11", "2026-08-31"),
+    ("raspbian", "12", "2028-06-30"),
+    ("raspbian", "13", "2030-06-30"),
+    ("ubuntu", "18.04", "2023-05-31"),
+    ("ubuntu", "20.04", "2025-05-31"),
+    ("ubuntu", "22.04", "2027-04-30"),
+    ("ubuntu", "24.04", "2029-04-30"),
+];
+
+pub(super) fn facts(
+    seen: &Option<Updates>,
+    release: Option<&BTreeMap<String, String>>,
+    at: &Seen,
+    unknown: &mut Unknown,
+) -> Option<UpdateFacts> {
+    let seen = seen.as_ref()?;
+    let until = support(release, unknown);
+    let today = days_believed(at, &["support_days_left", "lists_age_days", "unattended_age_days"], unknown);
+    let packages = take(&seen.packages, &["/updates/held", "/updates/broken", "/updates/automatic"], "", unknown);
+    let sources = take(&seen.sources, &["/updates/security_source", "/updates/unsigned_sources"], "", unknown);
+    let periodic = take(&seen.periodic, &["/updates/automatic"], "", unknown);
+    let lists = take(&seen.lists_changed, &["/updates/lists_age_days"], "", unknown);
+    let ran = take(&seen.unattended_ran, &["/updates/unattended_age_days"], "", unknown);
+    let pending = take(&seen.security_pending, &["/updates/security_pending"], "", unknown);
+    let age = |then: Option<&Timestamp>| {
+        let (then, today) = (then?, today?);
+        Some((day(*then) - today).get_days()).map(|days| i64::from(-days))
+    };
+    Some(UpdateFacts {
+        support_days_left: until.zip(today).map(|(until, today)| i64::from((until - today).get_days())),
+        supported_until: until.map(|until| until.to_string()),
+        security_source: sources.map(|sources| {
+            let named = |one: &PackageSource| one.suite.contains("-security") || one.suite.ends_with("/updates");
+            sources.iter().any(|one| named(one) || one.uri.contains("security."))
+        }),
+        unsigned_sources: sources.map(|sources| {
+            sources.iter().filter(|one| one.unsigned).map(|one| format!("{} {}", one.uri, one.suite)).collect()
+        }),
+        automatic: packages.zip(periodic).map(|(packages, periodic)| {
+            let on = |name: &str| periodic.get(name).is_some_and(|value| !matches!(value.as_str(), "0" | "" | "false"));
+            packages.versions.contains_key("unattended-upgrades") && on("apt::periodic::unattended-upgrade")
+        }),
+        lists_age_days: age(lists),
+        unattended_age_days: age(ran),
+        security_pending: pending.map(|pending| pending.iter().map(|one| one.name.clone()).collect()),
+        held: packages.map(|packages| packages.held.clone()),
+        broken: packages.map(|packages| packages.broken.clone()),
+        installed: packages.map(|packages| packages.installed),
+        inventory: packages.map(|packages| packages.digest.clone()),
+    })
+}
+
+fn support(release: Option<&BTreeMap<String, String>>, unknown: &mut Unknown) -> Option<Date> {
+    let places = ["/updates/supported_until", "/updates/support_days_left"];
+    let mut told = |words: String| places.iter().for_each(|place| unknown.because(*place, &words));
+    let Some(release) = release else {
+        told("the release could not be read".into());
+        return None;
+    };
+    let field = |name: &str| release.get(name).map(String::as_str).unwrap_or_default();
+    let (id, version) = (field("ID"), field("VERSION_ID"));
+    let row = SUPPORT.iter().find(|(known, number, _)| (*known, *number) == (id, version));
+    let Some((_, _, until)) = row else {
+        told(format!("{id} {version} is not in the table of supported releases"));
+        return None;
+    };
+    until.parse().ok()
+}
+
+fn day(at: Timestamp) -> Date {
+    at.to_zoned(jiff::tz::TimeZone::UTC).date()
+}
+
+/// Today, if the clock is believed.
+pub(super) fn days_believed(at: &Seen, facts: &[&str], unknown: &mut Unknown) -> Option<Date> {
+    if let Some(reason) = at.distrust {
+        for fact in facts {
+            unknown.because(format!("/updates/{fact}"), reason);
+        }
+        return None;
+    }
+    Some(day(at.at))
+}
+
+/// Compares two versions as dpkg(1) does (deb-version(7)).
+#[must_use]
+pub fn compare_versions(a: &str, b: &str) -> Ordering {
+    let (a_epoch, a_rest) = epoch(a);
+    let (b_epoch, b_rest) = epoch(b);
+    let (a_upstream, a_revision) = a_rest.rsplit_once('-').unwrap_or((a_rest, ""));
+    let (b_upstream, b_revision) = b_rest.rsplit_once('-').unwrap_or((b_rest, ""));
+    a_epoch
+        .cmp(&b_epoch)
+        .then_with(|| compare_part(a_upstream.as_bytes(), b_upstream.as_bytes()))
+        .then_with(|| compare_part(a_revision.as_bytes(), b_revision.as_bytes()))
+}
+
+fn epoch(version: &str) -> (u64, &str) {
+    match version.split_once(':') {
+        Some((epoch, rest)) => (epoch.parse().unwrap_or(0), rest),
+        None => (0, version),
+    }
+}
+
+/// Letters before other signs, `~` before everything and the end; digits as numbers.
+fn compare_part(mut a: &[u8], mut b: &[u8]) -> Ordering {
+    let rank = |byte: Option<&u8>| match byte {
+        Some(b'~') => -1,
+        Some(byte) if byte.is_ascii_digit() => 0,
+        None => 0,
+        Some(byte) if byte.is_ascii_alphabetic() => i32::from(*byte),
+        Some(byte) => i32::from(*byte) + 256,
+    };
+    while !a.is_empty() || !b.is_empty() {
+        while a.first().is_some_and(|byte| !byte.is_ascii_digit())
+            || b.first().is_some_and(|byte| !byte.is_ascii_digit())
+        {
+            let order = rank(a.first()).cmp(&rank(b.first()));
+            if order != Ordering::Equal {
+                return order;
+            }
+            a = a.get(1..).unwrap_or_default();
+            b = b.get(1..).unwrap_or_default();
+        }
+        let (a_digits, a_rest) = digits(a);
+        let (b_digits, b_rest) = digits(b);
+        let order = a_digits.len().cmp(&b_digits.len()).then_with(|| a_digits.cmp(b_digits));
+        if order != Ordering::Equal {
+            return order;
+        }
+        (a, b) = (a_rest, b_rest);
+    }
+    Ordering::Equal
+}
+
+/// The digits at the start without leading zeros, and the rest.
+fn digits(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, rest) = text.split_at(end);
+    let start = digits.iter().position(|byte| *byte != b'0').unwrap_or(digits.len());
+    (&digits[start..], rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_dpkg_does() {
+        let rising = [
+            "1.0~rc1-1",
+            "1.0-1",
+            "1.0-1+deb12u1",
+            "1.0-1+deb12u10",
+            "1.0-2~bpo12+1",
+            "1.0-2",
+            "1.0a-1",
+            "1.0+dfsg-1",
+            "1.2-1",
+            "1.10-1",
+            "1:0.1-1",
+        ];
+        for (index, a) in rising.iter().enumerate() {
+            for (other, b) in rising.iter().enumerate() {
+                assert_eq!(compare_versions(a, b), index.cmp(&other), "{a} {b}");
+            }
+        }
+        assert_eq!(compare_versions("1.00", "1.0"), Ordering::Equal);
+        assert_eq!(compare_versions("", ""), Ordering::Equal);
+    }
+
+    #[test]
+    fn support_is_counted_from_the_day_of_the_look() {
+        let release = |id: &str, version: &str| {
+            BTreeMap::from([("ID".to_owned(), id.to_owned()), ("VERSION_ID".to_owned(), version.to_owned())])
+        };
+        let failed = || crate::look::Failure::new(crate::look::FailureKind::NotFound, "none");
+        let updates = Updates {
+            packages: Look::Failed(failed()),
+            sources: Look::Seen(vec![]),
+            periodic: Look::Seen(BTreeMap::new()),
+            lists_changed: Look::Seen("2026-08-01T23:00:00Z".parse().unwrap()),
+            unattended_ran: Look::Failed(failed()),
+            security_pending: Look::Seen(vec![]),
+        };
+        let at = |day: &str, distrust| Seen { at: format!("{day}T10:00:00Z").parse().unwrap(), distrust };
+        let mut unknown = Unknown::default();
+        let seen = facts(&Some(updates.clone()), Some(&release("debian", "11")), &at("2026-09-01", None), &mut unknown)
+            .unwrap();
+        assert_eq!((seen.support_days_left, seen.lists_age_days), (Some(-1), Some(31)));
+        assert_eq!((seen.security_source, seen.automatic), (Some(false), None));
+        let seen = facts(&Some(updates.clone()), Some(&release("nixos", "24")), &at("2026-09-01", None), &mut unknown)
+            .unwrap();
+        assert_eq!(seen.supported_until, None);
+        assert!(unknown.reason("/updates/support_days_left").unwrap().contains("not in the table"));
+        let seen =
+            facts(&Some(updates), Some(&release("debian", "12")), &at("1970-01-02", Some("no clock")), &mut unknown)
+                .unwrap();
+        assert_eq!((seen.support_days_left, seen.lists_age_days), (None, None));
+        assert_eq!(unknown.reason("/updates/lists_age_days"), Some("no clock"));
+    }
+}
