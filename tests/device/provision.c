@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <fcntl.h>
+
 #include <mbedtls/ctr_drbg.h>
 #include <mbedtls/entropy.h>
 #include <mbedtls/md.h>
@@ -21,9 +23,11 @@
 
 #include "options.h"
 
-static void save(const char *path, const unsigned char *text, const char *mode)
+/* A key is nobody else's to read. */
+static void save(const char *path, const unsigned char *text, mode_t mode)
 {
-    FILE *file = fopen(path, mode);
+    int descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC, mode);
+    FILE *file = descriptor < 0 ? NULL : fdopen(descriptor, "w");
 
     if (file == NULL || fputs((const char *)text, file) == EOF || fclose(file) != 0) {
         fprintf(stderr, "%s cannot be written\n", path);
@@ -48,7 +52,7 @@ static void make_key(const struct options *options, const char *path, mbedtls_pk
         check(mbedtls_ecp_gen_key(info->grp_id, mbedtls_pk_ec(*key), mbedtls_ctr_drbg_random, random), "the key");
     }
     check(mbedtls_pk_write_key_pem(key, pem, sizeof pem), path);
-    save(path, pem, "w");
+    save(path, pem, 0600);
 }
 
 /* Extended key usage (RFC 5280, section 4.2.1.12): a sequence of id-kp-clientAuth, id-kp-serverAuth or both. */
@@ -194,6 +198,6 @@ int provision(const struct options *options)
     if (option(options, "alternative") != NULL)
         set_alternative(&certificate, option(options, "alternative"));
     check(mbedtls_x509write_crt_pem(&certificate, pem, sizeof pem, mbedtls_ctr_drbg_random, &random), "the certificate");
-    save(needed(options, "certificate"), pem, "w");
+    save(needed(options, "certificate"), pem, 0644);
     return 0;
 }
