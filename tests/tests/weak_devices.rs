@@ -221,10 +221,14 @@ fn the_registry_tells_who_is_missing_who_is_not_expected_and_what_else_lies_ther
     let registry_subject = "registry";
     let all: [(&str, fn(&mut Registry) -> Result<()>, &[&str]); 5] = [
         ("nothing", |_| Ok(()), &[]),
-        ("missing", |it| {
-            let _: () = it.expect("absent", "");
-            Ok(())
-        }, &["registry_missing_device"]),
+        (
+            "missing",
+            |it| {
+                let _: () = it.expect("absent", "");
+                Ok(())
+            },
+            &["registry_missing_device"],
+        ),
         (
             "unexpected",
             |it| it.register(&it.make("stranger", &it.wanted("stranger"))?, "stranger.pem"),
