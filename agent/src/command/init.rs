@@ -202,7 +202,7 @@ fn text(default: &Config, found: &Found) -> String {
         }
     }
     out.push_str(
-        "]\n\n# Canaries under gatepost/canary/ show whether messages arrive, once and in time; canaries = 0 sends none.\n\
+        "]\n\n# Canaries under gatepost/canary/ show whether messages arrive, once and in time; with 0 canaries none is sent.\n\
          # [telemetry]\n# canaries = 10\n# qos = [0, 1, 2]\n# wait = \"5s\"\n\
          # Another broker, to which a bridge carries gatepost/canary/#.\n# bridged_url = \"mqtts://10.0.0.2:8883\"\n\
          # Where the ingest edge tells which canaries it has, if the service carries gatepost/canary/+/ingest/#.\n\
