@@ -140,32 +140,6 @@ async fn a_silent_client_is_tried_only_where_the_operator_wants_it() {
     assert!((1_500..8_000).contains(&silence.millis), "{silence:?}");
 }
 
-#[tokio::test]
-async fn websocket_is_looked_at_and_mqtt_is_asked_over_it() {
-    // Over TLS, and as a client with a certificate: tests/tests/weak_mqtt.rs.
-    let pki = Pki::new();
-    let broker = Mosquitto::start(pki.folder.path(), "protocol websockets\nallow_anonymous true\n");
-    let mut config = pki.config();
-    config.broker.websockets = vec![format!("ws://{}/mqtt", broker.address())];
-    let (_, facts, _) = look(config.clone(), Limits::default()).await;
-    assert_eq!(facts.listeners.len(), 1);
-    let listener = facts.listeners.into_values().next().unwrap();
-    let websocket = listener.websocket.unwrap();
-    assert_eq!((websocket.upgraded, websocket.subprotocol_mqtt), (Some(true), Some(true)));
-    // Mosquitto 2.0 does not ask where a page comes from.
-    assert_eq!(websocket.foreign_origin_accepted, Some(true));
-    let mqtt = listener.mqtt.unwrap();
-    assert_eq!((listener.anonymous_accepted, mqtt.mqtt5, mqtt.takeover), (Some(true), Some(true), Some(true)));
-    assert_eq!((mqtt.retained_canary, mqtt.retained_canary_cleared), (Some(true), Some(true)));
-    assert_eq!(mqtt.large_packet_accepted, Some(true));
-    // The broker's own configuration names it, too.
-    config.broker.websockets.clear();
-    config.host.root = "/".into();
-    config.broker.configuration_file = Some(broker.configuration.clone());
-    let (_, facts, _) = look(config, Limits::default()).await;
-    assert_eq!(facts.listeners.values().filter(|listener| listener.websocket.is_some()).count(), 1);
-}
-
 /// A server that answers every GET in the same way, as Mosquitto 2.1 has it, which Debian does not have yet.
 async fn api(answer: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

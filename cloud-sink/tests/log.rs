@@ -242,7 +242,7 @@ fn a_sink_that_was_restored_from_an_older_backup_says_so_and_takes_nothing() {
 #[test]
 fn a_sink_that_drops_or_rewrites_a_run_is_caught_by_one_checkpoint() {
     let rebuilt = |connection: &Connection, change: &str| {
-        let undo = "DROP INDEX runs_log_index; ALTER TABLE runs DROP COLUMN log_index; DROP TABLE log_nodes; DROP TABLE tombstones; DROP TABLE rotations;
+        let undo = "DROP INDEX runs_log_index; ALTER TABLE runs DROP COLUMN log_index; DROP TABLE log_nodes; DROP TABLE tombstones; DROP TABLE rotations; DROP TABLE keys;
                     PRAGMA user_version = 1;";
         connection.execute_batch(&format!("{change}; {undo}")).unwrap();
     };

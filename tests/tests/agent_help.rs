@@ -24,6 +24,7 @@ const COMMANDS: &[&[&str]] = &[
     &["export"],
     &["verify"],
     &["probes"],
+    &["snapshot"],
     &["init"],
     &["battery"],
     &["config"],

@@ -219,12 +219,13 @@ fn revocation_lists_are_believed_when_the_issuer_signed_them() -> Result<()> {
 #[test]
 fn the_registry_tells_who_is_missing_who_is_not_expected_and_what_else_lies_there() -> Result<()> {
     let registry_subject = "registry";
-    let all: [(&str, fn(&mut Registry) -> Result<()>, &[&str]); 5] = [
+    type Case = (&'static str, fn(&mut Registry) -> Result<()>, &'static [&'static str]);
+    let all: [Case; 5] = [
         ("nothing", |_| Ok(()), &[]),
         (
             "missing",
             |it| {
-                let _: () = it.expect("absent", "");
+                it.expect("absent", "");
                 Ok(())
             },
             &["registry_missing_device"],
