@@ -117,7 +117,7 @@ pub enum Command {
     Export(Export),
     /// Check an evidence bundle, with no network, state or database.
     Verify(Verify),
-    /// Write what the host's probes read into a folder that can be audited elsewhere, without secrets.
+    /// Write what the probes of the host read, without secrets, to be audited elsewhere.
     #[command(after_help = SNAPSHOT)]
     Snapshot(Snapshot),
     /// List the probes: what each touches, needs and costs, and what came of it last.

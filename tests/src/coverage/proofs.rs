@@ -67,7 +67,9 @@ fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<()> {
         let entry = entry?;
         let (path, kind) = (entry.path(), entry.file_type()?);
         let expectation = path.file_stem().is_some_and(|stem| stem == "expected" || stem == "findings");
-        let wanted = path.extension().is_some_and(|end| end == "rs" || (end == "toml" || end == "json" || end == "txt") && expectation);
+        let wanted = path
+            .extension()
+            .is_some_and(|end| end == "rs" || (end == "toml" || end == "json" || end == "txt") && expectation);
         if kind.is_dir() && depth < 2 {
             walk(&path, depth + 1, found)?;
         } else if kind.is_file() && wanted {
