@@ -72,9 +72,12 @@ fn bundle(data: &[u8]) -> (Files, bool) {
     (files, signed)
 }
 
+/// Envelopes by signer, payload type and digest of what was signed.
+type Signed = HashMap<(u8, &'static str, Digest), Vec<u8>>;
+
 thread_local! {
     /// What was signed before: a changed input has most of its files from another.
-    static SIGNED: RefCell<HashMap<(u8, &'static str, Digest), Vec<u8>>> = RefCell::new(HashMap::new());
+    static SIGNED: RefCell<Signed> = RefCell::new(HashMap::new());
 }
 
 /// An envelope around `content`; a rotation to a key that is known here has the signature of that key in it.
@@ -205,7 +208,7 @@ fn keys(files: &Files) -> BTreeMap<u64, PublicKey> {
         let payload = payload.expect("what holds was signed by a key that is known here");
         let value: Value = serde_json::from_slice(&payload).expect("what holds is JSON");
         let seq = value["seq"].as_u64().expect("a place is a number");
-        let key = value["new_key"].as_str().and_then(|pem| PublicKey::from_pem(pem).ok());
+        let key = serde_json::from_value::<PublicKey>(value["new_key"].clone()).ok();
         keys.insert(seq, key.expect("what holds has a key"));
     }
     keys

@@ -36,8 +36,8 @@ fn pieces(mut reader: Reader<'_>) {
         let mut digest = |at: u64| Some(reader.byte() % 5).filter(|which| *which < 4).map(|which| run(at, which));
         let (prev, first, last) = (digest(from - 1), digest(from), digest(to));
         // A tombstone that does not know its last run; what it is called is nobody else's name.
-        let own = (reader.byte() % 3 == 0 && last.is_none()).then(|| run(to + 100, 0));
-        let prev = if reader.byte() % 8 == 0 { Some(run(from - 1 + 100, 0)) } else { prev };
+        let own = (reader.byte().is_multiple_of(3) && last.is_none()).then(|| run(to + 100, 0));
+        let prev = if reader.byte().is_multiple_of(8) { Some(run(from - 1 + 100, 0)) } else { prev };
         pieces.push(Piece { from, to, prev, first, last, own });
     }
     let found = contradictions(&pieces);
@@ -69,7 +69,7 @@ fn tombstone(mut reader: Reader<'_>) {
         so_far.extend(next.as_bytes());
         sha2::Sha256::digest(&so_far).to_vec()
     });
-    let told = reader.byte() % 4 != 0;
+    let told = !reader.byte().is_multiple_of(4);
     let digest = told.then(|| Digest::from_bytes(fold.try_into().expect("32 bytes")));
     let mut known = BTreeMap::new();
     while !reader.is_empty() {
