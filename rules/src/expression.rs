@@ -116,7 +116,32 @@ impl Expression {
     }
 
     /// Whether it is true of `subject`.
+    ///
+    /// A fact that `has()` asks for and that is missing for a reason might be there: where it would change the answer, that is
+    /// unknown. Only a fact that is missing without a reason is one that there is not.
     pub(crate) fn ask(&self, subject: &Subject<'_>) -> Answer {
+        let answer = self.evaluate(subject);
+        let hidden = self.references.iter().filter(|reference| reference.tested).find_map(|reference| {
+            let absent = reference.value(subject).is_none();
+            let reason = absent.then(|| subject.unknown.reason(&reference.pointer(subject))).flatten()?;
+            Some((reference, reason))
+        });
+        let Some((_, reason)) = hidden.filter(|_| !matches!(answer, Answer::Unknown(_))) else { return answer };
+        let (mut facts, mut item) = (subject.facts.clone(), subject.item.map(|item| item.value.clone()));
+        for reference in self.references.iter().filter(|reference| reference.tested) {
+            if reference.value(subject).is_none() && subject.unknown.reason(&reference.pointer(subject)).is_some() {
+                match reference.root {
+                    Root::Facts => suppose(&mut facts, &reference.path),
+                    Root::Item => item.iter_mut().for_each(|item| suppose(item, &reference.path)),
+                }
+            }
+        }
+        let supposed = subject.item.zip(item.as_ref()).map(|(item, value)| Item { value, ..item });
+        let other = self.evaluate(&Subject { facts: &facts, unknown: subject.unknown, item: supposed });
+        if other == answer { answer } else { Answer::Unknown(reason.to_owned()) }
+    }
+
+    fn evaluate(&self, subject: &Subject<'_>) -> Answer {
         // The context holds only what the expression names: CEL copies every variable deeply, and a whole set of facts
         // costs a hundred times what the expression itself does.
         let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
@@ -210,6 +235,15 @@ impl Reference {
 fn compile(source: &str) -> Result<Program, Vec<String>> {
     let told = |error: &cel::ParseError| format!("`{source}`: {}", error.msg);
     ENVIRONMENT.compile(source).map_err(|errors| errors.errors.iter().map(told).collect())
+}
+
+/// Lets something stand at `path`, if its parent is there.
+fn suppose(value: &mut Value, path: &[String]) {
+    let Some((name, parents)) = path.split_last() else { return };
+    let parent = parents.iter().try_fold(value, |value, name| value.get_mut(name));
+    if let Some(Value::Object(fields)) = parent {
+        fields.insert(name.clone(), Value::Object(serde_json::Map::new()));
+    }
 }
 
 /// A fact that is null is absent.
@@ -320,8 +354,8 @@ mod tests {
             ("item.cipher_suites.exists(suite, suite == 'B') && size(item.cipher_suites) == 2", Answer::Yes),
             ("item.scope in ['public', 'name']", Answer::No),
             ("key.endsWith('/b')", Answer::Yes),
-            ("has(item.tls12)", Answer::No),
-            ("has(item.open) && !has(item.tls12)", Answer::Yes),
+            ("has(item.tls13)", Answer::No),
+            ("has(item.open) && !has(item.tls13)", Answer::Yes),
             ("has(facts.listeners)", Answer::Yes),
         ] {
             assert_eq!(ask(source, &item), answer, "{source}");
@@ -339,6 +373,18 @@ mod tests {
         assert_eq!(ask("item.tls12 && !item.open", &item), Answer::No);
         // The reason is that of the fact that was asked for, not of one that only has() named.
         assert_eq!(ask("has(item.tls13) || item.tls12", &item), unknown("timed out: 5 s"));
+    }
+
+    #[test]
+    fn what_may_be_there_and_could_not_be_seen_is_unknown_where_it_matters() {
+        let item = json!({"open": true});
+        // tls12 is missing for a reason, tls13 is not there at all.
+        assert_eq!(ask("has(item.tls12)", &item), unknown("timed out: 5 s"));
+        assert_eq!(ask("item.open && !has(item.tls12)", &item), unknown("timed out: 5 s"));
+        assert_eq!(ask("has(item.tls12) && item.tls12", &item), unknown("timed out: 5 s"));
+        assert_eq!(ask("!item.open && has(item.tls12)", &item), Answer::No);
+        assert_eq!(ask("item.open || has(item.tls12)", &item), Answer::Yes);
+        assert_eq!(ask("has(item.tls13)", &item), Answer::No);
     }
 
     #[test]
