@@ -42,7 +42,7 @@ def add_sample(title, what, ders, findings=(), facts=None, anchors=True, dialled
     if dialled != "broker.example":
         sample["dialled"] = dialled
     if crl is not None:
-        FILES[f"{title}.crl"] = pem(crl, "X509 CRL")
+        FILES[f"{title}.crl"] = "".join(pem(one, "X509 CRL") for one in (crl if isinstance(crl, list) else [crl]))
         sample["crl"] = f"{title}.crl"
     SAMPLES.append(sample)
 
@@ -350,6 +350,9 @@ leaf("revoked", "its issuer's list names it", ["revoked"], {**CRL, **REVOCATION,
 leaf("list-overdue", "the next list is overdue", ["revocation_list_stale"], {**CRL, **REVOCATION, "/revocation/fresh": False, "/revocation/next_update": "2026-02-20T00:00:00Z"}, crl=revocation_list(ROOT, ROOT.key, [b"\1"], due="20260220"))
 leaf("list-of-another", "a list by another authority", ["revocation_list_unusable"], None, crl=revocation_list(STRANGER, STRANGER.key, [b"\1"]))
 leaf("list-forged", "a list in its issuer's name by another key", ["revocation_list_unusable"], None, crl=revocation_list(ROOT, IMPOSTOR.key, [SERIAL]))
+GONE = Authority("Corpus Gone", Ec("gone"), ROOT)
+GONE_SERIAL = b"\x2a" + hashlib.sha256(b"Corpus Gone").digest()[:11]
+leaf("issuer-revoked", "below an intermediate that the root's list names", ["issuer_revoked"], None, issuer=GONE, behind=[GONE.der], crl=[revocation_list(GONE, GONE.key, [b"\1"]), revocation_list(ROOT, ROOT.key, [GONE_SERIAL])])
 
 FILES["samples.json"] = "[\n" + ",\n".join(json.dumps(sample, ensure_ascii=False) for sample in SAMPLES) + "\n]\n"
 

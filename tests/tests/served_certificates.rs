@@ -231,6 +231,7 @@ const PROVEN: [(&str, &[&str]); 2] = [
             "curve_not_allowed",
             "end_before_start",
             "issuer_expiring_60d",
+            "issuer_revoked",
             "issuer_weak_key",
             "issuer_weak_signature",
             "leaf_with_ca_rights",
@@ -249,6 +250,7 @@ const PROVEN: [(&str, &[&str]); 2] = [
         "device_certificate_hygiene",
         &[
             "issuer_expiring_60d",
+            "issuer_revoked",
             "issuer_weak_key",
             "issuer_weak_signature",
             "leaf_with_ca_rights",
