@@ -1,6 +1,7 @@
 //! From a pack's TOML to compiled controls: everything about a pack that can be wrong before it meets any facts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use gatepost_evidence::canonical;
 use gatepost_evidence::check::CHECKS;
@@ -127,7 +128,7 @@ pub(crate) fn load(text: &str) -> Result<Pack, PackErrors> {
 struct Loader<'d> {
     reader: Reader,
     tables: &'d Tables,
-    shapes: BTreeMap<String, Option<Shape>>,
+    shapes: BTreeMap<String, Option<Arc<Shape>>>,
     keys: BTreeSet<&'d str>,
 }
 
@@ -155,9 +156,9 @@ impl<'d> Loader<'d> {
         let mappings = self.mappings(table);
         let shape = check.and_then(|check| self.shape(check));
         let (logic, fail, applies) = self
-            .logic(table, shape.as_ref())
+            .logic(table, shape.as_deref())
             .map_or((None, None, None), |(logic, fail, applies)| (Some(logic), Some(fail), applies));
-        let vectors = self.vectors(table, shape.as_ref());
+        let vectors = self.vectors(table, shape.as_deref());
         Some(Control {
             key: key?.0.to_owned(),
             title: title?,
@@ -212,8 +213,8 @@ impl<'d> Loader<'d> {
         }
     }
 
-    fn shape(&mut self, check: &str) -> Option<Shape> {
-        self.shapes.entry(check.to_owned()).or_insert_with(|| shape::of_check(check)).clone()
+    fn shape(&mut self, check: &str) -> Option<Arc<Shape>> {
+        self.shapes.entry(check.to_owned()).or_insert_with(|| shape::of_check(check).map(Arc::new)).clone()
     }
 
     fn mappings(&mut self, table: Table<'d>) -> BTreeMap<String, Vec<String>> {
