@@ -36,6 +36,7 @@ fn with_two_uplinks_the_second_one_carries_what_the_first_one_cannot() {
     site.gateway.ip(&["route", "del", "10.99.0.0/24"]).unwrap();
     assert_eq!(findings(&site.look(&text).unwrap()), set(&[]));
     site.road.ip(&["link", "set", "down0", "down"]).unwrap();
+    site.gateway.wait_until_up("up0", false).unwrap();
     let dark = findings(&site.look(&text).unwrap());
     for key in ["uplink_without_carrier[up0]", "peer_unreachable[ingest]", "resolver_silent[10.99.0.53]"] {
         assert!(dark.contains(key), "{key}: {dark:?}");
@@ -44,6 +45,7 @@ fn with_two_uplinks_the_second_one_carries_what_the_first_one_cannot() {
     site.gateway.sysctl("net.ipv4.conf.all.ignore_routes_with_linkdown", "1").unwrap();
     assert_eq!(findings(&site.look(&text).unwrap()), set(&["uplink_without_carrier[up0]"]));
     site.road.ip(&["link", "set", "down0", "up"]).unwrap();
+    site.gateway.wait_until_up("up0", true).unwrap();
     assert_eq!(findings(&site.look(&text).unwrap()), set(&[]));
     let observation = site.observation(&text).unwrap();
     let losses = observation["interfaces"]["seen"].as_array().unwrap().iter();

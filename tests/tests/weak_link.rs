@@ -43,8 +43,9 @@ fn address(site: &Site, old: &str, new: &str) -> Result<()> {
 }
 
 /// Links of the road: what the gateway's own end then sees is a carrier that is lost.
-fn link(site: &Site, name: &str, state: &str) -> Result<()> {
-    site.road.ip(&["link", "set", name, state])
+fn link(site: &Site, name: &str, ours: &str, state: &str) -> Result<()> {
+    site.road.ip(&["link", "set", name, state])?;
+    site.gateway.wait_until_up(ours, state == "up")
 }
 
 const WEAKNESSES: &[Weakness] = &[
@@ -66,13 +67,13 @@ const WEAKNESSES: &[Weakness] = &[
     ),
     (
         "link_posture.uplink_without_carrier",
-        |site| link(site, "down0", "down"),
-        |site| link(site, "down0", "up"),
+        |site| link(site, "down0", "up0", "down"),
+        |site| link(site, "down0", "up0", "up"),
     ),
     (
         "link_posture.failover_without_carrier",
-        |site| link(site, "down1", "down"),
-        |site| link(site, "down1", "up"),
+        |site| link(site, "down1", "up1", "down"),
+        |site| link(site, "down1", "up1", "up"),
     ),
     (
         "link_posture.failover_left_to_chance",
@@ -111,16 +112,8 @@ const WEAKNESSES: &[Weakness] = &[
         |site| site.gateway.sysctl("net.ipv4.conf.site0.rp_filter", "0"),
         |site| site.gateway.sysctl("net.ipv4.conf.site0.rp_filter", "2"),
     ),
-    (
-        "link_posture.tunnel_missing",
-        |site| rename(site, "wg0", "wg9"),
-        |site| rename(site, "wg9", "wg0"),
-    ),
-    (
-        "link_posture.resolver_silent",
-        |site| forward(site, "ip daddr 10.99.0.54 drop"),
-        lift,
-    ),
+    ("link_posture.tunnel_missing", |site| rename(site, "wg0", "wg9"), |site| rename(site, "wg9", "wg0")),
+    ("link_posture.resolver_silent", |site| forward(site, "ip daddr 10.99.0.54 drop"), lift),
     (
         "link_posture.resolver_slow",
         |site| {
@@ -175,11 +168,7 @@ const WEAKNESSES: &[Weakness] = &[
         |site| site.time_server(TIME[2], &["0", "0", "3", "RATE"]),
         |site| site.time_server(TIME[2], &["0", "2", "0"]),
     ),
-    (
-        "link_posture.time_server_silent",
-        |site| forward(site, "ip daddr 10.99.0.125 drop"),
-        lift,
-    ),
+    ("link_posture.time_server_silent", |site| forward(site, "ip daddr 10.99.0.125 drop"), lift),
     (
         "link_posture.peer_unreachable",
         |site| forward(site, "ip daddr 10.99.0.1 tcp dport 443 reject with tcp reset"),
@@ -187,26 +176,27 @@ const WEAKNESSES: &[Weakness] = &[
     ),
     (
         "link_posture.peer_lossy",
-        |site| forward(site, "ip daddr 10.99.0.1 tcp dport 443 tcp flags syn numgen inc mod 3 == 1 reject with tcp reset"),
+        |site| {
+            forward(site, "ip daddr 10.99.0.1 tcp dport 443 tcp flags syn numgen inc mod 3 == 1 reject with tcp reset")
+        },
         lift,
     ),
     (
         "link_posture.tls_intercepted",
         |site| {
             let foreign = site.foreign_certificate("interceptor", "edge.test")?;
-            intercept(site, &format!(
-                "ssl; ssl_certificate {}; ssl_certificate_key {}; return 404; }}",
-                foreign.certificate.display(),
-                foreign.key.display()
-            ))
+            intercept(
+                site,
+                &format!(
+                    "ssl; ssl_certificate {}; ssl_certificate_key {}; return 404; }}",
+                    foreign.certificate.display(),
+                    foreign.key.display()
+                ),
+            )
         },
         release,
     ),
-    (
-        "link_posture.tls_fails",
-        |site| intercept(site, "; return 404; }"),
-        release,
-    ),
+    ("link_posture.tls_fails", |site| intercept(site, "; return 404; }"), release),
     (
         "link_posture.large_packets_vanish",
         |site| {
@@ -227,7 +217,8 @@ const WEAKNESSES: &[Weakness] = &[
 fn rename(site: &Site, from: &str, to: &str) -> Result<()> {
     site.gateway.ip(&["link", "set", from, "down"])?;
     site.gateway.ip(&["link", "set", from, "name", to])?;
-    site.gateway.ip(&["link", "set", to, "up"])
+    site.gateway.ip(&["link", "set", to, "up"])?;
+    site.gateway.wait_until_up(to, true)
 }
 
 /// Answers on the road in place of the edge, with what stands behind `listen`.
@@ -246,7 +237,10 @@ fn release(site: &mut Site) -> Result<()> {
 /// Keys of the findings of this check.
 fn findings(report: &Value) -> BTreeSet<String> {
     let rows = report["findings"].as_array().into_iter().flatten();
-    rows.filter_map(|row| row["key"].as_str()).filter(|key| key.starts_with("link_posture.")).map(str::to_owned).collect()
+    rows.filter_map(|row| row["key"].as_str())
+        .filter(|key| key.starts_with("link_posture."))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// What a namespace shares with the machine that it is on: its clock.

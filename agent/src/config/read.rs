@@ -541,7 +541,8 @@ fn link(mut table: Table<'_>, default: Link) -> Link {
         }
         entries
     };
-    let is_server = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-.:[]".contains(c));
+    let is_server =
+        |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-.:[]".contains(c));
     let link = Link {
         names: list(&mut table, "names", MOST_NAMES, is_name, "updates.example.com"),
         absent_domain: table.string("absent_domain").unwrap_or(default.absent_domain),

@@ -11,6 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
@@ -104,6 +105,22 @@ impl Namespace {
         self.run("sh", "dash", &["-c", &format!("echo {value} > {path}")]).map(drop)
     }
 
+    /// Waits until the kernel says of `interface` that it is `up`, or that it is not: it tells of carriers with a delay of its own.
+    ///
+    /// # Errors
+    /// When that does not come to be in time.
+    pub fn wait_until_up(&self, interface: &str, up: bool) -> Result<()> {
+        let deadline = Instant::now() + LIMIT;
+        let path = format!("/sys/class/net/{interface}/operstate");
+        loop {
+            let state = self.run("cat", "coreutils", &[&path])?.stdout;
+            if (state.trim() == "up") == up {
+                return Ok(());
+            }
+            anyhow::ensure!(Instant::now() < deadline, "{interface} is still {}", state.trim());
+        }
+    }
+
     /// Gives it firewall rules (nft(8)).
     ///
     /// # Errors
@@ -151,5 +168,5 @@ pub fn connect(one: (&Namespace, &str, &str), other: (&Namespace, &str, &str)) -
         namespace.ip(&["addr", "add", address, "dev", interface])?;
         namespace.ip(&["link", "set", interface, "up"])?;
     }
-    Ok(())
+    [one, other].iter().try_for_each(|(namespace, interface, _)| namespace.wait_until_up(interface, true))
 }

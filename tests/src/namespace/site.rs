@@ -73,8 +73,16 @@ impl Site {
         for address in [EDGE, SINK].iter().chain(&RESOLVERS).chain(&TIME) {
             cloud.ip(&["addr", "add", &format!("{address}/32"), "dev", "lo"])?;
         }
-        let site =
-            Self { gateway, road, cloud, pki, sink: folder.path().join("sink"), folder, running: vec![], clock: vec![] };
+        let site = Self {
+            gateway,
+            road,
+            cloud,
+            pki,
+            sink: folder.path().join("sink"),
+            folder,
+            running: vec![],
+            clock: vec![],
+        };
         site.settle()?;
         Ok(site)
     }
@@ -168,7 +176,8 @@ impl Site {
         let mut program =
             namespace.start(&binary, &["-p", text_of(&folder)?, "-c", text_of(&file)?, "-e", "stderr"])?;
         // It says so when its sockets listen.
-        program.wait_until("it serves", LIMIT, |lines| lines.iter().any(|line| line.contains("using the \"epoll\"")))?;
+        program
+            .wait_until("it serves", LIMIT, |lines| lines.iter().any(|line| line.contains("using the \"epoll\"")))?;
         self.running.push((name.to_owned(), program));
         Ok(())
     }
@@ -319,13 +328,7 @@ impl Site {
 }
 
 fn leaf<'a>(name: &'a str, names: &'a [&'a str]) -> Leaf<'a> {
-    Leaf {
-        common_name: name,
-        names,
-        usages: &[rcgen::ExtendedKeyUsagePurpose::ServerAuth],
-        from_day: -1,
-        to_day: 90,
-    }
+    Leaf { common_name: name, names, usages: &[rcgen::ExtendedKeyUsagePurpose::ServerAuth], from_day: -1, to_day: 90 }
 }
 
 fn text_of(path: &Path) -> Result<&str> {

@@ -283,8 +283,8 @@ fn too_many(what: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use crate::probe::host::tests::snapshot;
     use super::*;
+    use crate::probe::host::tests::snapshot;
 
     const HEADER: &str = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
 
@@ -381,9 +381,12 @@ mod tests {
             ("br0", "uevent", "DEVTYPE=bridge\n"),
             ("can0", "type", "280\n"),
         ] {
-            for (file, content) in
-                [(file, content), ("operstate", "up\n"), ("statistics/rx_errors", "0\n"), ("statistics/tx_errors", "0\n")]
-            {
+            for (file, content) in [
+                (file, content),
+                ("operstate", "up\n"),
+                ("statistics/rx_errors", "0\n"),
+                ("statistics/tx_errors", "0\n"),
+            ] {
                 let path: &'static str = format!("sys/class/net/{name}/{file}").leak();
                 files.push((path, content));
             }
@@ -410,7 +413,10 @@ mod tests {
         ];
         assert_eq!(kinds, expected);
         let eth0 = &seen[2];
-        assert_eq!((eth0.duplex.as_deref(), eth0.carrier_losses, eth0.received, eth0.sent), (Some("half"), Some(4), Some(7), None));
+        assert_eq!(
+            (eth0.duplex.as_deref(), eth0.carrier_losses, eth0.received, eth0.sent),
+            (Some("half"), Some(4), Some(7), None)
+        );
         let settings = eth0.settings.as_ref().unwrap().seen().unwrap();
         assert_eq!((settings.rp_filter, settings.accept_ra, settings.forwarding), (Some(1), Some(1), None));
         assert_eq!(routing(&root).unwrap(), Routing { ipv4_forward: Some(1), ipv6_forward: None, rp_filter: Some(2) });

@@ -139,9 +139,7 @@ pub fn time_reply(bytes: &[u8], nonce: [u8; 8]) -> Option<TimeReply> {
     if mode != 4 || !(1..=4).contains(&version) || bytes[24..32] != nonce {
         return None;
     }
-    let at = |place: usize| {
-        bytes[place..place + 8].iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte))
-    };
+    let at = |place: usize| bytes[place..place + 8].iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
     let word = || bytes[12..16].iter().map(|&byte| char::from(byte)).filter(char::is_ascii_alphanumeric).collect();
     let stratum = bytes[1];
     let (received, sent) = (at(32), at(40));

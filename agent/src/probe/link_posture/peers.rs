@@ -312,8 +312,7 @@ async fn ask_portal(url: &str) -> Result<PortalAnswer, Failure> {
     let (host, port) =
         super::host_and_port(url).ok_or_else(|| Failure::new(FailureKind::Error, "the URL names no host"))?;
     let address = format!("{host}:{port}");
-    let limits =
-        Limits { dial: TRY_LIMIT, handshake: TRY_LIMIT, answer: TRY_LIMIT, total: TRY_LIMIT * 2, at_once: 1 };
+    let limits = Limits { dial: TRY_LIMIT, handshake: TRY_LIMIT, answer: TRY_LIMIT, total: TRY_LIMIT * 2, at_once: 1 };
     let budget = limits.start();
     let (mut wire, _) = wire::dial(&address, &budget).await?;
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
@@ -402,7 +401,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_portal_is_recorded_without_what_may_be_secret() {
-        let address = server(vec![b"HTTP/1.1 302 \r\nlocation: http://me:pw@login.hotel/x?key=y\r\n\r\n".to_vec()]).await;
+        let address =
+            server(vec![b"HTTP/1.1 302 \r\nlocation: http://me:pw@login.hotel/x?key=y\r\n\r\n".to_vec()]).await;
         let answer = ask_portal(&format!("http://{address}/")).await.unwrap();
         assert_eq!((answer.status, answer.location.as_deref()), (302, Some("http://login.hotel/x")));
     }

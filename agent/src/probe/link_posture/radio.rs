@@ -24,8 +24,26 @@ const NETWORK_MANAGER: [&str; 3] = [
 
 /// Keys whose values are looked at, in both kinds of files.
 const KEYS: [&str; 20] = [
-    "network", "key_mgmt", "proto", "pairwise", "group", "ieee80211w", "pmf", "disabled", "eap", "mode", "scan_ssid",
-    "priority", "key-mgmt", "autoconnect", "type", "ctrl_interface", "update_config", "country", "id_str", "wps-method",
+    "network",
+    "key_mgmt",
+    "proto",
+    "pairwise",
+    "group",
+    "ieee80211w",
+    "pmf",
+    "disabled",
+    "eap",
+    "mode",
+    "scan_ssid",
+    "priority",
+    "key-mgmt",
+    "autoconnect",
+    "type",
+    "ctrl_interface",
+    "update_config",
+    "country",
+    "id_str",
+    "wps-method",
 ];
 
 /// Whether a snapshot may keep the value of `key`.
@@ -41,7 +59,8 @@ pub(super) fn look(root: &Root) -> Wireless {
         match snippets(root, Path::new(path), ending) {
             Ok(found) => {
                 for file in found {
-                    let networks = root.read_text(&file).and_then(|text| read(&text).map_err(|failure| about(&file, &failure)));
+                    let networks =
+                        root.read_text(&file).and_then(|text| read(&text).map_err(|failure| about(&file, &failure)));
                     // Connections of NetworkManager are of every kind.
                     if !matches!(&networks, Ok(networks) if networks.is_empty()) {
                         files.insert(file.display().to_string(), Look::from(networks));
@@ -172,7 +191,9 @@ fn network_manager(text: &str) -> Result<Vec<Network>, Failure> {
                 };
             }
             ("wifi-security" | "802-11-wireless-security", "psk") => network.secret = true,
-            ("wifi-security" | "802-11-wireless-security", key) if key.starts_with("wep-key") && key != "wep-key-type" => {
+            ("wifi-security" | "802-11-wireless-security", key)
+                if key.starts_with("wep-key") && key != "wep-key-type" =>
+            {
                 network.wep = true;
             }
             ("802-1x", "eap") => network.eap = words(value),
@@ -219,7 +240,10 @@ mod tests {
         assert_eq!(networks.len(), 5);
         assert_eq!((networks[0].secret, networks[0].protected_management), (true, Some(1)));
         assert_eq!((networks[1].disabled, networks[1].key_management.as_slice()), (true, &["NONE".to_owned()][..]));
-        assert_eq!((networks[2].authority, networks[2].eap.len(), networks[2].protected_management), (true, 1, Some(2)));
+        assert_eq!(
+            (networks[2].authority, networks[2].eap.len(), networks[2].protected_management),
+            (true, 1, Some(2))
+        );
         assert_eq!((networks[3].ciphers.len(), networks[3].protocols.len()), (2, 2));
         assert!(networks[4].wep && networks[4].place == 5);
         assert!(seen.radios.failure().is_some(), "there is no /proc/net/wireless");
@@ -235,18 +259,30 @@ mod tests {
             (&format!("{folder}/home.nmconnection"), &home),
             (&format!("{folder}/cafe.nmconnection"), "[connection]\nautoconnect=false\n[wifi]\nssid=x\n"),
             (&format!("{folder}/wire.nmconnection"), "[connection]\ntype=ethernet\n[ethernet]\n"),
-            (&format!("{folder}/office.nmconnection"), "[wifi]\n[wifi-security]\nkey-mgmt=wpa-eap\n[802-1x]\neap=peap;\n"),
-            ("proc/net/wireless", "Inter-| sta\n face |\n wlan0: 0000   54.  -56.  -256        0\n wlan1: 0 0 200. 0\n"),
+            (
+                &format!("{folder}/office.nmconnection"),
+                "[wifi]\n[wifi-security]\nkey-mgmt=wpa-eap\n[802-1x]\neap=peap;\n",
+            ),
+            (
+                "proc/net/wireless",
+                "Inter-| sta\n face |\n wlan0: 0000   54.  -56.  -256        0\n wlan1: 0 0 200. 0\n",
+            ),
         ]);
         let of = |name: &str| seen.files.get(&format!("/{folder}/{name}.nmconnection"));
         let home = &of("home").unwrap().seen().unwrap()[0];
-        assert_eq!((home.secret, home.protected_management, home.key_management[0].as_str()), (true, Some(0), "WPA-PSK"));
+        assert_eq!(
+            (home.secret, home.protected_management, home.key_management[0].as_str()),
+            (true, Some(0), "WPA-PSK")
+        );
         let cafe = &of("cafe").unwrap().seen().unwrap()[0];
         assert!(cafe.disabled && cafe.key_management.is_empty());
         assert!(of("wire").is_none());
         assert_eq!(of("office").unwrap().seen().unwrap()[0].eap, ["PEAP"]);
         let radios = seen.radios.seen().unwrap();
-        assert_eq!((radios[0].interface.as_str(), radios[0].signal_dbm, radios[1].signal_dbm), ("wlan0", Some(-56), None));
+        assert_eq!(
+            (radios[0].interface.as_str(), radios[0].signal_dbm, radios[1].signal_dbm),
+            ("wlan0", Some(-56), None)
+        );
     }
 
     #[test]
@@ -257,7 +293,8 @@ mod tests {
             ("etc/wpa_supplicant/many.conf", &many),
             ("proc/net/wireless", "a\nb\nwlan0: rubbish\n"),
         ]);
-        let failure = |name: &str| seen.files[&format!("/etc/wpa_supplicant/{name}.conf")].failure().unwrap().to_string();
+        let failure =
+            |name: &str| seen.files[&format!("/etc/wpa_supplicant/{name}.conf")].failure().unwrap().to_string();
         assert_eq!(failure("open"), "unparseable: /etc/wpa_supplicant/open.conf: a network's block has no end");
         assert!(failure("many").starts_with("too large"));
         assert!(seen.radios.failure().unwrap().detail.contains("line 3"));

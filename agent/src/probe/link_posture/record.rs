@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use gatepost_evidence::certificate::CertificateFacts;
+use gatepost_evidence::check::Contract as _;
 use gatepost_evidence::check::link_posture::outage::Record;
 use gatepost_evidence::check::link_posture::{Check, Observation};
-use gatepost_evidence::check::Contract as _;
 use gatepost_evidence::envelope::Envelope;
 use gatepost_evidence::look::{Failure, FailureKind};
 use jiff::SignedDuration;

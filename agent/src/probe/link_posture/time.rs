@@ -87,7 +87,9 @@ fn ntpd(root: &Root) -> Found {
 fn timesyncd(root: &Root) -> Found {
     let main = PathBuf::from("/etc/systemd/timesyncd.conf");
     let mut files = vec![main];
-    for folder in ["/usr/lib/systemd/timesyncd.conf.d", "/run/systemd/timesyncd.conf.d", "/etc/systemd/timesyncd.conf.d"] {
+    for folder in
+        ["/usr/lib/systemd/timesyncd.conf.d", "/run/systemd/timesyncd.conf.d", "/etc/systemd/timesyncd.conf.d"]
+    {
         files.extend(snippets(root, Path::new(folder), ".conf")?);
     }
     let (mut source, mut names) = (None, Vec::new());
@@ -174,7 +176,8 @@ async fn exchange(name: &str) -> Result<TimeAnswer, Failure> {
     };
     let unresolved = |error: std::io::Error| Failure::new(FailureKind::Unreachable, format_args!("{name}: {error}"));
     let resolved = lookup_host(&address).await.map_err(unresolved)?.next();
-    let server = resolved.ok_or_else(|| Failure::new(FailureKind::Unreachable, format_args!("{name} has no address")))?;
+    let server =
+        resolved.ok_or_else(|| Failure::new(FailureKind::Unreachable, format_args!("{name} has no address")))?;
     let socket = match server.is_ipv4() {
         true => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await,
         false => UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).await,

@@ -307,9 +307,9 @@ fn one_of(
         ipv4_scopes: scopes(false),
         ipv6_scopes: scopes(true),
         router_advertisements: settings.map(advertisements),
-        senders_checked: settings.zip(routing).and_then(|(settings, routing)| {
-            Some(settings.rp_filter?.max(routing.rp_filter?) > 0)
-        }),
+        senders_checked: settings
+            .zip(routing)
+            .and_then(|(settings, routing)| Some(settings.rp_filter?.max(routing.rp_filter?) > 0)),
     }
 }
 

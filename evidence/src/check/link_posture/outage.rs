@@ -172,8 +172,14 @@ pub(super) fn facts(record: Option<&Look<Record>>, seen: &Seen, unknown: &mut Un
         available_day_permille: (age >= DAY).then(|| available(DAY)),
         available_month_permille: (age >= DAY).then(|| available(MONTH)),
         outages: recent.len() as u64,
-        longest_seconds: recent.iter().map(|outage| seconds(end(outage).duration_since(outage.from))).max().unwrap_or(0),
-        present_seconds: last.filter(|last| last.until.is_none()).map_or(0, |last| seconds(now.duration_since(last.from))),
+        longest_seconds: recent
+            .iter()
+            .map(|outage| seconds(end(outage).duration_since(outage.from)))
+            .max()
+            .unwrap_or(0),
+        present_seconds: last
+            .filter(|last| last.until.is_none())
+            .map_or(0, |last| seconds(now.duration_since(last.from))),
         backlog_high_water: record.most_waiting,
         backlog: record.waiting,
         drain_seconds: last

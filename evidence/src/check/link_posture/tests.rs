@@ -62,7 +62,8 @@ fn percentiles_are_of_the_nearest_rank_and_failures_are_counted() {
     let ingest = &facts.peers["ingest"];
     assert_eq!((ingest.p50_micros, ingest.p95_micros, ingest.failures), (Some(10), Some(19), 0));
 
-    let (facts, unknown) = normalise(&peer(vec![failed(FailureKind::Unreachable), failed(FailureKind::Unreachable)], None));
+    let (facts, unknown) =
+        normalise(&peer(vec![failed(FailureKind::Unreachable), failed(FailureKind::Unreachable)], None));
     assert_eq!((facts.peers["ingest"].p50_micros, facts.peers["ingest"].failures), (None, 2));
     assert_eq!(unknown.reason("/peers/ingest/p50_micros"), Some("unreachable: as told"));
 }
@@ -89,10 +90,14 @@ fn evidence_of_the_first_set_reads_as_it_was_and_has_no_other_facts() {
     let observation: Observation = serde_json::from_str(text).unwrap();
     assert_eq!(crate::canonical::to_vec(&observation).unwrap(), text.as_bytes());
     let (facts, unknown) = normalise(&observation);
-    assert_eq!((facts.captive_portal, facts.outages, facts.clock_off_millis, facts.forwards_ipv4), (None, None, None, None));
+    assert_eq!(
+        (facts.captive_portal, facts.outages, facts.clock_off_millis, facts.forwards_ipv4),
+        (None, None, None, None)
+    );
     assert!(facts.name_servers.is_empty() && facts.radios.is_empty() && facts.time_servers.is_empty());
     assert_eq!((facts.peers["sink"].requests, facts.ways["eth0"].ambiguous), (None, None));
-    for place in ["/outages", "/captive_portal", "/peers/sink/black_hole", "/clock_off_millis", "/interfaces/eth0/kind"] {
+    for place in ["/outages", "/captive_portal", "/peers/sink/black_hole", "/clock_off_millis", "/interfaces/eth0/kind"]
+    {
         assert_eq!(unknown.reason(place), None, "{place}");
     }
 }
@@ -111,11 +116,8 @@ fn rates_are_of_enough_packets_and_a_flapping_carrier_is_counted_by_the_day() {
         ..interface("eth0")
     };
     let quiet = Interface { received: Some(9), sent: Some(9), receive_errors: 9, ..interface("eth1") };
-    let observation = Observation {
-        interfaces: Look::Seen(vec![noisy, quiet]),
-        uptime_seconds: Some(Look::Seen(43_200)),
-        ..old()
-    };
+    let observation =
+        Observation { interfaces: Look::Seen(vec![noisy, quiet]), uptime_seconds: Some(Look::Seen(43_200)), ..old() };
     let interfaces = normalise(&observation).0.interfaces.unwrap();
     let eth0 = &interfaces["eth0"];
     assert_eq!((eth0.errors_per_million, eth0.drops_per_million), (Some(2_000), Some(20_000)));
@@ -163,8 +165,12 @@ fn the_widest_scope_of_the_uplinks_addresses_counts() {
 #[test]
 fn a_router_believes_routers_only_when_it_is_told_twice() {
     let with = |accept_ra, forwarding, disable_ipv6| {
-        let settings =
-            Settings { accept_ra: Some(accept_ra), forwarding: Some(forwarding), disable_ipv6: Some(disable_ipv6), rp_filter: Some(0) };
+        let settings = Settings {
+            accept_ra: Some(accept_ra),
+            forwarding: Some(forwarding),
+            disable_ipv6: Some(disable_ipv6),
+            rp_filter: Some(0),
+        };
         let observation = Observation {
             interfaces: Look::Seen(vec![Interface { settings: Some(Look::Seen(settings)), ..interface("eth0") }]),
             routing: Some(Look::Seen(Routing { rp_filter: Some(2), ..Routing::default() })),
@@ -174,9 +180,10 @@ fn a_router_believes_routers_only_when_it_is_told_twice() {
         assert_eq!(interfaces["eth0"].senders_checked, Some(true));
         interfaces["eth0"].router_advertisements
     };
-    assert_eq!([with(1, 0, 0), with(1, 1, 0), with(2, 1, 0), with(0, 0, 0), with(1, 0, 1)].map(Option::unwrap), [
-        true, false, true, false, false
-    ]);
+    assert_eq!(
+        [with(1, 0, 0), with(1, 1, 0), with(2, 1, 0), with(0, 0, 0), with(1, 0, 1)].map(Option::unwrap),
+        [true, false, true, false, false]
+    );
 }
 
 #[test]
@@ -224,8 +231,10 @@ fn asked(answers: &[(&str, &str, Look<dns::Answer>)]) -> Observation {
     for (server, name, answer) in answers {
         servers.entry(server).or_default().push(dns::Question { name: (*name).into(), answer: answer.clone() });
     }
-    let servers =
-        servers.into_iter().map(|(address, questions)| dns::NameServer { address: address.into(), questions }).collect();
+    let servers = servers
+        .into_iter()
+        .map(|(address, questions)| dns::NameServer { address: address.into(), questions })
+        .collect();
     Observation { dns: Some(Look::Seen(dns::Dns { made_up: "x.invalid".into(), servers, not_asked: 0 })), ..old() }
 }
 
@@ -271,9 +280,8 @@ fn a_portal_is_who_sends_the_asker_elsewhere() {
         let portal = Portal { url: "http://edge.example/".into(), expected, answer };
         normalise(&Observation { portal: Some(portal), ..old() }).0.captive_portal
     };
-    let seen = |status, location: Option<&str>| {
-        Look::Seen(PortalAnswer { status, location: location.map(str::to_owned) })
-    };
+    let seen =
+        |status, location: Option<&str>| Look::Seen(PortalAnswer { status, location: location.map(str::to_owned) });
     assert_eq!(ask(None, seen(302, Some("http://login.hotel/"))), Some(true));
     assert_eq!(ask(None, seen(301, Some("https://EDGE.example/x"))), Some(false));
     assert_eq!(ask(None, seen(302, Some("/x"))), Some(false));
