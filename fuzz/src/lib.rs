@@ -19,6 +19,7 @@ pub mod challenge;
 pub mod envelope;
 pub mod golden;
 pub mod http_answer;
+pub mod link_packet;
 pub mod log;
 pub mod memory;
 pub mod mqtt_reply;
@@ -74,7 +75,7 @@ mod tests {
     #[test]
     fn every_surface_withstands_its_seeds() {
         type Surface = (&'static str, fn(&[u8]), fn() -> Seeds);
-        let surfaces: [Surface; 18] = [
+        let surfaces: [Surface; 19] = [
             ("bundle", bundle::attack, bundle::seeds),
             ("canonical", canonical::attack, canonical::seeds),
             ("certificate", certificate::attack, certificate::seeds),
@@ -93,6 +94,7 @@ mod tests {
             ("zstd", zstd::attack, zstd::seeds),
             ("http_answer", http_answer::attack, http_answer::seeds),
             ("challenge", challenge::attack, challenge::seeds),
+            ("link_packet", link_packet::attack, link_packet::seeds),
         ];
         for (surface, attack, seeds) in surfaces {
             let seeds = seeds();
