@@ -344,7 +344,7 @@ pub enum ConfigCommand {
 pub enum RulesCommand {
     /// Run every control's own test vectors; the built-in pack's by default.
     Test {
-        /// A pack in TOML.
+        /// A pack in TOML, as docs/rule-authoring.md describes it.
         pack: Option<PathBuf>,
     },
 }

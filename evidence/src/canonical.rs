@@ -47,8 +47,11 @@ fn write(value: &Value, bytes: &mut Vec<u8>) -> Result<(), CanonicalError> {
     match value {
         Value::Object(members) => {
             let mut members: Vec<(&String, &Value)> = members.iter().collect();
-            // Section 3.2.3: by UTF-16 code units, which is not the order of the bytes.
-            members.sort_by(|(one, _), (other, _)| one.encode_utf16().cmp(other.encode_utf16()));
+            // Section 3.2.3: by UTF-16 code units, which is not the order of the bytes where there is more than ASCII.
+            members.sort_by(|(one, _), (other, _)| match one.is_ascii() && other.is_ascii() {
+                true => one.cmp(other),
+                false => one.encode_utf16().cmp(other.encode_utf16()),
+            });
             bytes.push(b'{');
             for (number, (name, member)) in members.into_iter().enumerate() {
                 if number > 0 {

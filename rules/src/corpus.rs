@@ -168,7 +168,6 @@ fn each_defect_gives_exactly_its_findings() {
     // What a chain alone does not show has its own tests: the listener, the files, and what is stapled.
     let elsewhere = [
         "certificate_file_writable",
-        "issuer_revoked",
         "key_file_open_to_others",
         "next_load_fails",
         "no_certificate_served",

@@ -1,5 +1,6 @@
 //! Reading TOML with lines: typed access to tables that collects mistakes instead of stopping at the first.
 
+use jiff::civil::Date;
 use serde_json::{Map, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -83,6 +84,16 @@ impl Reader {
             self.mistake(line, format!("`{key}` is `{word}`; it is one of: {}", names.join(", ")));
         }
         found.map(|(_, value)| *value)
+    }
+
+    /// The day of `key`, which must be there.
+    pub(crate) fn day(&mut self, table: Table<'_>, key: &str) -> Option<Date> {
+        let (day, line) = self.required(table, key)?;
+        let parsed = day.parse::<Date>().ok();
+        if parsed.is_none() {
+            self.mistake(line, format!("`{key}` is `{day}`; it should be a day, such as 2026-11-22"));
+        }
+        parsed
     }
 
     /// The tables of `key`, an array of tables; none when it is not there.

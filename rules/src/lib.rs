@@ -22,4 +22,5 @@ pub mod report;
 #[cfg(test)]
 mod samples;
 mod shape;
+mod standards;
 mod tables;

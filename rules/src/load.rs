@@ -1,6 +1,7 @@
 //! From a pack's TOML to compiled controls: everything about a pack that can be wrong before it meets any facts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use gatepost_evidence::canonical;
 use gatepost_evidence::check::CHECKS;
@@ -17,9 +18,10 @@ use crate::mistakes::PackErrors;
 use crate::names::Scope;
 use crate::pack::{Control, Pack, PackRef, Severity, Vector};
 use crate::shape::{self, Shape, nearest, segments};
+use crate::standards::Standards;
 use crate::tables::Tables;
 
-const PACK_KEYS: &[&str] = &["name", "version", "tables", "control"];
+const PACK_KEYS: &[&str] = &["name", "version", "tables", "standards", "control"];
 const CONTROL_KEYS: &[&str] = &[
     "key",
     "title",
@@ -69,13 +71,6 @@ const CHECK_TARGETS: &[(&str, &[TargetKind])] = &[
     ("disclosure_readiness", &[TargetKind::Host]),
 ];
 
-/// Standards whose provisions are known: the prefix of an id, and how many there are under each number.
-/// ETSI EN 303 645 V2.1.1, clauses 5.1 to 5.13; IEC 62443-4-2:2019, component requirements of FR 1 to 7.
-const STANDARDS: &[(&str, &str, char, &[u32])] = &[
-    ("ETSI EN 303 645", "5.", '-', &[5, 3, 16, 4, 8, 9, 2, 3, 3, 1, 4, 3, 1]),
-    ("IEC 62443-4-2", "CR ", '.', &[14, 13, 14, 3, 4, 2, 8]),
-];
-
 /// Reads, checks and compiles a pack; its vectors are read but not run.
 ///
 /// # Errors
@@ -102,11 +97,13 @@ pub(crate) fn load(text: &str) -> Result<Pack, PackErrors> {
         sound.then(|| version.to_owned())
     });
     let lookups = Tables::read(&mut reader, root);
+    let standards = Standards::read(&mut reader, root);
     let controls = reader.tables(root, "control");
     if controls.is_empty() {
         reader.mistake(1, "there is no [[control]]");
     }
-    let mut loader = Loader { reader, tables: &lookups, shapes: BTreeMap::new(), keys: BTreeSet::new() };
+    let mut loader =
+        Loader { reader, tables: &lookups, standards: &standards, shapes: BTreeMap::new(), keys: BTreeSet::new() };
     let controls: Vec<Option<Control>> = controls.into_iter().map(|table| loader.control(table)).collect();
     let mut reader = loader.reader;
     let digest = match canonical::to_vec(&to_json(document.get_ref())) {
@@ -118,7 +115,7 @@ pub(crate) fn load(text: &str) -> Result<Pack, PackErrors> {
     };
     match (name, version, controls.into_iter().collect::<Option<Vec<_>>>()) {
         (Some(name), Some(version), Some(controls)) if reader.errors.is_empty() => {
-            Ok(Pack::new(PackRef { name, version, digest }, lookups, controls))
+            Ok(Pack::new(PackRef { name, version, digest }, lookups, standards.into_all(), controls))
         }
         _ => Err(PackErrors::new(reader.errors)),
     }
@@ -127,7 +124,8 @@ pub(crate) fn load(text: &str) -> Result<Pack, PackErrors> {
 struct Loader<'d> {
     reader: Reader,
     tables: &'d Tables,
-    shapes: BTreeMap<String, Option<Shape>>,
+    standards: &'d Standards,
+    shapes: BTreeMap<String, Option<Arc<Shape>>>,
     keys: BTreeSet<&'d str>,
 }
 
@@ -152,12 +150,12 @@ impl<'d> Loader<'d> {
         if let (Some(check), Some(target)) = (check, target) {
             self.target_fits(table, check, target);
         }
-        let mappings = self.mappings(table);
+        let mappings = self.standards.mappings(&mut self.reader, table);
         let shape = check.and_then(|check| self.shape(check));
         let (logic, fail, applies) = self
-            .logic(table, shape.as_ref())
+            .logic(table, shape.as_deref())
             .map_or((None, None, None), |(logic, fail, applies)| (Some(logic), Some(fail), applies));
-        let vectors = self.vectors(table, shape.as_ref());
+        let vectors = self.vectors(table, shape.as_deref());
         Some(Control {
             key: key?.0.to_owned(),
             title: title?,
@@ -212,24 +210,8 @@ impl<'d> Loader<'d> {
         }
     }
 
-    fn shape(&mut self, check: &str) -> Option<Shape> {
-        self.shapes.entry(check.to_owned()).or_insert_with(|| shape::of_check(check)).clone()
-    }
-
-    fn mappings(&mut self, table: Table<'d>) -> BTreeMap<String, Vec<String>> {
-        let Some(mappings) = self.reader.table(table, "mappings") else { return BTreeMap::new() };
-        let mut all = BTreeMap::new();
-        for (standard, ids) in mappings.fields {
-            let standard: &str = standard.get_ref();
-            let ids = self.reader.texts(ids, standard);
-            for (id, line) in &ids {
-                if !provision_exists(standard, id) {
-                    self.reader.mistake(*line, format!("{standard} has no provision `{id}`"));
-                }
-            }
-            all.insert(standard.to_owned(), ids.into_iter().map(|(id, _)| id.to_owned()).collect());
-        }
-        all
+    fn shape(&mut self, check: &str) -> Option<Arc<Shape>> {
+        self.shapes.entry(check.to_owned()).or_insert_with(|| shape::of_check(check).map(Arc::new)).clone()
     }
 
     /// The compiled part of a control, and the source of `fail` and `applies`.
@@ -326,16 +308,4 @@ fn map_entry<'a>(shape: &'a Shape, pointer: &str) -> Result<&'a Shape, String> {
         Shape::Map(entry) => Ok(entry),
         other => Err(format!("{pointer} is {}, not a map", other.noun())),
     }
-}
-
-/// Whether `standard` has a provision `id`, as far as the standard is known.
-fn provision_exists(standard: &str, id: &str) -> bool {
-    let Some((_, prefix, separator, counts)) = STANDARDS.iter().find(|(name, ..)| *name == standard) else {
-        return !id.trim().is_empty();
-    };
-    let numbers = id.strip_prefix(prefix).and_then(|rest| rest.split_once(*separator));
-    let Some((Ok(group), Ok(number))) = numbers.map(|(a, b)| (a.parse::<usize>(), b.parse::<u32>())) else {
-        return false;
-    };
-    group > 0 && counts.get(group - 1).is_some_and(|count| (1..=*count).contains(&number))
 }

@@ -17,6 +17,7 @@ use crate::expression::Expression;
 use crate::judge::Logic;
 use crate::load::load;
 pub use crate::mistakes::{PackError, PackErrors};
+pub use crate::standards::Standard;
 pub use crate::tables::Lookup;
 use crate::tables::Tables;
 
@@ -66,6 +67,7 @@ pub struct Pack {
 struct Inner {
     reference: PackRef,
     tables: Tables,
+    standards: Vec<Standard>,
     controls: Vec<Control>,
 }
 
@@ -134,8 +136,8 @@ pub const BUILTIN_TOML: &str = include_str!("../packs/gateway-baseline-1.0.0.tom
 static BUILTIN: LazyLock<Result<Pack, PackErrors>> = LazyLock::new(|| load(BUILTIN_TOML));
 
 impl Pack {
-    pub(crate) fn new(reference: PackRef, tables: Tables, controls: Vec<Control>) -> Self {
-        Self { inner: Arc::new(Inner { reference, tables, controls }) }
+    pub(crate) fn new(reference: PackRef, tables: Tables, standards: Vec<Standard>, controls: Vec<Control>) -> Self {
+        Self { inner: Arc::new(Inner { reference, tables, standards, controls }) }
     }
 
     /// Loads a pack: reads it, compiles its expressions, holds them against the contracts and runs its vectors.
@@ -172,6 +174,12 @@ impl Pack {
     #[must_use]
     pub fn tables(&self) -> &[Lookup] {
         self.inner.tables.all()
+    }
+
+    /// The standards that its controls may be mapped to, in the order of their ids.
+    #[must_use]
+    pub fn standards(&self) -> &[Standard] {
+        &self.inner.standards
     }
 
     /// Its controls, in the order of the file.

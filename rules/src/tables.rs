@@ -82,13 +82,7 @@ impl Tables {
 
 fn lookup(reader: &mut Reader, name: String, table: Table<'_>) -> Option<Lookup> {
     reader.only(table, TABLE_KEYS);
-    let as_of = reader.required(table, "as_of").and_then(|(day, line)| {
-        let parsed = day.parse::<Date>();
-        if parsed.is_err() {
-            reader.mistake(line, format!("`as_of` is `{day}`; it should be a day, such as 2026-11-22"));
-        }
-        parsed.ok()
-    });
+    let as_of = reader.day(table, "as_of");
     let source = reader.required(table, "source").map(|(source, _)| source.to_owned());
     let rows = reader.table(table, "rows");
     if rows.is_none_or(|rows| rows.fields.is_empty()) {

@@ -29,6 +29,8 @@ ENDED_ROOT = Authority("Corpus Ended Root", Ec("ended root"), begin="20200101", 
 ENDING_ROOT = Authority("Corpus Ending Root", Ec("ending root"), begin="20200101", end="20260401")
 FILES["anchors.pem"] = "".join(pem(one.der) for one in (ROOT, RSA_ROOT, SHORT_ROOT, ENDED_ROOT, ENDING_ROOT))
 KEY = Ec("leaf")
+# With it the certificates can be served: most have this key.
+FILES["leaf.key"] = pem(KEY.private(), "PRIVATE KEY")
 
 
 def add_sample(title, what, ders, findings=(), facts=None, anchors=True, dialled="broker.example", crl=None):
@@ -40,7 +42,7 @@ def add_sample(title, what, ders, findings=(), facts=None, anchors=True, dialled
     if dialled != "broker.example":
         sample["dialled"] = dialled
     if crl is not None:
-        FILES[f"{title}.crl"] = pem(crl, "X509 CRL")
+        FILES[f"{title}.crl"] = "".join(pem(one, "X509 CRL") for one in (crl if isinstance(crl, list) else [crl]))
         sample["crl"] = f"{title}.crl"
     SAMPLES.append(sample)
 
@@ -86,7 +88,7 @@ def unchecked(words):
 
 # --- good ------------------------------------------------------------------------------------------------------------
 
-leaf("good", "P-256, a year, serverAuth, one name")
+leaf("good", "P-256, a year, serverAuth and clientAuth, one name")
 leaf("good-p384", "P-384", facts=cert({"key_bits": 384, "key_curve": "P-384"}), key=Ec("p384", "P-384"))
 leaf("good-p521", "P-521", facts=cert({"key_bits": 521, "key_curve": "P-521"}), key=Ec("p521", "P-521"))
 for size in (2048, 3072, 4096):
@@ -131,11 +133,11 @@ leaf("good-name-case", "a name in other letters", facts=cert({"alternative_names
 leaf(
     "good-no-usages",
     "without usages, which restricts nothing",
-    facts=cert({"key_usage": None, "client_auth": True}),
+    facts=cert({"key_usage": None}),
     extensions=[basic(), names("broker.example")],
 )
-leaf("any-usage", "anyExtendedKeyUsage, which webpki and OpenSSL do not take for serverAuth", ["not_server_auth"], facts={**cert({"server_auth": False}), **untrusted("usage", None, True)}, extensions=USUAL[:2] + [extended(ANY), USUAL[3]])
-leaf("good-client-as-well", "serverAuth and clientAuth", facts=cert({"client_auth": True}), extensions=USUAL[:2] + [extended(SERVER, CLIENT), USUAL[3]])
+leaf("any-usage", "anyExtendedKeyUsage, which webpki and OpenSSL do not take for serverAuth", ["not_server_auth"], facts={**cert({"server_auth": False, "client_auth": False}), **untrusted("usage", None, True)}, extensions=USUAL[:2] + [extended(ANY), USUAL[3]])
+leaf("good-server-only", "serverAuth alone", facts=cert({"client_auth": False}), extensions=USUAL[:2] + [extended(SERVER), USUAL[3]])
 leaf("good-serial-20", "a serial number of 20 bytes", facts=cert({"serial_bytes": 20}), serial=tlv(2, b"\x7f" * 20))
 leaf("good-serial-high-bit", "a serial number whose first bit is set, behind the zero that this needs", facts=cert({"serial_bytes": 9}), serial=tlv(2, b"\0" + b"\x80" * 8))
 leaf("good-subject-printable", "a subject as PrintableString", subject=name("broker.example", 0x13))
@@ -260,7 +262,7 @@ leaf("signature-algorithms-differ", "the signed part names another algorithm tha
 
 # --- usages and extensions -------------------------------------------------------------------------------------------
 
-leaf("client-only", "clientAuth and no serverAuth", ["not_server_auth"], {**cert({"server_auth": False, "client_auth": True}), **untrusted("usage", None, True)}, extensions=USUAL[:2] + [extended(CLIENT), USUAL[3]])
+leaf("client-only", "clientAuth and no serverAuth", ["not_server_auth"], {**cert({"server_auth": False}), **untrusted("usage", None, True)}, extensions=USUAL[:2] + [extended(CLIENT), USUAL[3]])
 CA_LEAF = untrusted("leaf_is_ca", "CaUsedAsEndEntity", True)
 leaf("ca-leaf", "CA:TRUE", ["leaf_is_ca"], {**cert({"is_ca": True, "key_usage": ["digital_signature", "key_cert_sign"]}), **CA_LEAF}, extensions=[basic(True), key_usage(DIGITAL_SIGNATURE, CERT_SIGN)] + USUAL[2:])
 leaf("ca-leaf-path-length", "CA:TRUE with a path length", ["leaf_is_ca"], {**cert({"is_ca": True, "path_length": 0, "key_usage": ["digital_signature", "key_cert_sign"]}), **CA_LEAF}, extensions=[basic(True, 0), key_usage(DIGITAL_SIGNATURE, CERT_SIGN)] + USUAL[2:])
@@ -348,13 +350,16 @@ leaf("revoked", "its issuer's list names it", ["revoked"], {**CRL, **REVOCATION,
 leaf("list-overdue", "the next list is overdue", ["revocation_list_stale"], {**CRL, **REVOCATION, "/revocation/fresh": False, "/revocation/next_update": "2026-02-20T00:00:00Z"}, crl=revocation_list(ROOT, ROOT.key, [b"\1"], due="20260220"))
 leaf("list-of-another", "a list by another authority", ["revocation_list_unusable"], None, crl=revocation_list(STRANGER, STRANGER.key, [b"\1"]))
 leaf("list-forged", "a list in its issuer's name by another key", ["revocation_list_unusable"], None, crl=revocation_list(ROOT, IMPOSTOR.key, [SERIAL]))
+GONE = Authority("Corpus Gone", Ec("gone"), ROOT)
+GONE_SERIAL = b"\x2a" + hashlib.sha256(b"Corpus Gone").digest()[:11]
+leaf("issuer-revoked", "below an intermediate that the root's list names", ["issuer_revoked"], None, issuer=GONE, behind=[GONE.der], crl=[revocation_list(GONE, GONE.key, [b"\1"]), revocation_list(ROOT, ROOT.key, [GONE_SERIAL])])
 
 FILES["samples.json"] = "[\n" + ",\n".join(json.dumps(sample, ensure_ascii=False) for sample in SAMPLES) + "\n]\n"
 
 
 def is_made(path):
     """`facts.json` is a test's."""
-    return path.suffix in (".pem", ".crl", ".json") and path.name != "facts.json"
+    return path.suffix in (".pem", ".crl", ".json", ".key") and path.name != "facts.json"
 
 
 def main():

@@ -272,6 +272,13 @@ class Ec:
         parameters = self.explicit() if explicit else oid(self.oid)
         self.info = seq(seq(oid("1.2.840.10045.2.1"), parameters), bits(change(point) if change else point))
 
+    def private(self):
+        """The private half, with the public one in it: PKCS #8 (RFC 5958) around RFC 5915."""
+        x, y = self.times(self.d)
+        point = b"\4" + x.to_bytes(self.size, "big") + y.to_bytes(self.size, "big")
+        inner = seq(integer(1), tlv(4, self.d.to_bytes(self.size, "big")), tlv(0xA1, bits(point)))
+        return seq(integer(0), seq(oid("1.2.840.10045.2.1"), oid(self.oid)), tlv(4, inner))
+
     def times(self, number):
         out, step = None, self.g
         while number:
@@ -419,7 +426,7 @@ def revocation_list(issuer, key, serials, this="20260201", due="20260401"):
     return seq(body, signature, bits(key.sign(body, "sha256")))
 
 
-USUAL = [basic(), key_usage(DIGITAL_SIGNATURE), extended(SERVER), names("broker.example")]
+USUAL = [basic(), key_usage(DIGITAL_SIGNATURE), extended(SERVER, CLIENT), names("broker.example")]
 
 
 def with_names(*items, **options):

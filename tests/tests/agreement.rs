@@ -32,7 +32,7 @@ fn compare(servers: &[&Server], scanners: &[Scanner]) -> Result<Table> {
             let running = server.start(&keys)?;
             let mut told = BTreeMap::new();
             for scanner in scanners {
-                let facts = scanner.look(running.port.address(), folder.path());
+                let facts = scanner.look(running.address, folder.path());
                 told.insert(*scanner, facts.with_context(|| server.name)?);
             }
             seen.push((index, told));
@@ -75,7 +75,7 @@ fn a_stock_mosquitto_is_surveyed_in_few_connections() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let keys = Keys::make(&folder.path().join("keys"))?;
     let running = SERVERS[0].start(&keys)?;
-    let (survey, facts) = survey(running.port.address(), folder.path())?;
+    let (survey, facts) = survey(running.address, folder.path())?;
     assert!(survey.connections <= 60 && survey.connections <= survey.connection_limit, "{}", survey.connections);
     let tls = facts.tls.unwrap();
     assert_eq!((tls.ssl3, tls.tls10, tls.tls11), (Some(false), Some(false), Some(false)));

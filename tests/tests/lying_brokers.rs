@@ -24,19 +24,24 @@ fn limits() -> Limits {
 /// A broker that accepts everybody in the first version that is asked for, and answers each packet that follows with what
 /// `answer` makes of its first byte and its packet identifier.
 fn broker(answer: impl Fn(u8, [u8; 2]) -> Vec<u8> + Clone + Send + 'static) -> SocketAddr {
+    broker_that(&[0x20, 3, 0, 0, 0], answer)
+}
+
+/// As [`broker`], with this CONNACK for whatever opens.
+fn broker_that(accepts: &'static [u8], answer: impl Fn(u8, [u8; 2]) -> Vec<u8> + Clone + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { break };
             let answer = answer.clone();
-            std::thread::spawn(move || serve(&mut stream, answer));
+            std::thread::spawn(move || serve(&mut stream, accepts, answer));
         }
     });
     address
 }
 
-fn serve(stream: &mut TcpStream, answer: impl Fn(u8, [u8; 2]) -> Vec<u8>) -> Option<()> {
+fn serve(stream: &mut TcpStream, accepts: &[u8], answer: impl Fn(u8, [u8; 2]) -> Vec<u8>) -> Option<()> {
     loop {
         let mut header = [0; 2];
         stream.read_exact(&mut header).ok()?;
@@ -52,7 +57,7 @@ fn serve(stream: &mut TcpStream, answer: impl Fn(u8, [u8; 2]) -> Vec<u8>) -> Opt
             8 => [body[0], body[1]],
             _ => [0, 0],
         };
-        let bytes = if header[0] == 0x10 { vec![0x20, 3, 0, 0, 0] } else { answer(header[0], id) };
+        let bytes = if header[0] == 0x10 { accepts.to_vec() } else { answer(header[0], id) };
         stream.write_all(&bytes).ok()?;
     }
 }
@@ -156,4 +161,18 @@ fn a_silent_listener_is_left_alone_by_the_battery() {
     assert_eq!((kind(Member::SelfSigned), kind(Member::WrongCa)), (FailureKind::TimedOut, FailureKind::TimedOut));
     assert_eq!(kind(Member::Expired), FailureKind::NotFound);
     assert!(begin.elapsed() < Duration::from_secs(9));
+}
+
+/// What the standard tells a broker to refuse is taken by one that looks at nothing.
+#[test]
+fn a_broker_that_takes_every_opening_is_found_out() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let address = broker_that(&[0x20, 2, 0, 0], sound);
+    let state = folder.path().join("state");
+    let text = format!("[state]\ndirectory = {state:?}\n\n[broker]\nplaintext = [\"{address}\"]\n");
+    let agent = gatepost_tests::Agent::configured(&folder.path().join("gatepost.toml"), &text)?;
+    let report = agent.run(&["audit", "--bundle", "audit-baseline", "--format", "json"])?.json()?;
+    let mut rows = report["findings"].as_array().into_iter().flatten();
+    assert!(rows.any(|row| row["key"] == "broker_transport_posture.malformed_connect_accepted"), "{report}");
+    Ok(())
 }

@@ -310,6 +310,11 @@ const NGINX_CASES: &[Case] = &[
         &[("@CERTIFICATE@", "@SOON-CERTIFICATE@"), ("@KEY@", "@SOON-KEY@")],
         &["certificate_expiring_30d"],
     ),
+    case(
+        "the gateway's own token is refused",
+        &[("~^Bearer @TOKEN@$", "~^Bearer another$")],
+        &["legitimate_ingest_refused"],
+    ),
     case("versions are told", &[("server_tokens off", "server_tokens on")], &["version_disclosed"]),
     case(
         "a trace in the answer",

@@ -1,4 +1,5 @@
-//! Each weakness of a TLS listener alone, on a real server, and the findings that it alone makes.
+//! Each weakness of TLS alone, on a real server, and the findings that it alone makes: `broker_transport_posture` of a broker's
+//! listener, `ingest_auth` of an ingest edge.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
@@ -6,22 +7,55 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use gatepost_tests::agreement::scanners::agent;
-use gatepost_tests::agreement::servers::{Keys, Server, WEAKENED};
+use gatepost_tests::agent::Agent;
+use gatepost_tests::agreement::scanners::{agent, agent_of_ingest};
+use gatepost_tests::agreement::servers::Keys;
+use gatepost_tests::agreement::weakened::{WEAKENED, Weakened};
 
-/// Findings that every one of these servers makes: it asks for no certificate, being no broker at all.
-const ALWAYS: &str = "client_certificate_not_required";
+/// What these servers are beside their TLS: they ask for no certificate, being no broker at all.
+const NO_BROKER: &str = "client_certificate_not_required";
 
-fn findings(server: &Server, keys: &Keys, folder: &Path) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
-    let running = server.start(keys)?;
-    let agent = agent(running.port.address(), folder)?;
+/// Controls of `ingest_auth` that are about TLS; what it says of credentials is not asked of servers that have none.
+const OF_INGEST_TLS: [&str; 9] = [
+    "cbc_only",
+    "insecure_renegotiation",
+    "no_forward_secrecy",
+    "ssl3_accepted",
+    "tls10_or_tls11_accepted",
+    "tls12_or_13_missing",
+    "tls13_missing",
+    "weak_dh_group",
+    "weak_suite_accepted",
+];
+
+/// What was found, and what could not be told, as `check.control`.
+type Told = BTreeSet<String>;
+
+fn ask(agent: &Agent) -> Result<(Told, Told)> {
     let report = agent.run(&["audit", "--bundle", "audit-baseline", "--format", "json"])?.json()?;
     let keys = |rows: &str| {
         let rows = report[rows].as_array().into_iter().flatten();
-        let key = rows.filter_map(|row| row["key"].as_str()?.strip_prefix("broker_transport_posture."));
-        key.map(str::to_owned).collect()
+        rows.filter_map(|row| row["key"].as_str()).map(str::to_owned).collect()
     };
     Ok((keys("findings"), keys("gaps")))
+}
+
+/// One after the other, since such servers talk to one client at a time.
+fn look(weakened: &Weakened, keys: &Keys, folder: &Path) -> Result<(Told, Told)> {
+    let running = weakened.server.start(keys)?;
+    let (mut found, mut gaps) = ask(&agent(running.address, folder)?)?;
+    found.retain(|key| key.starts_with("broker_transport_posture."));
+    gaps.retain(|key| key.starts_with("broker_transport_posture."));
+    if weakened.at_ingest.is_some() {
+        let (at_ingest, hidden_at_ingest) = ask(&agent_of_ingest(running.address, folder)?)?;
+        found.extend(at_ingest.into_iter().filter(|key| key.starts_with("ingest_auth.")));
+        gaps.extend(hidden_at_ingest.into_iter().filter(|key| key.starts_with("ingest_auth.")));
+    }
+    Ok((found, gaps))
+}
+
+fn of<'k>(check: &str, keys: &'k Told) -> BTreeSet<&'k str> {
+    keys.iter().filter_map(|key| key.strip_prefix(check)?.strip_prefix('.')).collect()
 }
 
 #[test]
@@ -29,19 +63,31 @@ fn each_weakness_alone_makes_its_own_findings_and_no_others() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let keys = Keys::make(&folder.path().join("keys"))?;
     std::thread::scope(|scope| {
-        let looks: Vec<_> = WEAKENED
-            .iter()
-            .map(|(server, expected)| (server, expected, scope.spawn(|| findings(server, &keys, folder.path()))))
-            .collect();
-        for (server, expected, look) in looks {
-            let (found, gaps) = look.join().unwrap().with_context(|| server.name)?;
-            let expected: BTreeSet<String> = expected.iter().chain(&[ALWAYS]).map(|key| (*key).to_owned()).collect();
-            assert_eq!(found, expected, "{}", server.name);
+        let looks: Vec<_> =
+            WEAKENED.iter().map(|weakened| (weakened, scope.spawn(|| look(weakened, &keys, folder.path())))).collect();
+        for (weakened, look) in looks {
+            let name = weakened.server.name;
+            let (found, gaps) = look.join().unwrap().context(name)?;
+            let mut at_broker = of("broker_transport_posture", &found);
+            // Whether one is asked for cannot be told of a server that rustls cannot finish a handshake with.
+            at_broker.remove(NO_BROKER);
+            assert_eq!(at_broker, weakened.at_broker.iter().copied().collect(), "{name}, as a broker");
+            let at_ingest = of("ingest_auth", &found);
+            let at_ingest: BTreeSet<&str> = at_ingest.into_iter().filter(|key| OF_INGEST_TLS.contains(key)).collect();
+            if let Some(expected) = weakened.at_ingest {
+                assert_eq!(at_ingest, expected.iter().copied().collect(), "{name}, as an ingest edge");
+            }
             // Nothing of the survey is hidden; what MQTT would say is, since these servers do not speak it.
             let of_mqtt = ["anonymous_access", "client_id_takeover", "malformed_connect", "packet_size", "early_data"];
-            let told_by_mqtt = |key: &str| of_mqtt.iter().any(|begin| key.starts_with(begin));
-            let hidden: Vec<_> = gaps.iter().filter(|key| !told_by_mqtt(key)).collect();
-            assert!(hidden.is_empty(), "{}: {hidden:?}", server.name);
+            let hidden: Vec<_> = of("broker_transport_posture", &gaps)
+                .into_iter()
+                .filter(|key| *key != NO_BROKER && !of_mqtt.iter().any(|begin| key.starts_with(begin)))
+                .collect();
+            assert!(hidden.is_empty(), "{name}: {hidden:?}");
+            let gaps = of("ingest_auth", &gaps);
+            let hidden: Vec<_> = gaps.into_iter().filter(|key| OF_INGEST_TLS.contains(key)).collect();
+            let hidden = if weakened.at_ingest.is_some() { hidden } else { Vec::new() };
+            assert!(hidden.is_empty(), "{name}, as an ingest edge: {hidden:?}");
         }
         Ok(())
     })

@@ -47,6 +47,7 @@ const TARGETS: &[Target] = &[
     Target { name: "receipt", longest: 4096, dictionary: JSON },
     Target { name: "mqtt_reply", longest: 1024, dictionary: None },
     Target { name: "challenge", longest: 4096, dictionary: None },
+    Target { name: "http_answer", longest: 4096, dictionary: None },
     Target { name: "server_hello", longest: 4096, dictionary: None },
     Target { name: "note", longest: 2048, dictionary: Some("note.dict") },
     Target { name: "log", longest: 256, dictionary: None },
@@ -213,4 +214,21 @@ fn one(target: &Target, program: &Path, enough: Enough) -> Result<(), Failed> {
 
 fn could_not(path: &Path, error: &std::io::Error) -> Failed {
     Failed::CouldNot(format!("{} cannot be written or read: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_target_that_there_is_gets_its_inputs() {
+        let folder = step::root().join("fuzz/fuzz_targets");
+        let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let written: BTreeSet<String> =
+            files.filter_map(|file| Some(file.path().file_stem()?.to_str()?.to_owned())).collect();
+        let known: BTreeSet<String> = TARGETS.iter().map(|target| target.name.to_owned()).collect();
+        assert_eq!(written, known);
+    }
 }

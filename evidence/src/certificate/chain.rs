@@ -141,7 +141,7 @@ impl ChainFacts {
         facts.tell_of_issuers(&way, parsed.first().and_then(Option::as_ref), chain);
         if let Some(anchors) = chain.anchors {
             let judged =
-                path::judge(chain.certificates, anchors, chain.usage, chain.observed_at, &Revocation::NotAsked);
+                path::judge(chain.certificates, anchors, Some(chain.usage), chain.observed_at, &Revocation::NotAsked);
             let leaf = chain.certificates.first().map(Vec::as_slice).unwrap_or_default();
             facts.tell_of_path(judged, &way, &CertificateFacts::from_der(leaf, chain.observed_at, false), chain.usage);
         }

@@ -8,8 +8,8 @@ use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use webpki::{
-    CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, RevocationCheckDepth, RevocationOptionsBuilder,
-    UnknownStatusPolicy,
+    CertRevocationList, EndEntityCert, ExpirationPolicy, ExtendedKeyUsageValidator, KeyPurposeIdIter, KeyUsage,
+    RevocationCheckDepth, RevocationOptionsBuilder, UnknownStatusPolicy,
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -150,7 +150,7 @@ fn problem(error: &webpki::Error) -> PathProblem {
 /// # Errors
 /// What is wrong with the path, in webpki's words.
 pub fn path(chain: &[Vec<u8>], anchors: &[Vec<u8>], usage: Usage, observed_at: Timestamp) -> Result<(), String> {
-    judge(chain, anchors, usage, observed_at, &Revocation::NotAsked).map_err(|error| error.words)
+    judge(chain, anchors, Some(usage), observed_at, &Revocation::NotAsked).map_err(|error| error.words)
 }
 
 /// What a path is asked about revocation.
@@ -163,11 +163,21 @@ pub(super) enum Revocation<'a> {
     Anybody(&'a [&'a CertRevocationList<'a>]),
 }
 
-/// As [`path`], with the error by its kind.
+/// Takes a certificate for whatever it is meant for.
+struct AnyPurpose;
+
+impl ExtendedKeyUsageValidator for AnyPurpose {
+    fn validate(&self, _: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        Ok(())
+    }
+}
+
+/// As [`path`], with the error by its kind. Whoever signed is looked at before what for: webpki looks at the purposes first, and a
+/// stranger's certificate with a wrong purpose would be no stranger's. Without `usage` purposes do not matter.
 pub(super) fn judge(
     chain: &[Vec<u8>],
     anchors: &[Vec<u8>],
-    usage: Usage,
+    usage: Option<Usage>,
     observed_at: Timestamp,
     revocation: &Revocation<'_>,
 ) -> Result<(), PathError> {
@@ -183,10 +193,10 @@ pub(super) fn judge(
     let leaf_der = CertificateDer::from(leaf.as_slice());
     let intermediates: Vec<_> = intermediates.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
     let certificate = EndEntityCert::try_from(&leaf_der)?;
-    let usage = match usage {
+    let usage = usage.map(|usage| match usage {
         Usage::Server => KeyUsage::server_auth(),
         Usage::Client => KeyUsage::client_auth(),
-    };
+    });
     let options = |lists, depth, policy| {
         let builder = RevocationOptionsBuilder::new(lists).ok()?;
         let builder = builder.with_depth(depth).with_status_policy(policy);
@@ -198,10 +208,12 @@ pub(super) fn judge(
         Revocation::Anybody(lists) => options(lists, RevocationCheckDepth::Chain, UnknownStatusPolicy::Allow),
     };
     let now = within_validity(leaf, observed_at);
-    certificate
-        .verify_for_usage(crate::signature::ALGORITHMS, &trusted, &intermediates, now, usage, revocation, None)
-        .map(|_| ())
-        .map_err(PathError::from)
+    let algorithms = crate::signature::ALGORITHMS;
+    certificate.verify_for_usage(algorithms, &trusted, &intermediates, now, AnyPurpose, revocation, None)?;
+    if let Some(usage) = usage {
+        certificate.verify_for_usage(algorithms, &trusted, &intermediates, now, usage, None, None)?;
+    }
+    Ok(())
 }
 
 fn within_validity(leaf: &[u8], observed_at: Timestamp) -> UnixTime {

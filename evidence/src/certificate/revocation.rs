@@ -78,9 +78,8 @@ impl RevocationFacts {
             facts.fresh = chain.clock_believed.then_some(next.is_none_or(|next| now <= next));
         }
         let Some(anchors) = chain.anchors else { return facts };
-        let judge = |revocation: &Revocation<'_>| {
-            path::judge(chain.certificates, anchors, chain.usage, chain.observed_at, revocation)
-        };
+        let judge =
+            |revocation: &Revocation<'_>| path::judge(chain.certificates, anchors, None, chain.observed_at, revocation);
         if all.is_empty() || judge(&Revocation::NotAsked).is_err() {
             return facts;
         }

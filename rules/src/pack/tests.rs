@@ -87,7 +87,7 @@ fn every_mistake_of_a_pack_is_told_at_once_with_line_and_control() {
     for words in [
         "line 1: `name` should be text, not integer",
         "line 2: `version` is `1.0`; it should be three numbers, such as 1.0.0",
-        "line 3: unknown key `colour`; there are: name, version, tables, control",
+        "line 3: unknown key `colour`; there are: name, version, tables, standards, control",
         "line 4: ingest_auth.open: `why` is missing",
         "line 7: ingest_auth.open: `severity` is `hihg`; it is one of: low, medium, high, critical",
         "ingest_aut.open: there is no check `ingest_aut`; did you mean `ingest_auth`?",
@@ -128,8 +128,8 @@ fn each_single_mistake_is_refused_in_its_own_words() {
         (vec![("why = 'w'", "why = 'w'\nshow = ['1 == 1']")], "`show`: it should name one fact"),
         (vec![("why = 'w'", "why = 'w'\nshow = 'facts.x'")], "`show` should be a list of texts"),
         (
-            vec![("verify = 'v'", "verify = 'v'\nmappings = { 'ETSI EN 303 645' = ['5.1-6'] }")],
-            "has no provision `5.1-6`",
+            vec![("verify = 'v'", "verify = 'v'\nmappings = { 'ETSI EN 303 645' = ['5.1-1'] }")],
+            "there is no [standards.\"ETSI EN 303 645\"]; say there what it is",
         ),
         (vec![("why = 'w'", "why = ")], "not TOML"),
     ] {
@@ -140,6 +140,80 @@ fn each_single_mistake_is_refused_in_its_own_words() {
     let twice = format!("{HEAD}{0}{0}", control(&[]));
     assert!(mistakes(&twice)[0].contains("another control with this key"), "{:?}", mistakes(&twice));
     assert!(mistakes(&format!("{HEAD}{}", control(&[]))).is_empty());
+}
+
+/// A pack whose control has these mappings, before a standard of two provisions, with `changes` made to that.
+fn mapped(mappings: &str, changes: &[(&str, &str)]) -> String {
+    let mut standard = "[standards.'Home 1']\ntitle = 'Home'\nversion = 'V1 (2026-01)'\nas_of = '2026-11-22'\n\
+                        source = 'https://example.org/home'\nprovisions = { '1-1' = 'locks', '1-2A' = 'keys' }\n"
+        .to_owned();
+    for (from, to) in changes {
+        assert!(standard.contains(from), "{from}");
+        standard = standard.replace(from, to);
+    }
+    let verify = format!("verify = 'v'\nmappings = {mappings}");
+    format!("{HEAD}{standard}{}", control(&[("verify = 'v'", verify.as_str())]))
+}
+
+#[test]
+fn controls_are_mapped_to_provisions_that_the_pack_lists() {
+    let sound = mapped("{ 'Home 1' = ['1-1', '1-2A'] }", &[]);
+    assert_eq!(mistakes(&sound), Vec::<String>::new());
+    let pack = Pack::parse(&sound).unwrap();
+    let standard = &pack.standards()[0];
+    assert_eq!((standard.id.as_str(), standard.version.as_str()), ("Home 1", "V1 (2026-01)"));
+    assert_eq!(standard.provisions["1-2A"], "keys");
+    for (mappings, words) in [
+        ("{ 'Home 1' = ['1-2'] }", "line 19: ingest_auth.open: Home 1 has no provision `1-2`; did you mean `1-2A`?"),
+        ("{ 'Home 1' = ['lock the door'] }", "has no provision `lock the door`; if it exists, add it"),
+        ("{ 'Home 1' = ['1-1', '1-1'] }", "Home 1 `1-1` stands there twice"),
+        ("{ 'Home 2' = ['1-1'] }", "there is no [standards.\"Home 2\"]; did you mean `Home 1`?"),
+        ("{ 'Office' = ['1-1'] }", "there is no [standards.\"Office\"]; say there"),
+    ] {
+        let told = mistakes(&mapped(mappings, &[]));
+        assert_eq!(told.len(), 1, "{told:#?}");
+        assert!(told[0].contains(words), "{words}\n{told:#?}");
+    }
+    let all = mistakes(&mapped("{ 'Home 1' = ['2', '3'], 'Office' = ['1'] }", &[("title = 'Home'\n", "")]));
+    assert_eq!(all.len(), 4, "every mistake at once: {all:#?}");
+}
+
+#[test]
+fn a_standard_says_what_it_is_in_which_version_and_where_it_is_published() {
+    for (from, to, words) in [
+        ("title = 'Home'\n", "", "`title` is missing"),
+        ("version = 'V1 (2026-01)'\n", "", "`version` is missing"),
+        ("2026-11-22", "yesterday", "it should be a day"),
+        ("https://example.org/home", "a friend", "it should be where the standard is published"),
+        ("'locks'", "' '", "`1-1` is empty"),
+        ("'locks'", "7", "`1-1` should be text, not integer"),
+        ("title =", "titel = 'x'\ntitle =", "unknown key `titel`; did you mean `title`?"),
+    ] {
+        let told = mistakes(&mapped("{ 'Home 1' = ['1-1'] }", &[(from, to)]));
+        assert_eq!(told.len(), 1, "{told:#?}");
+        assert!(told[0].contains(words), "{words}\n{told:#?}");
+    }
+    let none = mistakes(&mapped("{}", &[("provisions = { '1-1' = 'locks', '1-2A' = 'keys' }\n", "")]));
+    assert!(none[0].contains("`provisions` is missing or empty"), "{none:#?}");
+    let digest = |changes: &[(&str, &str)]| Pack::parse(&mapped("{}", changes)).unwrap().reference().digest;
+    assert_ne!(digest(&[]), digest(&[("'locks'", "'bolts'")]), "the table is part of the pack");
+}
+
+#[test]
+fn every_builtin_control_is_mapped_to_each_kind_of_standard() {
+    let pack = Pack::builtin();
+    let known: Vec<&str> = pack.standards().iter().map(|standard| standard.id.as_str()).collect();
+    assert_eq!(known, ["CRA Annex I", "ETSI EN 303 645", "IEC 62443-4-2", "NISTIR 8259A", "NISTIR 8259B"]);
+    let mut lacking = Vec::new();
+    for control in pack.controls() {
+        for kind in [&["CRA Annex I"][..], &["ETSI EN 303 645", "IEC 62443-4-2"], &["NISTIR 8259A", "NISTIR 8259B"]] {
+            let any = kind.iter().any(|one| control.mappings.get(*one).is_some_and(|ids| !ids.is_empty()));
+            if !any {
+                lacking.push(format!("{}: {}", control.key, kind.join(" or ")));
+            }
+        }
+    }
+    assert!(lacking.is_empty(), "map these (docs/rule-authoring.md, Standards): {lacking:#?}");
 }
 
 #[test]
@@ -197,7 +271,19 @@ fn the_example_in_the_documentation_works() {
     let report = test(example).unwrap();
     assert!(report.ok(), "{report:#?}");
     assert_eq!(report.vectors.len(), 4);
-    for key in ["key", "title", "severity", "for_each", "applies", "fail", "show", "mappings", "vector", "subject"] {
+    for key in [
+        "key",
+        "title",
+        "severity",
+        "for_each",
+        "applies",
+        "fail",
+        "show",
+        "mappings",
+        "vector",
+        "subject",
+        "provisions",
+    ] {
         assert!(text.contains(&format!("`{key}`")), "{key} is not explained");
     }
 }

@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod scanners;
 pub mod servers;
 pub mod table;
+pub mod weakened;
 
 use std::collections::{BTreeMap, BTreeSet};
 

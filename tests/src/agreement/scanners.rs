@@ -131,11 +131,20 @@ fn suites_of(version: TlsVersion) -> String {
 /// # Errors
 /// When its configuration cannot be written or it has not been built.
 pub fn agent(address: SocketAddr, folder: &Path) -> Result<Agent> {
+    agent_for(&format!("[broker]\nserver_name = \"localhost\"\ntls = [\"{address}\"]\n"), address, folder)
+}
+
+/// As [`agent`], for an ingest edge.
+///
+/// # Errors
+/// As [`agent`].
+pub fn agent_of_ingest(address: SocketAddr, folder: &Path) -> Result<Agent> {
+    agent_for(&format!("[ingest]\nurl = \"https://{address}/events\"\nthorough = false\n"), address, folder)
+}
+
+fn agent_for(target: &str, address: SocketAddr, folder: &Path) -> Result<Agent> {
     let state = folder.join(format!("state-{}", address.port()));
-    let text = format!(
-        "[gateway]\nname = \"agreement\"\n\n[state]\ndirectory = {state:?}\n\n[broker]\nserver_name = \"localhost\"\n\
-         tls = [\"{address}\"]\n"
-    );
+    let text = format!("[gateway]\nname = \"agreement\"\n\n[state]\ndirectory = {state:?}\n\n{target}");
     Agent::configured(&folder.join(format!("agent-{}.toml", address.port())), &text)
 }
 

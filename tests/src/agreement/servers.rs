@@ -1,18 +1,21 @@
 //! The servers that the probe and the scanners of others are compared on: Debian's `openssl s_server` and Mosquitto, each
 //! with another range of versions, list of suites, certificate, group or policy.
 //!
-//! What Debian's OpenSSL was built without cannot be had from it and is missing here: SSL 3.0, RC4, 3DES, EXPORT, compression.
+//! What Debian's OpenSSL was built without comes from tlslite-ng, which is all Python: SSL 3.0, RC4, 3DES, no secure
+//! renegotiation. EXPORT and compression nobody here can be made to do any more.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::agent::run;
 use crate::pki::{self, Pki};
 use crate::port::Port;
 use crate::process::{LIMIT, Program, installed};
+use crate::python;
 
 /// The longest that making a key may take.
 const KEYS: Duration = Duration::from_secs(60);
@@ -31,14 +34,20 @@ enum What {
     OpenSsl(&'static str, &'static [&'static str]),
     /// Mosquitto with the lab's certificate (P-256) and these further lines.
     Mosquitto(&'static str),
+    /// `tests/python/weak_tls_server.py` with an RSA key and this weakness.
+    Tlslite(&'static str),
 }
 
-const fn openssl(name: &'static str, key: &'static str, arguments: &'static [&'static str]) -> Server {
+pub(super) const fn openssl(name: &'static str, key: &'static str, arguments: &'static [&'static str]) -> Server {
     Server { name, fast: false, what: What::OpenSsl(key, arguments) }
 }
 
 const fn mosquitto(name: &'static str, lines: &'static str) -> Server {
     Server { name, fast: false, what: What::Mosquitto(lines) }
+}
+
+pub(super) const fn tlslite(name: &'static str, weakness: &'static str) -> Server {
+    Server { name, fast: false, what: What::Tlslite(weakness) }
 }
 
 const fn fast(server: Server) -> Server {
@@ -86,54 +95,6 @@ pub const SERVERS: &[Server] = &[
     openssl("openssl, ChaCha20 first", "rsa", &["-serverpref", "-prioritize_chacha"]),
 ];
 
-/// A sound server with one weakness each, and the findings that it alone makes.
-pub const WEAKENED: &[(Server, &[&str])] = &[
-    (openssl("nothing", "p256", &[]), &[]),
-    (openssl("TLS 1.0 and 1.1", "p256", &["-cipher", "ECDHE+AES:@SECLEVEL=0"]), &["tls10_or_tls11_accepted"]),
-    (
-        openssl(
-            "NULL",
-            "p256",
-            &["-no_tls1", "-no_tls1_1", "-serverpref", "-cipher", "ECDHE+AESGCM:eNULL+ECDHE:@SECLEVEL=0"],
-        ),
-        &["null_suite_accepted"],
-    ),
-    (
-        openssl(
-            "anonymous",
-            "p256",
-            &["-no_tls1", "-no_tls1_1", "-serverpref", "-cipher", "ECDHE+AESGCM:AECDH+AES:@SECLEVEL=0"],
-        ),
-        &["anonymous_suite_accepted"],
-    ),
-    (
-        openssl(
-            "anonymous, client's order",
-            "p256",
-            &["-no_tls1", "-no_tls1_1", "-cipher", "ECDHE+AESGCM:AECDH+AES:@SECLEVEL=0"],
-        ),
-        &["anonymous_suite_accepted", "client_order_with_weak_suites"],
-    ),
-    (openssl("static RSA", "rsa", &["-cipher", "ECDHE+AESGCM:AES128-GCM-SHA256"]), &["no_forward_secrecy"]),
-    (openssl("CBC alone", "p256", &["-cipher", "ECDHE-ECDSA-AES128-SHA256"]), &["cbc_only"]),
-    (
-        openssl(
-            "DH 1024",
-            "rsa",
-            &["-no_tls1", "-no_tls1_1", "-dhparam", "dh1024.pem", "-cipher", "ECDHE+AESGCM:DHE+AESGCM:@SECLEVEL=0"],
-        ),
-        &["weak_dh_group"],
-    ),
-    (
-        openssl(
-            "a weak curve",
-            "rsa",
-            &["-no_tls1", "-no_tls1_1", "-groups", "X25519:P-192", "-cipher", "ECDHE+AESGCM:@SECLEVEL=0"],
-        ),
-        &["weak_group_accepted"],
-    ),
-];
-
 /// The keys and groups that the servers use, in one folder.
 pub struct Keys {
     folder: PathBuf,
@@ -169,7 +130,8 @@ impl Keys {
 /// A server that runs, until it is dropped.
 pub struct Running {
     /// Where it listens.
-    pub port: Port,
+    pub address: SocketAddr,
+    _port: Option<Port>,
     _program: Program,
 }
 
@@ -179,9 +141,13 @@ impl Server {
     /// # Errors
     /// When it does not come up; its log is in the error.
     pub fn start(&self, keys: &Keys) -> Result<Running> {
+        if let What::Tlslite(weakness) = &self.what {
+            return tlslite_server(keys, weakness).with_context(|| format!("{}: the server does not run", self.name));
+        }
         let port = Port::reserve()?;
         let address = port.address();
         let (mut program, ready) = match &self.what {
+            What::Tlslite(_) => bail!("it has been started above"),
             What::OpenSsl(key, further) => {
                 let binary = installed("openssl", "openssl")?;
                 let mut command = crate::process::command(&binary);
@@ -210,6 +176,25 @@ impl Server {
         program
             .wait_until("it listens", LIMIT, |lines| lines.iter().any(|line| line.ends_with(ready)))
             .with_context(|| format!("{}: the server does not run", self.name))?;
-        Ok(Running { port, _program: program })
+        Ok(Running { address, _port: Some(port), _program: program })
     }
+}
+
+/// It chooses its port itself: Python listens on it before it says which.
+fn tlslite_server(keys: &Keys, weakness: &str) -> Result<Running> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("python");
+    let python = python::environment("tlslite", &sources.join("tlslite.txt"))?;
+    let mut command = crate::process::command(&python);
+    command.arg("-I").arg(sources.join("weak_tls_server.py"));
+    command.args([keys.folder.join("rsa.pem"), keys.folder.join("rsa.key")]).arg(weakness);
+    let mut program = Program::start_command(&python, command)?;
+    let mut told = None;
+    program.wait_until("it listens", LIMIT, |lines| {
+        told = lines.iter().find_map(|line| {
+            line.strip_prefix("stdout: listening on ").or(line.strip_prefix("listening on ")).map(str::to_owned)
+        });
+        told.is_some()
+    })?;
+    let port: u16 = told.context("it did not say where")?.parse().context("it does not say a port")?;
+    Ok(Running { address: (Ipv4Addr::LOCALHOST, port).into(), _port: None, _program: program })
 }

@@ -33,6 +33,7 @@ pub fn page(coverage: &Coverage) -> Result<String> {
     let (pack, proofs) = (Pack::builtin(), Proofs::read()?);
     let mut out = HEAD.to_owned();
     summary(&mut out, coverage, &pack, &proofs);
+    standards(&mut out, &pack);
     for check in CHECKS {
         let _ = writeln!(out, "\n## `{}`\n", check.id);
         let _ = writeln!(out, "{}", coverage.check.get(check.id).map_or("", String::as_str));
@@ -64,6 +65,27 @@ fn summary(out: &mut String, coverage: &Coverage, pack: &Pack, proofs: &Proofs) 
             controls().count(),
             controls().filter(|control| proofs.of(check.id, finding(control)).next().is_some()).count(),
             controls().flat_map(Control::expectations).count(),
+        );
+    }
+}
+
+/// The standards, and how much of each has a control that says something about it.
+fn standards(out: &mut String, pack: &Pack) {
+    out.push_str("\n| standard | version | provisions with a control, of those listed | controls |\n");
+    out.push_str("| --- | --- | --: | --: |\n");
+    for standard in pack.standards() {
+        let mapped = || pack.controls().iter().filter_map(|control| control.mappings.get(&standard.id));
+        let provisions: BTreeSet<_> = mapped().flatten().collect();
+        let _ = writeln!(
+            out,
+            "| [{}]({}): {} | {} | {} of {} | {} |",
+            standard.id,
+            standard.source,
+            standard.title,
+            standard.version,
+            provisions.len(),
+            standard.provisions.len(),
+            mapped().count(),
         );
     }
 }

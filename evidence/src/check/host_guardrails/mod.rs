@@ -393,7 +393,6 @@ impl Contract for Check {
     const VOLATILE: &'static [&'static str] = &[
         "/storage/*/used_percent",
         "/storage/*/inodes_used_percent",
-        "/updates/support_days_left",
         "/updates/lists_age_days",
         "/updates/unattended_age_days",
         "/media/ext4/*/written_gib",
@@ -436,7 +435,7 @@ impl Contract for Check {
             firewall: firewall::facts(&observation.firewall, &observation.enabled_units, unknown),
             accounts: accounts::facts(&observation.account_details, accounts, unknown),
             kernel_state: kernel::facts(&observation.kernel_state, observation.kernel.as_deref(), unknown),
-            updates: updates::facts(&observation.updates, observation.os_release.seen(), seen, unknown),
+            updates: updates::facts(&observation.updates, seen, unknown),
             media: storage::media(&observation.media, unknown),
             units: units::facts(&observation.units, enabled, unknown),
             containers: containers::facts(&observation.docker, sockets, unknown),

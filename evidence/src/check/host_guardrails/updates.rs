@@ -1,4 +1,6 @@
-//! Updates: whether the release is still looked after, where packages come from, and whether updates are put in.
+//! Updates: where packages come from, and whether updates are put in.
+//!
+//! Whether the release is still looked after is `disclosure_readiness`'s to say, by the dated tables of the pack.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -75,12 +77,6 @@ pub struct Pending {
 /// Facts about updates.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UpdateFacts {
-    /// The last day on which the release gets security updates from its makers or Debian's LTS team.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub supported_until: Option<String>,
-    /// Whole days until then; negative afterwards.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub support_days_left: Option<i64>,
     /// Some source is a security archive.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub security_source: Option<bool>,
@@ -113,36 +109,9 @@ pub struct UpdateFacts {
     pub inventory: Option<String>,
 }
 
-/// Until when releases get security updates: `ID` and `VERSION_ID` of os-release, and the last day. As of November 2026.
-///
-/// Debian: <https://wiki.debian.org/LTS> (the LTS team's time included; Raspberry Pi OS is built on these releases).
-/// Ubuntu: <https://ubuntu.com/about/release-cycle> (standard support).
-const SUPPORT: &[(&str, &str, &str)] = &[
-    ("debian", "9", "2022-06-30"),
-    ("debian", "10", "2024-06-30"),
-    ("debian", "11", "2026-08-31"),
-    ("debian", "12", "2028-06-30"),
-    ("debian", "13", "2030-06-30"),
-    ("raspbian", "9", "2022-06-30"),
-    ("raspbian", "10", "2024-06-30"),
-    ("raspbian", "11", "2026-08-31"),
-    ("raspbian", "12", "2028-06-30"),
-    ("raspbian", "13", "2030-06-30"),
-    ("ubuntu", "18.04", "2023-05-31"),
-    ("ubuntu", "20.04", "2025-05-31"),
-    ("ubuntu", "22.04", "2027-04-30"),
-    ("ubuntu", "24.04", "2029-04-30"),
-];
-
-pub(super) fn facts(
-    seen: &Option<Updates>,
-    release: Option<&BTreeMap<String, String>>,
-    at: &Seen,
-    unknown: &mut Unknown,
-) -> Option<UpdateFacts> {
+pub(super) fn facts(seen: &Option<Updates>, at: &Seen, unknown: &mut Unknown) -> Option<UpdateFacts> {
     let seen = seen.as_ref()?;
-    let until = support(release, unknown);
-    let today = days_believed(at, &["support_days_left", "lists_age_days", "unattended_age_days"], unknown);
+    let today = days_believed(at, &["lists_age_days", "unattended_age_days"], unknown);
     let packages = take(&seen.packages, &["/updates/held", "/updates/broken", "/updates/automatic"], "", unknown);
     let sources = take(&seen.sources, &["/updates/security_source", "/updates/unsigned_sources"], "", unknown);
     let periodic = take(&seen.periodic, &["/updates/automatic"], "", unknown);
@@ -154,8 +123,6 @@ pub(super) fn facts(
         Some((day(*then) - today).get_days()).map(|days| i64::from(-days))
     };
     Some(UpdateFacts {
-        support_days_left: until.zip(today).map(|(until, today)| i64::from((until - today).get_days())),
-        supported_until: until.map(|until| until.to_string()),
         security_source: sources.map(|sources| {
             let named = |one: &PackageSource| one.suite.contains("-security") || one.suite.ends_with("/updates");
             sources.iter().any(|one| named(one) || one.uri.contains("security."))
@@ -175,23 +142,6 @@ pub(super) fn facts(
         installed: packages.map(|packages| packages.installed),
         inventory: packages.map(|packages| packages.digest.clone()),
     })
-}
-
-fn support(release: Option<&BTreeMap<String, String>>, unknown: &mut Unknown) -> Option<Date> {
-    let places = ["/updates/supported_until", "/updates/support_days_left"];
-    let mut told = |words: String| places.iter().for_each(|place| unknown.because(*place, &words));
-    let Some(release) = release else {
-        told("the release could not be read".into());
-        return None;
-    };
-    let field = |name: &str| release.get(name).map(String::as_str).unwrap_or_default();
-    let (id, version) = (field("ID"), field("VERSION_ID"));
-    let row = SUPPORT.iter().find(|(known, number, _)| (*known, *number) == (id, version));
-    let Some((_, _, until)) = row else {
-        told(format!("{id} {version} is not in the table of supported releases"));
-        return None;
-    };
-    until.parse().ok()
 }
 
 fn day(at: Timestamp) -> Date {
@@ -297,10 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn support_is_counted_from_the_day_of_the_look() {
-        let release = |id: &str, version: &str| {
-            BTreeMap::from([("ID".to_owned(), id.to_owned()), ("VERSION_ID".to_owned(), version.to_owned())])
-        };
+    fn ages_are_counted_from_the_day_of_the_look() {
         let failed = || crate::look::Failure::new(crate::look::FailureKind::NotFound, "none");
         let updates = Updates {
             packages: Look::Failed(failed()),
@@ -312,18 +259,11 @@ mod tests {
         };
         let at = |day: &str, distrust| Seen { at: format!("{day}T10:00:00Z").parse().unwrap(), distrust };
         let mut unknown = Unknown::default();
-        let seen = facts(&Some(updates.clone()), Some(&release("debian", "11")), &at("2026-09-01", None), &mut unknown)
-            .unwrap();
-        assert_eq!((seen.support_days_left, seen.lists_age_days), (Some(-1), Some(31)));
+        let seen = facts(&Some(updates.clone()), &at("2026-09-01", None), &mut unknown).unwrap();
+        assert_eq!((seen.lists_age_days, seen.unattended_age_days), (Some(31), None));
         assert_eq!((seen.security_source, seen.automatic), (Some(false), None));
-        let seen = facts(&Some(updates.clone()), Some(&release("nixos", "24")), &at("2026-09-01", None), &mut unknown)
-            .unwrap();
-        assert_eq!(seen.supported_until, None);
-        assert!(unknown.reason("/updates/support_days_left").unwrap().contains("not in the table"));
-        let seen =
-            facts(&Some(updates), Some(&release("debian", "12")), &at("1970-01-02", Some("no clock")), &mut unknown)
-                .unwrap();
-        assert_eq!((seen.support_days_left, seen.lists_age_days), (None, None));
+        let seen = facts(&Some(updates), &at("1970-01-02", Some("no clock")), &mut unknown).unwrap();
+        assert_eq!(seen.lists_age_days, None);
         assert_eq!(unknown.reason("/updates/lists_age_days"), Some("no clock"));
     }
 }
