@@ -135,8 +135,8 @@ const REFUSED: &[Case] = &[
 ];
 
 /// OpenSSL without TLS 1.3.
-const NOT_NEWER: &str = "openssl_conf = default\n[default]\nssl_conf = ssl\n[ssl]\nsystem_default = system\n[system]\n\
-                         MaxProtocol = TLSv1.2\n";
+const NOT_NEWER: &str = "openssl_conf = all\n[all]\nssl_conf = of_tls\n[of_tls]\nsystem_default = of_everybody\n\
+                         [of_everybody]\nMaxProtocol = TLSv1.2\n";
 
 /// What a listener does, as a stranger finds out.
 #[derive(Debug, PartialEq, Eq)]
