@@ -20,6 +20,7 @@ pub mod challenge;
 pub mod envelope;
 pub mod golden;
 pub mod http_answer;
+pub mod link_packet;
 pub mod log;
 pub mod memory;
 pub mod mosquitto_conf;
@@ -77,7 +78,7 @@ mod tests {
     #[test]
     fn every_surface_withstands_its_seeds() {
         type Surface = (&'static str, fn(&[u8]), fn() -> Seeds);
-        let surfaces: [Surface; 21] = [
+        let surfaces: [Surface; 22] = [
             ("acl_file", acl_file::attack, acl_file::seeds),
             ("bundle", bundle::attack, bundle::seeds),
             ("canonical", canonical::attack, canonical::seeds),
@@ -99,6 +100,7 @@ mod tests {
             ("zstd", zstd::attack, zstd::seeds),
             ("http_answer", http_answer::attack, http_answer::seeds),
             ("challenge", challenge::attack, challenge::seeds),
+            ("link_packet", link_packet::attack, link_packet::seeds),
         ];
         for (surface, attack, seeds) in surfaces {
             let seeds = seeds();

@@ -24,6 +24,7 @@ pub mod http;
 pub mod ingest;
 pub mod lab;
 pub mod mqtt;
+pub mod namespace;
 pub mod peer;
 pub mod pki;
 pub mod port;

@@ -48,6 +48,7 @@ const TARGETS: &[Target] = &[
     Target { name: "mqtt_reply", longest: 1024, dictionary: None },
     Target { name: "challenge", longest: 4096, dictionary: None },
     Target { name: "http_answer", longest: 4096, dictionary: None },
+    Target { name: "link_packet", longest: 1024, dictionary: None },
     Target { name: "server_hello", longest: 4096, dictionary: None },
     Target { name: "note", longest: 2048, dictionary: Some("note.dict") },
     Target { name: "log", longest: 256, dictionary: None },

@@ -212,6 +212,13 @@ fn text(default: &Config, found: &Found) -> String {
          # ingest_readback_url = \"https://ingest.example/v1/canaries/{run}\"\n\
          # Count everybody's messages by topic, never payloads, for some seconds of each run.\n\
          # passive = true\n# passive_time = \"10s\"\n# topics = [\"telemetry/#\"]\n\
+         \n# What is asked about the way to the cloud, beyond what the sections above name (docs/decisions/0021).\n# [link]\n\
+         # Further names that resolvers are asked for.\n# names = [\"updates.example\"]\n\
+         # Time servers to compare with, instead of those of the machine's own time service.\n\
+         # time_servers = [\"192.168.4.1\"]\n\
+         # A page in plain HTTP whose status is known, to see who answers in its place.\n\
+         # portal_url = \"http://probe.example/generate_204\"\n# portal_status = 204\n\
+         # Tunnels that have to be there.\n# tunnels = [\"wg0\"]\n\
          \n# Where weaknesses of the product are reported: the domain with /.well-known/security.txt (RFC 9116).\n# [disclosure]\n\
          # domain = \"example.com\"\n\n# Where evidence is handed to; `gatepost enroll` makes this gateway known there.\n# [sink]\n\
          # url = \"https://sink.example\"\n# Who vouches for its certificate, which key that must have, or both; `gatepost enroll`\n\
