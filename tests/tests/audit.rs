@@ -110,7 +110,11 @@ fn a_broker_that_is_down_is_unknown_and_never_fine() -> Result<()> {
     lab.harden()?;
     lab.stop_broker()?;
     let report = audit(&agent(&lab)?, "audit-baseline", 1)?;
-    assert_eq!(ids(&report["findings"]), ["gateway_config_guardrails.service_unhealthy[gateway-service]"]);
+    let expected = [
+        "gateway_config_guardrails.broker_not_running[broker]",
+        "gateway_config_guardrails.service_unhealthy[gateway-service]",
+    ];
+    assert_eq!(ids(&report["findings"]), expected);
     let gaps = report["gaps"].as_array().unwrap();
     let transport: Vec<_> =
         gaps.iter().filter(|row| row["key"].as_str().unwrap().starts_with("broker_transport_posture.")).collect();
