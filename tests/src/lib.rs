@@ -39,6 +39,7 @@ pub mod systemd;
 pub mod telemetry;
 pub mod tls;
 pub mod weak;
+pub mod weak_config;
 pub mod webserver;
 
 pub use agent::{Agent, Finished};

@@ -199,10 +199,12 @@ pub struct IngestMqtt {
 }
 
 /// `[service]`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Service {
-    /// Its configuration file; TOML, JSON by its ending.
+    /// Its configuration file; TOML, JSON, YAML or `KEY=value` lines by its ending.
     pub configuration_file: Option<PathBuf>,
+    /// Where it shows its configuration, if there is no file: JSON, or what the path's ending says.
+    pub configuration_url: Option<String>,
     /// Its metrics in the Prometheus text format.
     pub metrics_url: Option<String>,
     /// Its health endpoint.
@@ -211,6 +213,16 @@ pub struct Service {
     pub pointers: BTreeMap<String, String>,
     /// By guardrail: name of a metric.
     pub metrics: BTreeMap<String, String>,
+    /// Its log.
+    pub log_file: Option<PathBuf>,
+    /// By guardrail: words that a line of the log has.
+    pub log: BTreeMap<String, String>,
+    /// Its unit, such as `gateway.service`.
+    pub unit: Option<String>,
+    /// The file with its process id.
+    pub pid_file: Option<PathBuf>,
+    /// The time between two looks at the counter of messages.
+    pub flow_wait: Duration,
 }
 
 /// `[devices]`
