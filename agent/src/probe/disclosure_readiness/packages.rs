@@ -37,11 +37,7 @@ pub fn read(lines: impl FnOnce(Each<'_>) -> Result<(), Failure>) -> Result<Packa
         return Err(Failure::new(FailureKind::Unparseable, format_args!("{PATH} names no installed package")));
     }
     let all: String = found.lines.iter().map(String::as_str).collect();
-    Ok(Packages {
-        installed: found.lines.len() as u64,
-        digest: Digest::of(all.as_bytes()),
-        versions: found.versions,
-    })
+    Ok(Packages { installed: found.lines.len() as u64, digest: Digest::of(all.as_bytes()), versions: found.versions })
 }
 
 #[derive(Default)]
