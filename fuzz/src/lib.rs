@@ -11,6 +11,7 @@
 
 use std::path::Path;
 
+pub mod acl_file;
 pub mod bundle;
 pub mod canonical;
 pub mod certificate;
@@ -19,8 +20,10 @@ pub mod challenge;
 pub mod envelope;
 pub mod golden;
 pub mod http_answer;
+pub mod link_packet;
 pub mod log;
 pub mod memory;
+pub mod mosquitto_conf;
 pub mod mqtt_reply;
 pub mod note;
 pub mod observation;
@@ -30,6 +33,7 @@ pub mod probe;
 pub mod reader;
 pub mod receipt;
 pub mod server_hello;
+pub mod service_yaml;
 pub mod tar;
 pub mod upload;
 pub mod zstd;
@@ -74,13 +78,15 @@ mod tests {
     #[test]
     fn every_surface_withstands_its_seeds() {
         type Surface = (&'static str, fn(&[u8]), fn() -> Seeds);
-        let surfaces: [Surface; 18] = [
+        let surfaces: [Surface; 22] = [
+            ("acl_file", acl_file::attack, acl_file::seeds),
             ("bundle", bundle::attack, bundle::seeds),
             ("canonical", canonical::attack, canonical::seeds),
             ("certificate", certificate::attack, certificate::seeds),
             ("chain", chain::attack, chain::seeds),
             ("envelope", envelope::attack, envelope::seeds),
             ("log", log::attack, log::seeds),
+            ("mosquitto_conf", mosquitto_conf::attack, mosquitto_conf::seeds),
             ("mqtt_reply", mqtt_reply::attack, mqtt_reply::seeds),
             ("note", note::attack, note::seeds),
             ("observation", observation::attack, observation::seeds),
@@ -88,11 +94,13 @@ mod tests {
             ("payload", payload::attack, payload::seeds),
             ("receipt", receipt::attack, receipt::seeds),
             ("server_hello", server_hello::attack, server_hello::seeds),
+            ("service_yaml", service_yaml::attack, service_yaml::seeds),
             ("tar", tar::attack, tar::seeds),
             ("upload", upload::attack, upload::seeds),
             ("zstd", zstd::attack, zstd::seeds),
             ("http_answer", http_answer::attack, http_answer::seeds),
             ("challenge", challenge::attack, challenge::seeds),
+            ("link_packet", link_packet::attack, link_packet::seeds),
         ];
         for (surface, attack, seeds) in surfaces {
             let seeds = seeds();

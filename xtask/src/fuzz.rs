@@ -48,6 +48,7 @@ const TARGETS: &[Target] = &[
     Target { name: "mqtt_reply", longest: 1024, dictionary: None },
     Target { name: "challenge", longest: 4096, dictionary: None },
     Target { name: "http_answer", longest: 4096, dictionary: None },
+    Target { name: "link_packet", longest: 1024, dictionary: None },
     Target { name: "server_hello", longest: 4096, dictionary: None },
     Target { name: "note", longest: 2048, dictionary: Some("note.dict") },
     Target { name: "log", longest: 256, dictionary: None },
@@ -59,6 +60,9 @@ const TARGETS: &[Target] = &[
     Target { name: "certificate", longest: 4096, dictionary: None },
     Target { name: "pack", longest: 2048, dictionary: Some("pack.dict") },
     Target { name: "bundle", longest: 8192, dictionary: JSON },
+    Target { name: "mosquitto_conf", longest: 2048, dictionary: Some("mosquitto.dict") },
+    Target { name: "acl_file", longest: 1024, dictionary: Some("mosquitto.dict") },
+    Target { name: "service_yaml", longest: 2048, dictionary: None },
 ];
 
 /// When a target has had enough.

@@ -3,15 +3,15 @@
 //! At most four GET requests, over HTTPS only: a redirect is followed to an `https` URL, three times at most. Files are read below
 //! the configured root; of the package database only names, versions and their digest are kept.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod packages;
+
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gatepost_evidence::check::Contract as _;
-use gatepost_evidence::check::disclosure_readiness::{Answer, COMPONENTS, Check, Observation, Packages};
-use gatepost_evidence::id::Digest;
+use gatepost_evidence::check::disclosure_readiness::{Answer, Check, Observation, Packages};
 use gatepost_evidence::look::{Bytes, Failure, FailureKind};
 use gatepost_evidence::run::{Target, TargetKind};
 use ureq::http::Uri;
@@ -39,10 +39,6 @@ const REQUEST: Duration = Duration::from_secs(4);
 const REDIRECTS: usize = 3;
 /// Bytes of a `security.txt` that are kept; the RFC's advice for the whole file (section 5.5) is this.
 const BODY: u64 = 32 * 1024;
-/// The most packages that are counted.
-const PACKAGES: usize = 100_000;
-/// The most versions that are recorded.
-const VERSIONS: usize = 50;
 
 /// Looks. Blocking.
 #[must_use]
@@ -54,7 +50,7 @@ pub fn observe(config: &Arc<Config>) -> Observation {
         security_txt: disclosure.map(|disclosure| security_txt(disclosure).into()),
         os_release: system::os_release(&root).into(),
         kernel: system::kernel(&root),
-        packages: packages(&root).into(),
+        packages: inventory(&root).into(),
     }
 }
 
@@ -100,55 +96,14 @@ fn redirected(url: &Uri, location: &str) -> Option<Uri> {
     (next.scheme_str() == Some("https") && !next.authority()?.as_str().contains('@')).then_some(next)
 }
 
-/// What dpkg calls installed (dpkg-query(1): the third word of `Status`).
-fn packages(root: &Root) -> Result<Packages, Failure> {
-    let (mut lines, mut versions) = (BTreeSet::new(), BTreeMap::new());
-    let mut fields: BTreeMap<&'static str, String> = BTreeMap::new();
-    let mut too_many = false;
-    let mut close = |fields: &mut BTreeMap<&'static str, String>| {
-        let take = |fields: &mut BTreeMap<&'static str, String>, name| fields.remove(name).unwrap_or_default();
-        let (name, version) = (take(fields, "Package"), take(fields, "Version"));
-        let (architecture, status) = (take(fields, "Architecture"), take(fields, "Status"));
-        if status.split(' ').nth(2) != Some("installed") || name.is_empty() {
-            return;
-        }
-        too_many |= lines.len() >= PACKAGES;
-        if too_many {
-            return;
-        }
-        if COMPONENTS.iter().any(|known| matches(known, &name)) && versions.len() < VERSIONS {
-            versions.insert(name.clone(), version.clone());
-        }
-        lines.insert(format!("{name}\t{version}\t{architecture}\n"));
-    };
-    root.lines(Path::new("/var/lib/dpkg/status"), |line| {
-        if line.is_empty() {
-            close(&mut fields);
-        } else if let Some((name, value)) = line.split_once(": ")
-            && let Some(wanted) =
-                ["Package", "Version", "Architecture", "Status"].iter().find(|wanted| **wanted == name)
-        {
-            fields.insert(wanted, value.chars().take(200).collect());
-        }
-        Ok(())
-    })?;
-    close(&mut fields);
-    if too_many {
-        return Err(Failure::new(FailureKind::TooLarge, format_args!("more than {PACKAGES} packages")));
-    }
-    if lines.is_empty() {
-        return Err(Failure::new(FailureKind::Unparseable, "/var/lib/dpkg/status names no installed package"));
-    }
-    let all: String = lines.iter().map(String::as_str).collect();
-    Ok(Packages { installed: lines.len() as u64, digest: Digest::of(all.as_bytes()), versions })
-}
-
-fn matches(known: &str, name: &str) -> bool {
-    known.strip_suffix('*').map_or(known == name, |start| name.starts_with(start))
+fn inventory(root: &Root) -> Result<Packages, Failure> {
+    packages::read(|each| root.lines(Path::new(packages::PATH), each))
 }
 
 #[cfg(test)]
 mod tests {
+    use gatepost_evidence::id::Digest;
+
     use super::super::host::tests::snapshot;
     use super::*;
 
@@ -160,7 +115,7 @@ mod tests {
     #[test]
     fn installed_packages_are_counted_and_digested_in_their_order() {
         let folder = snapshot(&[("var/lib/dpkg/status", STATUS)]);
-        let found = packages(&Root::new(folder.path())).unwrap();
+        let found = inventory(&Root::new(folder.path())).unwrap();
         assert_eq!(found.installed, 2);
         assert_eq!(found.versions.keys().collect::<Vec<_>>(), ["libssl3t64", "mosquitto"]);
         let lines = "libssl3t64\t3.5.1-1\tarm64\nmosquitto\t2.0.11-1.2+deb12u2\tarm64\n";
@@ -169,7 +124,7 @@ mod tests {
 
     #[test]
     fn no_database_an_empty_one_and_garbage_are_told_apart() {
-        let kind = |files: &[(&str, &str)]| packages(&Root::new(snapshot(files).path())).unwrap_err().kind;
+        let kind = |files: &[(&str, &str)]| inventory(&Root::new(snapshot(files).path())).unwrap_err().kind;
         assert_eq!(kind(&[]), FailureKind::NotFound);
         assert_eq!(kind(&[("var/lib/dpkg/status", "")]), FailureKind::Unparseable);
         assert_eq!(kind(&[("var/lib/dpkg/status", "\u{0}\u{1}garbage\n\n\n")]), FailureKind::Unparseable);

@@ -12,7 +12,8 @@ use gatepost_evidence::look::{Failure, FailureKind};
 use tokio::time::{Instant, sleep};
 use ureq::http::Uri;
 
-use super::receive::{Arrived, Key, key};
+use super::mark::{Key, marks};
+use super::receive::Arrived;
 use super::send::{Common, Sender};
 use crate::config::{Config, Ingest};
 use crate::probe::blocking;
@@ -171,27 +172,9 @@ fn note(arrived: &mut Arrived, noted: &mut BTreeMap<Key, u64>, there: &[Key], at
     }
 }
 
-/// The canaries of `run` whose marks stand in `text`, in their order.
-fn marks(run: &str, text: &str) -> Vec<Key> {
-    let own = |(at, _): (usize, &str)| {
-        let rest = &text[at..];
-        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '.').unwrap_or(rest.len());
-        key(run, rest[..end].trim_end_matches('.'))
-    };
-    text.match_indices(run).filter_map(own).filter(|key| key.0 == Path::Ingest).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn marks_are_found_whatever_is_around_them() {
-        let text = r#"[{"topic":"gatepost/canary/3fa9/ingest/qos1","payload":{"gatepost_canary":"3fa9.ingest.1.2"}},
-            "{\"gatepost_canary\":\"3fa9.ingest.1.1\"}", 3fa9.ingest.1.12, 3fa9.live.1.1, 3fa8.ingest.1.1 3fa9.ingest.1.2."#;
-        let numbers: Vec<u32> = marks("3fa9", text).into_iter().map(|(_, _, number)| number).collect();
-        assert_eq!(numbers, [2, 1, 12, 2]);
-    }
 
     #[test]
     fn what_was_there_before_is_not_noted_again() {

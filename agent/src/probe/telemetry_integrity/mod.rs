@@ -9,6 +9,7 @@
 
 mod ingest;
 mod link;
+mod mark;
 mod packet;
 mod passive;
 mod receive;

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::link::Link;
+use super::mark::{Key, key};
 use super::packet::{Answer, Heard, Session};
 use super::send::{Common, PAUSE};
 
@@ -23,9 +24,6 @@ const LINGER: Duration = Duration::from_millis(150);
 pub const KEEP_SECONDS: u32 = 120;
 /// How many arrivals of one canary are kept.
 const MAX_ARRIVALS: usize = 8;
-
-/// Which canary.
-pub type Key = (Path, u8, u32);
 
 /// What was published, and until when it may arrive.
 #[derive(Debug, Clone)]
@@ -71,15 +69,6 @@ impl Arrived {
     pub fn has(&self, all: &BTreeSet<Key>) -> bool {
         all.iter().all(|key| self.by.contains_key(key))
     }
-}
-
-/// The canary that carries `mark`, if it is one of this look.
-pub fn key(run: &str, mark: &str) -> Option<Key> {
-    let mut parts = mark.strip_prefix(run)?.strip_prefix('.')?.split('.');
-    let name = parts.next()?;
-    let path = [Path::Live, Path::Session, Path::Bridge, Path::Ingest].into_iter().find(|path| path.name() == name)?;
-    let (qos, number) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-    parts.next().is_none().then_some((path, qos, number))
 }
 
 /// A client that subscribes to canaries.
@@ -276,14 +265,6 @@ impl Receiver {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_canaries_of_this_look_are_taken() {
-        assert_eq!(key("3fa9", "3fa9.live.1.17"), Some((Path::Live, 1, 17)));
-        for other in ["3fa8.live.1.17", "3fa9.live.1", "3fa9.live.1.17.2", "3fa9.dead.1.17", "3fa9.live.x.1", ""] {
-            assert_eq!(key("3fa9", other), None, "{other}");
-        }
-    }
 
     #[test]
     fn arrivals_are_kept_up_to_a_bound_and_counted_beyond() {
