@@ -5,7 +5,7 @@
 //! a file that cannot be read is a failed look: these belong to root.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use gatepost_evidence::check::link_posture::radio::{Network, Radio, Wireless};
 use gatepost_evidence::look::{Failure, FailureKind, Look};

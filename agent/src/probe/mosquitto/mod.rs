@@ -300,7 +300,7 @@ mod tests {
         nix::unistd::mkfifo(&folder.path().join("d/b.conf"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         let closed = folder.path().join("d/d.conf");
         std::fs::write(&closed, "").unwrap();
-        std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+        std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o0)).unwrap();
         let broker = read_first(&folder);
         assert_eq!(broker.unreadable["/d/a.conf"].kind, FailureKind::TooLarge);
         assert_eq!(broker.unreadable["/d/b.conf"].detail, "/d/b.conf is not a regular file");
