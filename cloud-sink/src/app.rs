@@ -16,6 +16,7 @@ use crate::judge::DeltaCounts;
 use crate::problem::Refusal;
 use crate::shared_keys::Known;
 use crate::store::{Store, StoreError, gateways};
+use crate::weak_keys::WeakKeys;
 
 /// The sink behind its routes.
 #[derive(Debug)]
@@ -46,11 +47,11 @@ pub struct App {
 pub type Shared = Arc<App>;
 
 impl App {
-    /// Opens everything in `directory`.
+    /// Opens everything in `directory`; `weak_keys` are what the operator's lists hold.
     ///
     /// # Errors
     /// When a file, a key or the database cannot be used.
-    pub fn open(directory: &Directory, secure: bool) -> Result<Shared, SinkError> {
+    pub fn open(directory: &Directory, weak_keys: WeakKeys, secure: bool) -> Result<Shared, SinkError> {
         let store = directory.store()?;
         let key = if store.read(gateways::any)? { directory.kept_signing_key()? } else { directory.signing_key()? };
         Ok(Arc::new(Self {
@@ -62,7 +63,7 @@ impl App {
             bell: Bell::default(),
             uploads: InHand::default(),
             deltas: DeltaCounts::default(),
-            shared_keys: Known::default(),
+            shared_keys: Known::with(weak_keys),
             secure,
         }))
     }

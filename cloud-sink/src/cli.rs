@@ -82,6 +82,10 @@ struct Serve {
     /// Private key in PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// List of keys that are known to the world, such as a blacklist of openssl-blacklist (Debian's keys of 2006 to 2008): 20
+    /// digits of a modulus or the SHA-256 of a public key on each line. May be given several times
+    #[arg(long, value_name = "FILE")]
+    weak_keys: Vec<PathBuf>,
     /// Write the URL to this file once the sink listens
     #[arg(long, value_name = "FILE")]
     address_file: Option<PathBuf>,
@@ -169,8 +173,8 @@ fn serve(options: Serve) -> Result<(), SinkError> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let Serve { data: Data { data }, listen, tls_cert, tls_key, address_file } = options;
-    let options = serve::Options { listen, data, tls: tls_cert.zip(tls_key) };
+    let Serve { data: Data { data }, listen, tls_cert, tls_key, weak_keys, address_file } = options;
+    let options = serve::Options { listen, data, tls: tls_cert.zip(tls_key), weak_keys };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(SinkError::Serve)?;
     runtime.block_on(serve::until_told_to_stop(&options, address_file.as_deref()))
 }

@@ -26,5 +26,6 @@ pub mod store;
 pub mod timeline;
 pub mod tls;
 pub mod view;
+pub mod weak_keys;
 pub mod web;
 pub mod worker;

@@ -16,6 +16,7 @@ use crate::app::{App, Shared};
 use crate::directory::Directory;
 use crate::error::SinkError;
 use crate::places::Places;
+use crate::weak_keys::WeakKeys;
 use crate::{routes, tls, worker};
 
 /// How long requests that are under way may take after the sink was told to stop.
@@ -32,6 +33,8 @@ pub struct Options {
     pub data: PathBuf,
     /// Certificate chain and key, both in PEM.
     pub tls: Option<(PathBuf, PathBuf)>,
+    /// Lists of weak keys, see [`WeakKeys`].
+    pub weak_keys: Vec<PathBuf>,
 }
 
 /// A sink that serves.
@@ -49,7 +52,7 @@ pub struct Running {
 /// # Errors
 /// When the options do not fit, or a file, the database or the address cannot be used.
 pub fn start(options: &Options) -> Result<Running, SinkError> {
-    let Options { listen, data, tls } = options;
+    let Options { listen, data, tls, weak_keys } = options;
     if tls.is_none() && !listen.ip().is_loopback() {
         return Err(SinkError::Options(format!(
             "{listen} is not a loopback address, and without TLS the sink listens on loopback only. Give --tls-cert and \
@@ -57,7 +60,8 @@ pub fn start(options: &Options) -> Result<Running, SinkError> {
         )));
     }
     let tls = tls.as_ref().map(|(certificate, key)| tls::configuration(certificate, key)).transpose()?;
-    let app = App::open(&Directory::open(data)?, tls.is_some())?;
+    let weak_keys = WeakKeys::read(weak_keys)?;
+    let app = App::open(&Directory::open(data)?, weak_keys, tls.is_some())?;
     let failed = |source| SinkError::Listen { address: *listen, source };
     let listener = TcpListener::bind(listen).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;

@@ -20,6 +20,7 @@ use rusqlite::Connection;
 use serde::Serialize;
 
 use crate::store::{StoreError, keys};
+use crate::weak_keys::WeakKeys;
 
 /// The most RSA keys whose primes are compared; beyond it only equal keys are looked for, and the page says so.
 const MAX_MODULI: usize = 20_000;
@@ -102,6 +103,8 @@ pub struct Shared {
     pub keys: Vec<Vec<Holder>>,
     /// Those whose different RSA keys have a prime in common: everybody who has their certificates has their private keys.
     pub primes: Vec<Vec<Holder>>,
+    /// Those whose key stands in one of the operator's lists of weak keys.
+    pub weak: Vec<Holder>,
     /// There are too many RSA keys to compare their primes.
     pub primes_not_compared: bool,
 }
@@ -110,7 +113,7 @@ impl Shared {
     /// Whether nobody shares anything.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.primes.is_empty() && !self.primes_not_compared
+        self.keys.is_empty() && self.primes.is_empty() && self.weak.is_empty() && !self.primes_not_compared
     }
 
     /// The part of it that is about `gateway`.
@@ -119,15 +122,16 @@ impl Shared {
         let own = |groups: &[Vec<Holder>]| {
             groups.iter().filter(|group| group.iter().any(|one| one.gateway == gateway)).cloned().collect()
         };
-        Self { keys: own(&self.keys), primes: own(&self.primes), primes_not_compared: self.primes_not_compared }
+        let weak = self.weak.iter().filter(|one| one.gateway == gateway).cloned().collect();
+        Self { keys: own(&self.keys), primes: own(&self.primes), weak, primes_not_compared: self.primes_not_compared }
     }
 }
 
-/// Who of `held` shares what.
+/// Who of `held` shares what, and who has a key that `lists` hold.
 ///
 /// A device that several gateways know by one id and one certificate is one device, and shares with nobody.
 #[must_use]
-pub fn shared(held: &[HeldKey]) -> Shared {
+pub fn shared(held: &[HeldKey], lists: &WeakKeys) -> Shared {
     let holder = |held: &HeldKey| Holder {
         name: held.name.clone(),
         gateway: held.gateway,
@@ -154,14 +158,24 @@ pub fn shared(held: &[HeldKey]) -> Shared {
     let primes = if primes_not_compared { Vec::new() } else { share_a_prime(&moduli) };
     let primes =
         primes.into_iter().map(|places| group(places.into_iter().map(|place| with[place]).collect())).collect();
-    Shared { keys, primes, primes_not_compared }
+    let weak = group(held.iter().filter(|one| lists.has(&one.seen)).collect());
+    Shared { keys, primes, weak, primes_not_compared }
 }
 
-/// What was worked out last, as long as nothing is new.
+/// What was worked out last, as long as nothing is new, and the lists of weak keys.
 #[derive(Debug, Default)]
-pub struct Known(Mutex<Option<(Digest, Arc<Shared>)>>);
+pub struct Known {
+    lists: WeakKeys,
+    last: Mutex<Option<(Digest, Arc<Shared>)>>,
+}
 
 impl Known {
+    /// Nothing worked out yet, and these lists of weak keys.
+    #[must_use]
+    pub fn with(lists: WeakKeys) -> Self {
+        Self { lists, last: Mutex::default() }
+    }
+
     /// Who of the whole fleet shares what.
     ///
     /// # Errors
@@ -176,13 +190,13 @@ impl Known {
             );
         }
         let state = Digest::of(text.as_bytes());
-        if let Some((known, shared)) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        if let Some((known, shared)) = &*self.last.lock().unwrap_or_else(PoisonError::into_inner)
             && *known == state
         {
             return Ok(Arc::clone(shared));
         }
-        let found = Arc::new(shared(&held));
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((state, Arc::clone(&found)));
+        let found = Arc::new(shared(&held, &self.lists));
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((state, Arc::clone(&found)));
         Ok(found)
     }
 }
@@ -190,6 +204,10 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn shared(held: &[HeldKey]) -> Shared {
+        super::shared(held, &WeakKeys::default())
+    }
 
     fn held(gateway: &str, subject: &str, certificate: &str, key: &str, modulus: Option<u128>) -> HeldKey {
         HeldKey {

@@ -49,12 +49,12 @@ fn shared_primes_and_shared_keys_are_told_and_sound_ones_are_not() {
     let sink = Sink::start();
     let alone = gateway(&sink, 1, "good-rsa2048");
     let cookie = sink.sign_in();
-    assert!(!sink.page("/", &cookie).text().contains("Keys that are shared"));
+    assert!(!sink.page("/", &cookie).text().contains("Keys that others have"));
 
     let one = gateway(&sink, 2, "shared-prime-a");
     gateway(&sink, 3, "shared-prime-b");
     let fleet = sink.page("/", &cookie).text();
-    assert!(fleet.contains("Keys that are shared") && fleet.contains("Shared prime"), "{fleet}");
+    assert!(fleet.contains("Keys that others have") && fleet.contains("Shared prime"), "{fleet}");
     assert!(!fleet.contains("Same key"));
 
     // Two with one key, as after one image on two cards.
@@ -66,5 +66,25 @@ fn shared_primes_and_shared_keys_are_told_and_sound_ones_are_not() {
     let report = |field: &Field| sink.page(&format!("/gateways/{}/report", field.id()), &cookie).text();
     let told = report(&one);
     assert!(told.contains("Shared prime") && !told.contains("Same key"), "{told}");
-    assert!(!report(&alone).contains("Keys that are shared"));
+    assert!(!report(&alone).contains("Keys that others have"));
+}
+
+#[test]
+fn a_key_of_the_operators_lists_is_told_and_without_a_list_nothing_is() {
+    let mut sink = Sink::start();
+    let weak = gateway(&sink, 1, "debian-weak");
+    let sound = gateway(&sink, 2, "good-rsa2048");
+    assert!(!sink.page("/", &sink.sign_in()).text().contains("Published key"));
+
+    // The entry of openssl-blacklist's list for RSA with 2048 bits.
+    let list = sink.folder.path().join("blacklist.RSA-2048");
+    std::fs::write(&list, "# Debian, 2006 to 2008\n8df20e6961a16398b85a\n").unwrap();
+    sink.weak_keys.push(list);
+    sink.stop();
+    sink.open();
+    let cookie = sink.sign_in();
+    assert!(sink.page("/", &cookie).text().contains("Published key"));
+    let report = |field: &Field| sink.page(&format!("/gateways/{}/report", field.id()), &cookie).text();
+    assert!(report(&weak).contains("Published key"));
+    assert!(!report(&sound).contains("Published key"));
 }

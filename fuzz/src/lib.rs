@@ -14,6 +14,7 @@
 
 use std::path::Path;
 
+pub mod acl_file;
 pub mod bundle;
 #[cfg(not(test))]
 pub mod canary;
@@ -29,8 +30,10 @@ pub mod golden;
 #[cfg(not(test))]
 pub mod host;
 pub mod http_answer;
+pub mod link_packet;
 pub mod log;
 pub mod memory;
+pub mod mosquitto_conf;
 pub mod mqtt_reply;
 pub mod note;
 pub mod observation;
@@ -45,6 +48,7 @@ pub mod reader;
 pub mod receipt;
 pub mod security_txt;
 pub mod server_hello;
+pub mod service_yaml;
 #[cfg(not(test))]
 pub mod sshd_config;
 #[cfg(not(test))]

@@ -10,7 +10,8 @@ macro_rules! surfaces {
 
 #[test]
 fn every_surface_withstands_its_seeds() {
-    let surfaces: [Surface; 25] = surfaces![
+    let surfaces: [Surface; 29] = surfaces![
+        acl_file,
         bundle,
         canary,
         canonical,
@@ -20,7 +21,9 @@ fn every_surface_withstands_its_seeds() {
         envelope,
         firewall,
         http_answer,
+        link_packet,
         log,
+        mosquitto_conf,
         mqtt_reply,
         note,
         observation,
@@ -31,6 +34,7 @@ fn every_surface_withstands_its_seeds() {
         receipt,
         security_txt,
         server_hello,
+        service_yaml,
         sshd_config,
         sudoers,
         tar,

@@ -176,11 +176,13 @@ pub(crate) fn service(exposed: bool) -> Record {
         url: "http://localhost/metrics".into(),
         status: 200,
         samples: BTreeMap::from([("unsafe_defaults".into(), samples)]),
+        later: None,
     };
     let service = config::Service {
         configuration: Some(Look::Seen(file)),
         metrics: Some(Look::Seen(metrics)),
         health: Some(Look::Seen(200)),
+        ..config::Service::default()
     };
     let observation = config::Observation { service: Some(service), broker: None };
     record("gateway_config_guardrails", TargetKind::GatewayService, "service", &observation)
@@ -191,10 +193,13 @@ pub(crate) fn broker_file() -> Record {
         ("allow_anonymous", "false"),
         ("persistence", "true"),
         ("acl_file", "/etc/mosquitto/acl"),
+        ("max_keepalive", "600"),
         ("listener", "8883 127.0.0.1"),
         ("certfile", "/c.pem"),
         ("keyfile", "/k.pem"),
         ("require_certificate", "true"),
+        ("use_identity_as_username", "true"),
+        ("crlfile", "/crl.pem"),
     ];
     let directives = (1..).zip(text).map(|(line, (key, value))| config::Directive {
         file: "m.conf".into(),
@@ -203,7 +208,7 @@ pub(crate) fn broker_file() -> Record {
         value: value.into(),
     });
     let broker =
-        config::Broker { path: "m.conf".into(), directives: directives.collect(), unreadable: BTreeMap::new() };
+        config::Broker { path: "m.conf".into(), directives: directives.collect(), ..config::Broker::default() };
     let observation = config::Observation { service: None, broker: Some(broker) };
     record("gateway_config_guardrails", TargetKind::Broker, "broker", &observation)
 }

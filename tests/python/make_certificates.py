@@ -238,6 +238,17 @@ leaf("negative-modulus", "a modulus without its leading zero, so that it is nega
 SHARED = prime("shared", 1024)
 for which in ("a", "b"):
     leaf(f"shared-prime-{which}", "shares a prime with the other, which neither shows alone", facts=rsa_facts(), key=Rsa(SHARED, prime(f"shared {which}", 1024)))
+# Made by Debian's OpenSSL between 2006 and 2008 (CVE-2008-0166). Nothing in such a key says so: it has to be looked up.
+DEBIAN = int(
+    "D673252AF6723C3F72529403EAB7C30DEF3C52F97E799825F4A70191C616ADCF1ECE1113F1625971074C492C592025FDEADB"
+    "DB146A081826BDF0D77C3C913DCF1B6F0B3B78F5108D2E493AD0EEE8CA5C021711ADC13D358E61133870FCD19C8E5C224039"
+    "59782AA82E72AEE53A3D491E3912CE27B27E1A85EA69C19A527D28F7934C9823B7E56FDD657DAC83FDC65BB22A98D843DF73"
+    "238919781B714C81A5E2AFEC71F5C54AA2A27C590AD94C03C1062D50EFCFFAC743E3C8A3AE056846A1D756EB862BF4224169"
+    "D467C35215ADE0AFCC11E85FE629AFB802C4786FF2E9C929BCCF502B3D3B8876C6A11785CC398B389F1D86BDD9CB0BD4EC13"
+    "956EC3FA270D",
+    16,
+)
+leaf("debian-weak", "a key of Debian's that was one of some 32,000 (CVE-2008-0166), which a list tells and the key does not", facts=rsa_facts(), key=Raw([oid("1.2.840.113549.1.1.1"), NULL], seq(integer(DEBIAN), integer(65537))))
 leaf("p192", "P-192", ["weak_key"], cert({"key_bits": 192, "key_curve": "P-192", "key_weaknesses": None}), key=Ec("p192", "P-192"))
 leaf("p224", "P-224", ["weak_key"], cert({"key_bits": 224, "key_curve": "P-224", "key_weaknesses": None}), key=Ec("p224", "P-224"))
 for curve in ("secp256k1", "brainpoolP256r1"):

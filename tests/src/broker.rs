@@ -152,6 +152,7 @@ fn configuration(tls: SocketAddr, store: &Path, rights: &Path, pki: &Pki) -> Str
          allow_anonymous false\n\
          acl_file {rights}\n\
          max_packet_size 1048576\n\
+         max_keepalive 600\n\
          persistence true\n\
          persistence_location {store}/\n\
          log_dest stderr\n\

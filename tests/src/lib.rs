@@ -24,6 +24,7 @@ pub mod http;
 pub mod ingest;
 pub mod lab;
 pub mod mqtt;
+pub mod namespace;
 pub mod peer;
 pub mod pki;
 pub mod port;
@@ -38,6 +39,7 @@ pub mod systemd;
 pub mod telemetry;
 pub mod tls;
 pub mod weak;
+pub mod weak_config;
 pub mod webserver;
 
 pub use agent::{Agent, Finished};

@@ -48,6 +48,7 @@ const TARGETS: &[Target] = &[
     Target { name: "mqtt_reply", longest: 1024, dictionary: None },
     Target { name: "challenge", longest: 4096, dictionary: None },
     Target { name: "http_answer", longest: 4096, dictionary: None },
+    Target { name: "link_packet", longest: 1024, dictionary: None },
     Target { name: "server_hello", longest: 4096, dictionary: None },
     Target { name: "note", longest: 2048, dictionary: Some("note.dict") },
     Target { name: "log", longest: 256, dictionary: None },
@@ -66,6 +67,9 @@ const TARGETS: &[Target] = &[
     Target { name: "proc", longest: 8192, dictionary: Some("host.dict") },
     Target { name: "security_txt", longest: 2048, dictionary: Some("host.dict") },
     Target { name: "canary", longest: 1024, dictionary: None },
+    Target { name: "mosquitto_conf", longest: 2048, dictionary: Some("mosquitto.dict") },
+    Target { name: "acl_file", longest: 1024, dictionary: Some("mosquitto.dict") },
+    Target { name: "service_yaml", longest: 2048, dictionary: None },
 ];
 
 /// When a target has had enough.

@@ -74,6 +74,24 @@ pub const HAPROXY: Need = Need {
     package: "haproxy",
     why: "another ingest edge that nobody here wrote, and a careless TLS proxy in front of the broker",
 };
+/// ip(8).
+pub const IPROUTE2: Need = Need {
+    file: "/usr/bin/ip",
+    package: "iproute2",
+    why: "network namespaces: a gateway's links, routes and outages, without touching those of this machine",
+};
+/// nft(8).
+pub const NFTABLES: Need = Need {
+    file: "/usr/sbin/nft",
+    package: "nftables",
+    why: "losses, partitions and portals on the way of such a gateway",
+};
+/// dnsmasq(8), without the service that its main package starts.
+pub const DNSMASQ: Need = Need {
+    file: "/usr/sbin/dnsmasq",
+    package: "dnsmasq-base",
+    why: "name servers that nobody here wrote, one of which lies",
+};
 /// nats-server(8).
 pub const NATS: Need = Need {
     file: "/usr/sbin/nats-server",

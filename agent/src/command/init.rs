@@ -183,10 +183,13 @@ fn text(default: &Config, found: &Found) -> String {
          # password_file = \"/etc/gatepost/mqtt.password\"\n\
          \n# The service that carries telemetry from the broker to the edge.\n# [service]\n\
          # configuration_file = \"/etc/gateway/gateway.toml\"\n# metrics_url = \"http://127.0.0.1:9100/metrics\"\n\
-         # health_url = \"http://127.0.0.1:9100/health\"\n# [service.pointers]      # where its file says so (JSON pointer)\n\
+         # health_url = \"http://127.0.0.1:9100/health\"\n# unit = \"gateway.service\"\n\
+         # log_file = \"/var/log/gateway.log\"\n# [service.pointers]      # where its file says so (JSON pointer)\n\
          # auth_enforced = \"/security/require_auth\"\n# tls_enforced = \"/uplink/tls\"\n\
          # buffering_enabled = \"/buffer/enabled\"\n# retry_limit = \"/retry/limit\"\n\
          # [service.metrics]       # which metric says so\n# unsafe_defaults = \"gateway_unsafe_defaults\"\n\
+         # messages = \"gateway_forwarded_total\"   # rises within flow_wait (3s) while telemetry flows\n\
+         # [service.log]           # which words of its log say so\n# unsafe_defaults = \"unsafe defaults in effect: \"\n\
          \n# The devices' certificates: each from its own TLS server, from its answer over MQTT, from a folder of files.\n# [devices]\n\
          # ca_file = \"/etc/gatepost/devices-ca.pem\"\n# crl_file = \"/etc/gatepost/devices.crl\"\n# registry = \"/etc/gatepost/devices\"\n# [[devices.device]]\n\
          # id = \"stm32-01\"\n# endpoint = \"192.168.7.21:8443\"\n\
@@ -209,6 +212,13 @@ fn text(default: &Config, found: &Found) -> String {
          # ingest_readback_url = \"https://ingest.example/v1/canaries/{run}\"\n\
          # Count everybody's messages by topic, never payloads, for some seconds of each run.\n\
          # passive = true\n# passive_time = \"10s\"\n# topics = [\"telemetry/#\"]\n\
+         \n# What is asked about the way to the cloud, beyond what the sections above name (docs/decisions/0021).\n# [link]\n\
+         # Further names that resolvers are asked for.\n# names = [\"updates.example\"]\n\
+         # Time servers to compare with, instead of those of the machine's own time service.\n\
+         # time_servers = [\"192.168.4.1\"]\n\
+         # A page in plain HTTP whose status is known, to see who answers in its place.\n\
+         # portal_url = \"http://probe.example/generate_204\"\n# portal_status = 204\n\
+         # Tunnels that have to be there.\n# tunnels = [\"wg0\"]\n\
          \n# Where weaknesses of the product are reported: the domain with /.well-known/security.txt (RFC 9116).\n# [disclosure]\n\
          # domain = \"example.com\"\n\n# Where evidence is handed to; `gatepost enroll` makes this gateway known there.\n# [sink]\n\
          # url = \"https://sink.example\"\n# Who vouches for its certificate, which key that must have, or both; `gatepost enroll`\n\
@@ -242,7 +252,7 @@ mod tests {
             directive("listener", "1884 192.168.7.1"),
             directive("listener", "0 /run/mosquitto.sock"),
         ];
-        Broker { path: MOSQUITTO.into(), directives, unreadable: BTreeMap::new() }
+        Broker { path: MOSQUITTO.into(), directives, unreadable: BTreeMap::new(), ..Broker::default() }
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct Config {
     pub host: Host,
     /// `[telemetry]`: canaries, and counting without payloads.
     pub telemetry: Telemetry,
+    /// `[link]`: what is asked about the way to the cloud.
+    pub link: Link,
     /// `[disclosure]`: where weaknesses are reported.
     pub disclosure: Option<Disclosure>,
     /// `[sink]`: where runs are handed to.
@@ -197,10 +199,12 @@ pub struct IngestMqtt {
 }
 
 /// `[service]`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Service {
-    /// Its configuration file; TOML, JSON by its ending.
+    /// Its configuration file; TOML, JSON, YAML or `KEY=value` lines by its ending.
     pub configuration_file: Option<PathBuf>,
+    /// Where it shows its configuration, if there is no file: JSON, or what the path's ending says.
+    pub configuration_url: Option<String>,
     /// Its metrics in the Prometheus text format.
     pub metrics_url: Option<String>,
     /// Its health endpoint.
@@ -209,6 +213,16 @@ pub struct Service {
     pub pointers: BTreeMap<String, String>,
     /// By guardrail: name of a metric.
     pub metrics: BTreeMap<String, String>,
+    /// Its log.
+    pub log_file: Option<PathBuf>,
+    /// By guardrail: words that a line of the log has.
+    pub log: BTreeMap<String, String>,
+    /// Its unit, such as `gateway.service`.
+    pub unit: Option<String>,
+    /// The file with its process id.
+    pub pid_file: Option<PathBuf>,
+    /// The time between two looks at the counter of messages.
+    pub flow_wait: Duration,
 }
 
 /// `[devices]`
@@ -288,6 +302,37 @@ pub struct Telemetry {
     pub passive_time: Duration,
     /// On which topics (MQTT topic filters).
     pub topics: Vec<String>,
+}
+
+/// `[link]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Names that resolvers are asked for, beside those of ingest edge and sink.
+    pub names: Vec<String>,
+    /// A domain without names: below it a name is made up that resolvers must not know.
+    pub absent_domain: String,
+    /// Time servers, by name or address; by default those of the host's own time service.
+    pub time_servers: Vec<String>,
+    /// What is asked for in plain HTTP, to see who answers; by default `/` of the ingest edge, or of the sink, on port 80.
+    pub portal_url: Option<String>,
+    /// The status that is expected there; anything else is somebody in between.
+    pub portal_status: u16,
+    /// Interfaces of tunnels that have to be there.
+    pub tunnels: Vec<String>,
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self {
+            names: Vec::new(),
+            // RFC 6761, section 6.4: no such name exists, and nobody may make one.
+            absent_domain: "invalid".into(),
+            time_servers: Vec::new(),
+            portal_url: None,
+            portal_status: 204,
+            tunnels: Vec::new(),
+        }
+    }
 }
 
 /// `[disclosure]`

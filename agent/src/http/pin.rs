@@ -29,6 +29,14 @@ impl Pin {
     }
 }
 
+impl Pin {
+    /// The digest that is pinned.
+    #[must_use]
+    pub fn digest(self) -> Digest {
+        self.0
+    }
+}
+
 impl std::str::FromStr for Pin {
     type Err = NotAPin;
 

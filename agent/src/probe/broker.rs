@@ -6,6 +6,9 @@
 use std::path::{Path, PathBuf};
 
 use gatepost_evidence::check::broker_transport_posture::{Source, Transport};
+use gatepost_evidence::check::gateway_config_guardrails;
+use gatepost_evidence::check::gateway_config_guardrails::broker::resolved;
+use gatepost_evidence::check::gateway_config_guardrails::resolve::Section;
 use gatepost_evidence::look::{Bytes, Failure, FailureKind};
 
 use super::mqtt::Credentials;
@@ -108,8 +111,8 @@ pub fn every_candidate(config: &Config) -> Result<Vec<Candidate>, Missed> {
         && broker.configuration_file.is_none();
     let default = nothing_configured.then_some(Path::new(mosquitto::DEFAULT_PATH));
     // That a file cannot be read is told by gateway_config_guardrails; here it only names no listener.
-    let read = broker.configuration_file.as_deref().or(default).map(|path| directives(root, path));
-    let declared = read.iter().flatten().flat_map(|directives| declared(directives, root));
+    let read = broker.configuration_file.as_deref().or(default).map(|path| mosquitto::read(root, path));
+    let declared = read.iter().flatten().flat_map(|broker| declared(broker, root));
     let well_known = [("127.0.0.1:1883", Transport::Plaintext), ("127.0.0.1:8883", Transport::Tls)]
         .into_iter()
         .map(|(address, transport)| Candidate::new(address, transport, Source::WellKnown))
@@ -214,88 +217,41 @@ pub fn below(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// The directives of the broker's configuration, key and value, in the order the broker reads them.
-fn directives(root: &Path, path: &Path) -> Result<Vec<(String, String)>, Failure> {
-    let read = mosquitto::read(root, path)?;
-    Ok(read.directives.into_iter().map(|directive| (directive.key, directive.value)).collect())
+/// The listeners that the broker's own configuration opens, as Mosquitto resolves it. Unix sockets are not over TCP and left out.
+fn declared(broker: &gateway_config_guardrails::Broker, root: &Path) -> Vec<Candidate> {
+    let (resolved, _) = resolved(broker);
+    resolved.listeners.iter().filter_map(|section| candidate(section, root)).collect()
 }
 
-/// A listener while its directives are read.
-#[derive(Default)]
-struct Declared {
-    port: Option<u16>,
-    bind: Option<String>,
-    interface: Option<String>,
-    protocol: String,
-    certificate_file: Option<PathBuf>,
-    key_file: Option<PathBuf>,
-    pre_shared_key: bool,
-}
-
-/// The listeners that `directives` declare (mosquitto.conf(5)). Unix sockets and MQTT-SN are not over TCP and left out.
-fn declared(directives: &[(String, String)], root: &Path) -> Vec<Candidate> {
-    // What stands before the first `listener` is about the default one, which is there only if `port` says so.
-    let mut listeners = vec![Declared::default()];
-    for (key, value) in directives {
-        if key == "listener" {
-            let mut words = value.split_whitespace();
-            listeners.push(Declared {
-                port: words.next().and_then(|port| port.parse().ok()),
-                bind: words.next().map(str::to_owned),
-                ..Declared::default()
-            });
-        }
-        let Some(listener) = listeners.last_mut() else { continue };
-        match key.as_str() {
-            "port" => listener.port = value.parse().ok(),
-            "bind_address" => listener.bind = Some(value.clone()),
-            "bind_interface" => listener.interface = Some(value.clone()),
-            "protocol" => listener.protocol = value.to_ascii_lowercase(),
-            "certfile" => listener.certificate_file = Some(below(root, Path::new(value))),
-            "keyfile" => listener.key_file = Some(below(root, Path::new(value))),
-            "psk_hint" => listener.pre_shared_key = true,
-            _ => {}
-        }
-    }
-    // Without any listener Mosquitto 2 opens 1883 on loopback.
-    if listeners.iter().all(|listener| listener.port.is_none())
-        && let Some(default) = listeners.first_mut()
-    {
-        default.port = Some(1883);
-        default.bind = Some("127.0.0.1".into());
-    }
-    listeners.into_iter().filter_map(Declared::candidate).collect()
-}
-
-impl Declared {
-    fn candidate(self) -> Option<Candidate> {
-        let port = self.port.filter(|port| *port != 0)?;
-        let protocol = match self.protocol.as_str() {
-            "" | "mqtt" => Protocol::Mqtt,
-            "websockets" => Protocol::WebSocket(WEBSOCKET_PATH.into()),
-            "http_api" => Protocol::HttpApi,
-            _ => return None,
-        };
-        let bind = match &self.interface {
-            Some(interface) => address_of(interface)?,
-            None => self.bind.unwrap_or_else(|| "*".into()),
-        };
-        let bind = if ["0.0.0.0", "::"].contains(&bind.as_str()) { "*".to_owned() } else { bind };
-        let host = match bind.as_str() {
-            "*" => "127.0.0.1".into(),
-            bind if bind.contains(':') => format!("[{bind}]"),
-            bind => bind.to_owned(),
-        };
-        let tls = self.certificate_file.is_some() || self.key_file.is_some() || self.pre_shared_key;
-        let transport = if tls { Transport::Tls } else { Transport::Plaintext };
-        Some(Candidate {
-            bind: Some(bind),
-            certificate_file: self.certificate_file,
-            key_file: self.key_file,
-            protocol,
-            ..Candidate::new(format!("{host}:{port}"), transport, Source::BrokerConfiguration)
-        })
-    }
+fn candidate(section: &Section, root: &Path) -> Option<Candidate> {
+    let text = |name: &str| section.options.get(name).map(|setting| setting.value.as_str());
+    let file = |name: &str| text(name).map(|path| below(root, Path::new(path)));
+    let protocol = match text("protocol") {
+        None | Some("mqtt") => Protocol::Mqtt,
+        Some("websockets") => Protocol::WebSocket(WEBSOCKET_PATH.into()),
+        Some("http_api") => Protocol::HttpApi,
+        Some(_) => return None,
+    };
+    let bind = match (text("bind_interface"), section.host.as_deref()) {
+        _ if section.port == 0 => return None,
+        (Some(interface), _) => address_of(interface)?,
+        (None, Some("localhost")) if section.default => "127.0.0.1".into(),
+        (None, Some("0.0.0.0" | "::") | None) => "*".to_owned(),
+        (None, Some(host)) => host.to_owned(),
+    };
+    let host = match bind.as_str() {
+        "*" => "127.0.0.1".into(),
+        bind if bind.contains(':') => format!("[{bind}]"),
+        bind => bind.to_owned(),
+    };
+    let transport = if section.tls() { Transport::Tls } else { Transport::Plaintext };
+    Some(Candidate {
+        bind: Some(bind),
+        certificate_file: file("certfile"),
+        key_file: file("keyfile"),
+        protocol,
+        ..Candidate::new(format!("{host}:{}", section.port), transport, Source::BrokerConfiguration)
+    })
 }
 
 /// The first IPv4 address of a network interface.
@@ -313,7 +269,7 @@ mod tests {
     fn read(text: &str) -> Vec<Candidate> {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("m.conf"), text).unwrap();
-        declared(&directives(folder.path(), Path::new("/m.conf")).unwrap(), Path::new("/"))
+        declared(&mosquitto::read(folder.path(), Path::new("/m.conf")).unwrap(), Path::new("/"))
     }
 
     fn addresses(text: &str) -> Vec<(String, Transport)> {

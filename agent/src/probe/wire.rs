@@ -11,6 +11,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use gatepost_evidence::look::{Failure, FailureKind};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::IpMtu;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -126,6 +128,14 @@ impl Wire {
     #[must_use]
     pub fn heard_anything(&self) -> bool {
         !self.received.is_empty()
+    }
+
+    /// The largest packet that the kernel believes to fit through to the peer (`IP_MTU`, ip(7)); none over IPv6.
+    #[must_use]
+    pub fn path_mtu(&self) -> Option<u64> {
+        let ipv4 = self.stream.peer_addr().is_ok_and(|peer| peer.is_ipv4());
+        let mtu = ipv4.then(|| getsockopt(&self.stream, IpMtu).ok()).flatten();
+        mtu.and_then(|mtu| u64::try_from(mtu).ok())
     }
 
     /// Best effort: a platform that refuses costs the figures 40 ms and nothing else.

@@ -18,15 +18,17 @@ use gatepost_evidence::check::host_guardrails::Observation;
 use crate::config::Config;
 use crate::probe::host::ledger::{FILE, Recorder, Written};
 use crate::probe::host::root::Root;
-use crate::probe::host::{clock, network};
 use crate::probe::host_guardrails::see_at;
+use crate::probe::link_posture;
 
 /// The most bytes of a snapshot's files.
 pub const MAX_BYTES: usize = 128 * 1024 * 1024;
 
 /// What is seen on a running machine only, and why.
 pub const LIVE_ONLY: &[&str] = &[
-    "connect times to ingest edge and sink (link_posture /peers): a snapshot has no network",
+    "the way to ingest edge and sink, what resolvers and time servers say, captive portals (link_posture /peers, /name_servers, \
+     /names, /time_servers, /captive_portal): a snapshot has no network",
+    "when evidence had to wait for the sink (link_posture /outages): that stands in the agent's own state",
     "the broker's, devices', ingest edge's and gateway service's checks: they talk to what runs, and are no part of a snapshot",
 ];
 
@@ -51,8 +53,7 @@ pub fn take(config: &Config) -> io::Result<Snapshot> {
     let recorder = Arc::new(Recorder::default());
     let root = Root::new(&config.host.root).recorded(Arc::clone(&recorder));
     let observation = see_at(&root, config);
-    let _ = (network::interfaces(&root), network::default_routes(&root), network::resolvers(&root));
-    let _ = clock::synchronised(&root);
+    let _ = link_posture::see_at(&root, config);
     // Asked for by the run itself, not by a probe.
     for path in ["/proc/uptime", "/proc/sys/kernel/random/boot_id", "/etc/hostname"] {
         let _ = root.read(Path::new(path));

@@ -32,6 +32,9 @@ pub fn file(path: &Path, bytes: Vec<u8>) -> (Vec<u8>, Option<&'static str>) {
     } else if name.contains("/ssh/") {
         whole = lines(&whole, set_environment);
         words = Some("the environment that the SSH server sets");
+    } else if name.contains("/wpa_supplicant/") || name.contains("/system-connections/") {
+        whole = lines(&whole, radio);
+        words = Some("all of Wi-Fi networks but how they are secured");
     } else if name.ends_with("/cmdline") {
         whole = parameters(&whole);
         words = Some("values whose name speaks of a secret");
@@ -82,6 +85,14 @@ fn person(line: &str) -> String {
         fields[4] = "";
     }
     fields.join(":")
+}
+
+/// Of `key=value` the value stays where the probe looks at it; of secrets it looks at their being there.
+fn radio(line: &str) -> String {
+    match line.split_once('=') {
+        Some((key, _)) if !crate::probe::link_posture::radio::speaks_of_security(key.trim()) => format!("{key}={WORD}"),
+        _ => line.to_owned(),
+    }
 }
 
 fn set_environment(line: &str) -> String {

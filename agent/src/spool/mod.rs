@@ -10,6 +10,7 @@ mod again;
 mod bounds;
 mod connect;
 mod error;
+mod history;
 mod log;
 mod mend;
 mod model;

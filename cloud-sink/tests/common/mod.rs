@@ -23,6 +23,8 @@ pub struct Sink {
     pub running: Option<Running>,
     pub folder: tempfile::TempDir,
     agent: ureq::Agent,
+    /// Lists of weak keys for the next opening.
+    pub weak_keys: Vec<std::path::PathBuf>,
 }
 
 pub struct Reply {
@@ -56,13 +58,18 @@ impl Sink {
         let folder = tempfile::tempdir().unwrap();
         let agent = ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().new_agent();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let mut sink = Self { runtime, running: None, folder, agent };
+        let mut sink = Self { runtime, running: None, folder, agent, weak_keys: Vec::new() };
         sink.open();
         sink
     }
 
     pub fn options(&self) -> Options {
-        Options { listen: "127.0.0.1:0".parse().unwrap(), data: self.folder.path().to_owned(), tls: None }
+        Options {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            data: self.folder.path().to_owned(),
+            tls: None,
+            weak_keys: self.weak_keys.clone(),
+        }
     }
 
     pub fn open(&mut self) {

@@ -61,6 +61,8 @@ pub struct Beside {
     pub gateway: GatewayId,
     /// What its devices show.
     pub fleet: device_certificate_hygiene::fleet::Fleet,
+    /// What was seen of the running broker; none where nobody looked.
+    pub live: Option<gateway_config_guardrails::live::Live>,
 }
 
 impl Beside {
@@ -76,8 +78,35 @@ impl Beside {
                 fleet.add(&record.target.name, &observation);
             }
         }
-        Self { gateway: run.gateway.id, fleet }
+        Self { gateway: run.gateway.id, fleet, live: live(run) }
     }
+}
+
+/// What the broker's configuration is held against; none where the run did not look at the running broker, or nobody asks.
+fn live(run: &Run) -> Option<gateway_config_guardrails::live::Live> {
+    let is = |record: &Record, check: &str| record.check == check && record.observation.is_some();
+    if !run.records.iter().any(|record| is(record, gateway_config_guardrails::Check::CHECK)) {
+        return None;
+    }
+    let mut found = None;
+    for record in &run.records {
+        let Some(observation) = &record.observation else { continue };
+        // One that cannot be read has no facts of its own either, and its record says so.
+        if is(record, broker_transport_posture::Check::CHECK)
+            && let Ok(observation) = broker_transport_posture::Observation::deserialize(observation)
+        {
+            let seen = Seen { at: record.observed_at, distrust: run.clock.distrust(run.started_at) };
+            let facts = broker_transport_posture::Check::normalise(&observation, &seen, &mut Unknown::default());
+            found.get_or_insert_with(gateway_config_guardrails::live::Live::default).add_listeners(facts);
+        }
+        if is(record, host_guardrails::Check::CHECK)
+            && let Ok(observation) = host_guardrails::Observation::deserialize(observation)
+            && let Some(sockets) = observation.sockets.seen()
+        {
+            found.get_or_insert_with(gateway_config_guardrails::live::Live::default).add_sockets(sockets);
+        }
+    }
+    found
 }
 
 /// When an observation was made, and whether that moment may be compared with dates.
@@ -246,8 +275,8 @@ pub fn find(id: &str) -> Option<&'static CheckInfo> {
 /// When nothing was observed or this build cannot read what was.
 pub fn normalise(run: &Run, record: &Record) -> Result<Normalised, NormaliseError> {
     let beside = match record.check.as_str() {
-        device_certificate_hygiene::Check::CHECK => Beside::of(run),
-        _ => Beside { gateway: run.gateway.id, fleet: Default::default() },
+        device_certificate_hygiene::Check::CHECK | gateway_config_guardrails::Check::CHECK => Beside::of(run),
+        _ => Beside { gateway: run.gateway.id, fleet: Default::default(), live: None },
     };
     normalise_beside(run, record, &beside)
 }

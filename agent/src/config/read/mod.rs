@@ -5,6 +5,7 @@ mod devices;
 mod gateway;
 mod host;
 mod ingest;
+mod link;
 mod service;
 mod sink;
 mod telemetry;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use toml::de::DeTable;
 
 use super::table::{MAX_MISTAKES, Source, Table};
-use super::{Broker, Config, Devices, Gateway, Host, Mistake, Mistakes, Schedule, State, Telemetry};
+use super::{Broker, Config, Devices, Gateway, Host, Link, Mistake, Mistakes, Schedule, State, Telemetry};
 use crate::files;
 use crate::spool::Bounds;
 
@@ -57,6 +58,7 @@ impl Default for Config {
                 passive_time: Duration::from_secs(10),
                 topics: Vec::new(),
             },
+            link: Link::default(),
             disclosure: None,
             sink: None,
             schedule: Schedule {
@@ -166,6 +168,7 @@ fn config(mut root: Table<'_>) -> Config {
         devices: devices::devices(root.table("devices")),
         host: host::host(root.table("host"), default.host),
         telemetry: telemetry::telemetry(root.table("telemetry"), default.telemetry),
+        link: link::link(root.table("link"), default.link),
         disclosure: sink::disclosure(root.table("disclosure")),
         sink: sink::sink(root.table("sink")),
         schedule: gateway::schedule(root.table("schedule"), default.schedule),

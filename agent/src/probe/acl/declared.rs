@@ -6,18 +6,16 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use gatepost_evidence::check::broker_transport_posture::acl::{Access, Declared, List, Rule};
-use gatepost_evidence::check::gateway_config_guardrails::Directive;
+use gatepost_evidence::check::broker_transport_posture::acl::Declared;
+use gatepost_evidence::check::gateway_config_guardrails::Broker;
+use gatepost_evidence::check::gateway_config_guardrails::broker::resolved;
 use gatepost_evidence::look::{Failure, FailureKind};
 
+use super::list::{MAX_CHARS, list};
 use crate::config::Config;
 use crate::files;
 use crate::probe::{broker, mosquitto};
 
-/// The most entries that are recorded.
-const MAX_RULES: usize = 200;
-/// The most characters of a topic or user name that are recorded.
-const MAX_CHARS: usize = 300;
 /// Directives of a listener's section, wherever they stand.
 const OF_LISTENER: &[&str] = &[
     "crlfile",
@@ -27,12 +25,11 @@ const OF_LISTENER: &[&str] = &[
     "use_username_as_clientid",
 ];
 /// Directives that are a listener's own only with `per_listener_settings true`.
-const OF_SECURITY: &[&str] =
-    &["acl_file", "allow_anonymous", "auth_plugin", "password_file", "plugin", "global_plugin"];
+const OF_SECURITY: &[&str] = &["acl_file", "allow_anonymous", "password_file", "plugin"];
 
 /// What the broker's files declare.
 pub struct Source {
-    directives: Vec<Directive>,
+    broker: Broker,
 }
 
 impl Source {
@@ -55,32 +52,41 @@ impl Source {
             }
             Err(failure) => return Some(Err(failure)),
         };
-        Some(match read.unreadable.into_iter().next() {
+        Some(match read.unreadable.iter().next() {
             Some((name, failure)) => Err(Failure::new(failure.kind, format_args!("{name}: {}", failure.detail))),
-            None => Ok(Self { directives: read.directives }),
+            None => Ok(Self { broker: read }),
         })
     }
 
     /// The directives that are in effect for the listener at `address`.
     #[must_use]
     pub fn at(&self, address: &str) -> BTreeMap<String, String> {
-        let port = address.rsplit_once(':').map_or("", |(_, port)| port);
-        let own = self.directives.iter().any(|one| one.key == "per_listener_settings" && one.value == "true");
-        let mut here = false;
-        let mut found = BTreeMap::new();
-        for Directive { key, value, .. } in &self.directives {
-            match key.as_str() {
-                "listener" => here = value.split_whitespace().next() == Some(port),
-                "port" => here = value == port,
-                _ => {}
-            }
-            let of_listener = OF_LISTENER.contains(&key.as_str()) || own && OF_SECURITY.contains(&key.as_str());
-            let anywhere = !own && OF_SECURITY.contains(&key.as_str());
-            if anywhere || of_listener && here {
-                found.insert(key.clone(), value.chars().take(MAX_CHARS).collect());
-            }
-        }
-        found
+        let (resolved, _) = resolved(&self.broker);
+        let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+        let there: Vec<_> = resolved.listeners.iter().filter(|section| section.port.to_string() == port).collect();
+        let host = host.trim_matches(['[', ']']);
+        let same = there.iter().find(|section| section.host.as_deref() == Some(host));
+        let section = same.or(there.first()).copied();
+        let own = section
+            .into_iter()
+            .flat_map(|section| OF_LISTENER.iter().filter_map(|name| Some((*name, section.options.get(name)?))));
+        let security = OF_SECURITY.iter().filter_map(|name| {
+            let here = match section {
+                Some(section) => resolved.security_at(section, name),
+                None => resolved.security.get(name).filter(|_| !resolved.per_listener),
+            };
+            // One plugin may be there for all of them.
+            let common = || resolved.security.get(name).filter(|_| *name == "plugin");
+            Some((*name, here.or_else(common)?))
+        });
+        let found = own.chain(security).map(|(name, setting)| {
+            let value = match setting.value.split(' ').next() {
+                Some("true" | "1") if name != "acl_file" => "true".to_owned(),
+                _ => setting.value.chars().take(MAX_CHARS).collect(),
+            };
+            (name.to_owned(), value)
+        });
+        found.collect()
     }
 }
 
@@ -98,73 +104,10 @@ pub fn declared(directives: BTreeMap<String, String>, root: &Path, users: &[Opti
     Declared { directives, list: list.map(Into::into) }
 }
 
-/// The entries of an access control list that speak of `users`, and those that grant everything.
-///
-/// # Errors
-/// When Mosquitto would not take the list, with the line, or when too many entries speak of them.
-pub fn list(text: &str, users: &[Option<String>]) -> Result<List, Failure> {
-    let wrong = |line: u32, words: &str| {
-        Err(Failure::new(FailureKind::Unparseable, format_args!("line {line} of the access control list {words}")))
-    };
-    let mut user: Option<String> = None;
-    let (mut entries, mut rules) = (0, Vec::new());
-    for (text, line) in text.lines().zip(1..) {
-        let text = text.trim_end();
-        if text.starts_with('#') {
-            continue;
-        }
-        // Words are parted by spaces alone, and those before the first are passed over.
-        let Some((keyword, rest)) = word(text) else { continue };
-        let rest = rest.trim_start_matches(' ');
-        match keyword {
-            "user" if rest.is_empty() => return wrong(line, "names no user"),
-            "user" => user = Some(rest.trim().to_owned()),
-            "topic" | "pattern" => {
-                let (access, topic) = match word(rest) {
-                    None => return wrong(line, "names no topic"),
-                    Some((topic, "")) => (Access::Readwrite, topic),
-                    Some((access, topic)) => {
-                        let access = match access {
-                            "read" => Access::Read,
-                            "write" => Access::Write,
-                            "readwrite" => Access::Readwrite,
-                            "deny" => Access::Deny,
-                            _ => return wrong(line, "grants what is neither read, write, readwrite nor deny"),
-                        };
-                        (access, topic.trim())
-                    }
-                };
-                entries += 1;
-                let pattern = keyword == "pattern";
-                let everything = topic == "#" && access != Access::Deny;
-                if pattern || everything || users.contains(&user) {
-                    let cut = |text: &str| text.chars().take(MAX_CHARS).collect::<String>();
-                    if cut(topic) != topic || rules.len() == MAX_RULES {
-                        let words = format!("more than {MAX_RULES} entries speak of the clients, or one is too long");
-                        return Err(Failure::new(FailureKind::TooLarge, words));
-                    }
-                    let owner = user.as_deref().filter(|_| !pattern).map(cut);
-                    rules.push(Rule { line, user: owner, pattern, access, topic: topic.to_owned() });
-                }
-            }
-            _ => return wrong(line, "begins with neither topic, pattern nor user"),
-        }
-    }
-    Ok(List { entries, rules })
-}
-
-/// The first word of `text`, and what follows the space after it.
-fn word(text: &str) -> Option<(&str, &str)> {
-    let text = text.trim_start_matches(' ');
-    match text.split_once(' ') {
-        _ if text.is_empty() => None,
-        Some((word, rest)) => Some((word, rest)),
-        None => Some((text, "")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use gatepost_evidence::check::gateway_config_guardrails::Directive;
+
     use super::*;
 
     fn directive(key: &str, value: &str) -> Directive {
@@ -186,7 +129,8 @@ mod tests {
         .map(|(key, value)| directive(key, value))
         .collect();
         let at = |directives: &[Directive], address: &str| {
-            let found = Source { directives: directives.to_vec() }.at(address);
+            let broker = Broker { path: "m.conf".into(), directives: directives.to_vec(), ..Broker::default() };
+            let found = Source { broker }.at(address);
             found.into_iter().map(|(key, value)| format!("{key} {value}")).collect::<Vec<_>>()
         };
         assert_eq!(at(&directives, "127.0.0.1:8883"), ["acl_file /two", "allow_anonymous true", "crlfile /crl"]);
@@ -194,42 +138,5 @@ mod tests {
         assert_eq!(at(&directives, "127.0.0.1:8883"), ["crlfile /crl"]);
         let plain = ["acl_file /two", "allow_anonymous true", "use_identity_as_username true"];
         assert_eq!(at(&directives, "[::1]:1883"), plain);
-    }
-
-    #[test]
-    fn only_entries_about_the_clients_leave_the_list() {
-        let text = "# comment\ntopic read public/#\n\nuser a b \ntopic readwrite a/topic with spaces\n topic  write x\nuser other\n\
-                    topic secret/of/other\ntopic readwrite #\ntopic deny #\npattern write %c/%u\nuser gateway\ntopic deny a b";
-        let found = list(text, &[None, Some("gateway".into())]).unwrap();
-        let rules: Vec<_> =
-            found.rules.iter().map(|rule| format!("{rule} {}", rule.user.as_deref().unwrap_or("-"))).collect();
-        assert_eq!(
-            rules,
-            [
-                "line 2: topic read public/# -",
-                "line 9: topic readwrite # other",
-                "line 11: pattern write %c/%u -",
-                "line 13: topic deny a b gateway"
-            ]
-        );
-        assert_eq!(found.entries, 8);
-        let all = list(text, &[Some("a b".into())]).unwrap();
-        assert_eq!(all.rules[0].topic, "a/topic with spaces");
-    }
-
-    #[test]
-    fn a_list_that_the_broker_would_not_take_is_none() {
-        for (text, words) in [
-            ("user", "line 1 of the access control list names no user"),
-            ("\ntopic", "line 2 of the access control list names no topic"),
-            ("topic reed a", "grants what"),
-            ("Topic a", "begins with"),
-        ] {
-            let failure = list(text, &[None]).unwrap_err();
-            assert!(failure.detail.contains(words), "{failure}");
-        }
-        let many = "topic a\n".repeat(MAX_RULES + 1);
-        assert_eq!(list(&many, &[None]).unwrap_err().kind, FailureKind::TooLarge);
-        assert_eq!(list(&many, &[Some("nobody".into())]).unwrap().rules.len(), 0);
     }
 }

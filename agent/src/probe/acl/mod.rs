@@ -7,6 +7,7 @@
 //! kept; the subscription ends with its connection, milliseconds later.
 
 pub mod declared;
+pub mod list;
 pub mod packet;
 pub mod session;
 

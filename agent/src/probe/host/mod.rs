@@ -14,7 +14,6 @@ pub mod helper;
 pub mod kernel;
 pub mod ledger;
 pub mod logs;
-pub mod network;
 pub mod root;
 pub mod sockets;
 pub mod ssh;
@@ -36,12 +35,12 @@ use self::root::Root;
 const MAX_CHARS: usize = 200;
 
 /// `text` as it goes into evidence: cut short and without control characters.
-fn shorten(text: &str) -> String {
+pub(in crate::probe) fn shorten(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_CHARS).collect()
 }
 
 /// The value, or None when there is nothing there.
-fn if_there<T>(result: Result<T, Failure>) -> Result<Option<T>, Failure> {
+pub(in crate::probe) fn if_there<T>(result: Result<T, Failure>) -> Result<Option<T>, Failure> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(Failure { kind: FailureKind::NotFound, .. }) => Ok(None),
@@ -53,7 +52,7 @@ fn if_there<T>(result: Result<T, Failure>) -> Result<Option<T>, Failure> {
 const MAX_SNIPPETS: usize = 200;
 
 /// The files in `folder` whose names end with `ending`, sorted; none when there is no such folder.
-fn snippets(root: &Root, folder: &Path, ending: &str) -> Result<Vec<PathBuf>, Failure> {
+pub(in crate::probe) fn snippets(root: &Root, folder: &Path, ending: &str) -> Result<Vec<PathBuf>, Failure> {
     let names = if_there(root.list(folder))?.unwrap_or_default();
     let found: Vec<_> = names.iter().filter(|name| name.ends_with(ending)).map(|name| folder.join(name)).collect();
     if found.len() > MAX_SNIPPETS {
@@ -132,6 +131,7 @@ pub mod tests {
                 root: root.to_owned(),
             },
             telemetry: Config::default().telemetry,
+            link: Config::default().link,
             disclosure: None,
             sink: None,
             schedule: Schedule { every: Duration::ZERO, jitter: Duration::ZERO, bundle: String::new() },

@@ -13,7 +13,7 @@ mod client;
 pub mod marks;
 mod mqtt;
 mod talk;
-mod transport;
+pub(in crate::probe) mod transport;
 
 use std::path::Path;
 use std::sync::Arc;

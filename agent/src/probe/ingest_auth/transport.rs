@@ -81,7 +81,7 @@ async fn survey_anyway(
 }
 
 /// A short list of anchors as it is; of a long one those that bear the name of an issuer in the chain.
-fn relevant(anchors: &[Bytes], chain: &[Bytes]) -> Vec<Bytes> {
+pub(in crate::probe) fn relevant(anchors: &[Bytes], chain: &[Bytes]) -> Vec<Bytes> {
     if anchors.len() <= MAX_ANCHORS {
         return anchors.to_vec();
     }

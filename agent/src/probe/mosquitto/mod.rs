@@ -1,10 +1,15 @@
-//! Reads Mosquitto's configuration files as Mosquitto does (mosquitto.conf(5)), without judging them.
+//! Reads Mosquitto's configuration files as Mosquitto does (mosquitto.conf(5)), without judging them; what they come to is
+//! resolved from the evidence.
 //!
 //! Directives come out in the order the broker reads them, `include_dir` followed, each with its file and line. Passwords
 //! and pre-shared keys are replaced before they leave this file, and so is every line that is not a directive: a wrong path
 //! must not carry some other file into evidence. What is named but can not be read is listed, never left out in silence.
 
-use std::cmp::Ordering;
+mod files;
+pub mod lines;
+pub mod passwords;
+mod running;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -12,6 +17,8 @@ use gatepost_evidence::check::gateway_config_guardrails::{Broker, Directive};
 use gatepost_evidence::look::{Failure, FailureKind};
 
 use super::host::root::Root;
+use lines::{directives, load_order};
+pub use running::started;
 
 /// Where Debian's broker is configured.
 pub const DEFAULT_PATH: &str = "/etc/mosquitto/mosquitto.conf";
@@ -21,12 +28,46 @@ pub const MAX_FILES: usize = 200;
 pub const MAX_DIRECTIVES: usize = 20_000;
 /// The most bytes of paths, names and values that are recorded, so that they fit into a signed run.
 pub const MAX_TEXT_BYTES: usize = 192 * 1024;
-/// The most characters of one value that are recorded.
-const MAX_VALUE_CHARS: usize = 500;
-/// What stands in a secret's place.
-const REDACTED: &str = "(redacted)";
-/// The name recorded for a line that is not a directive.
-const NO_DIRECTIVE: &str = "(not a directive)";
+
+/// As [`read`], with what else there is to see: owners and modes of the files, how passwords are kept, the installed release,
+/// and the brokers that run on `host`.
+///
+/// # Errors
+/// As [`read`].
+pub fn look(root: &Path, path: &Path, host: &Path) -> Result<Broker, Failure> {
+    let mut broker = read(root, path)?;
+    let (root, host) = (Root::new(root), Root::new(host));
+    broker.release = Some(running::release(&host).into());
+    broker.files = files::named(&root, &broker);
+    broker.processes = Some(running::processes(&host).into());
+    let user = broker.directives.iter().rev().find(|directive| directive.key == "user");
+    let user = user.map_or("mosquitto", |directive| directive.value.trim());
+    broker.user = Some(user_id(&host, user).into());
+    Ok(broker)
+}
+
+fn user_id(host: &Root, name: &str) -> Result<u32, Failure> {
+    let accounts = super::host::accounts::accounts(host)?;
+    accounts.into_iter().find(|account| account.name == name).map(|account| account.uid).ok_or_else(|| {
+        Failure::new(
+            FailureKind::NotFound,
+            format_args!("the account {name}, which the broker would run as, does not exist"),
+        )
+    })
+}
+
+/// A file's text, read twice: what changes in between is read again, and is a failed look when it does not come to rest.
+fn steady(root: &Root, path: &Path) -> Result<String, Failure> {
+    let mut before = root.read(path)?;
+    for _ in 0..3 {
+        let now = root.read(path)?;
+        if now == before {
+            return Ok(String::from_utf8_lossy(&now).into_owned());
+        }
+        before = now;
+    }
+    Err(Failure::new(FailureKind::Error, format_args!("{} changes while it is read", path.display())))
+}
 
 /// Reads `path` and the files it includes, all of them below `root` (`/` for the running machine).
 ///
@@ -34,11 +75,11 @@ const NO_DIRECTIVE: &str = "(not a directive)";
 /// When `path` itself can not be read. Included files that can not be read are in [`Broker::unreadable`].
 pub fn read(root: &Path, path: &Path) -> Result<Broker, Failure> {
     let root = Root::new(root);
-    let text = root.read_text(path)?;
+    let text = steady(&root, path)?;
     let name = path.display().to_string();
     let mut reading = Reading { root, files: 1, bytes: 0, directives: Vec::new(), unreadable: BTreeMap::new() };
     reading.file(&name, &text, true);
-    Ok(Broker { path: name, directives: reading.directives, unreadable: reading.unreadable })
+    Ok(Broker { path: name, directives: reading.directives, unreadable: reading.unreadable, ..Broker::default() })
 }
 
 struct Reading {
@@ -52,8 +93,7 @@ struct Reading {
 impl Reading {
     /// Only the first file may include others; Mosquitto passes over `include_dir` elsewhere, so there are no loops.
     fn file(&mut self, name: &str, text: &str, first: bool) {
-        for (line, number) in text.lines().zip(1..) {
-            let Some((key, value)) = directive(line) else { continue };
+        for (number, key, value) in directives(text) {
             self.bytes += name.len() + key.len() + value.len();
             if self.directives.len() == MAX_DIRECTIVES || self.bytes > MAX_TEXT_BYTES {
                 let detail = format!(
@@ -97,7 +137,7 @@ impl Reading {
                 return;
             }
             self.files += 1;
-            match self.root.read_text(&path) {
+            match steady(&self.root, &path) {
                 Ok(text) => self.file(&name, &text, false),
                 Err(failure) => {
                     self.unreadable.insert(name, failure);
@@ -107,49 +147,11 @@ impl Reading {
     }
 }
 
-/// Name and value of one line, redacted; none for blank lines and comments.
-fn directive(line: &str) -> Option<(String, String)> {
-    let line = line.trim();
-    if line.is_empty() || line.starts_with('#') {
-        return None;
-    }
-    let (key, value) = line.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((line, ""));
-    let value = value.trim();
-    let is_name = key.len() <= 64 && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
-    if !is_name {
-        return Some((NO_DIRECTIVE.into(), REDACTED.into()));
-    }
-    let value = match () {
-        () if value.is_empty() => String::new(),
-        () if is_secret(key, value) => REDACTED.into(),
-        () => value.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_VALUE_CHARS).collect(),
-    };
-    Some((key.to_owned(), value))
-}
-
-/// Whether `value` may be a secret. What a plugin's options mean is its own affair, so only paths and switches are kept.
-fn is_secret(key: &str, value: &str) -> bool {
-    let key = key.to_ascii_lowercase();
-    if ["auth_opt_", "plugin_opt_"].iter().any(|prefix| key.starts_with(prefix)) {
-        return !(value.starts_with('/') || matches!(value, "true" | "false"));
-    }
-    let named_like_one =
-        ["password", "passwd", "passphrase", "psk", "kpass", "secret", "token"].iter().any(|word| key.contains(word));
-    named_like_one && !matches!(key.as_str(), "password_file" | "psk_file" | "psk_hint")
-}
-
-/// The order Mosquitto loads included files in: by letter, and of the same letter upper case before lower case.
-fn load_order(a: &str, b: &str) -> Ordering {
-    let mut letters = a.bytes().zip(b.bytes());
-    let differing = letters.find(|(a, b)| a != b);
-    match differing {
-        Some((a, b)) => a.to_ascii_uppercase().cmp(&b.to_ascii_uppercase()).then(a.cmp(&b)),
-        None => a.len().cmp(&b.len()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use gatepost_evidence::check::gateway_config_guardrails::broker::REDACTED;
+
+    use super::lines::{MAX_VALUE_CHARS, NO_DIRECTIVE, directive};
     use super::*;
 
     fn snapshot(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -237,7 +239,7 @@ mod tests {
         let folder = snapshot(&[(
             "m.conf",
             "remote_password hunter2\npassword hunter2\nbridge_psk hunter2\npassword\thunter2\nREMOTE_PASSWORD hunter2\n\
-             bridge_tls_engine_kpass_sha1 hunter2\nauth_opt_pg_pass hunter2\nplugin_opt_dsn host=a pw=hunter2\n\
+             bridge_tls_engine_kpass_sha1 hunter2\nauth_opt_pg_pass hunter2\nplugin_opt_dsn host=a pw=hunter2\nauth_opt_password /hunter2\n\
              root:$6$hunter2:19000\nhunter2=x\nbridge_identity gw\npassword_file /etc/mosquitto/passwd\n\
              psk_hint gate\nplugin_opt_config_file /var/lib/d.json\nuse_identity_as_username true\n",
         )]);
@@ -250,7 +252,8 @@ mod tests {
         assert_eq!(value("psk_hint"), "gate");
         assert_eq!(value("plugin_opt_config_file"), "/var/lib/d.json");
         assert_eq!(value(NO_DIRECTIVE), REDACTED);
-        assert_eq!(broker.directives.len(), 15);
+        assert_eq!(directive("listener 1883\t::1").unwrap().1, "1883\u{FFFD}::1", "a tab parts no words");
+        assert_eq!(broker.directives.len(), 16);
     }
 
     #[test]
@@ -287,6 +290,80 @@ mod tests {
         }
         let broker = read_first(&folder);
         assert_eq!(broker.unreadable.keys().collect::<Vec<_>>(), ["/d/0199.conf"]);
+    }
+
+    #[test]
+    fn a_fifo_a_huge_file_and_one_without_permission_are_failed_looks_at_once() {
+        let folder = snapshot(&[("m.conf", "include_dir /d\n"), ("d/c.conf", "persistence true")]);
+        let huge = std::fs::File::create(folder.path().join("d/a.conf")).unwrap();
+        huge.set_len(100 * 1024 * 1024).unwrap();
+        nix::unistd::mkfifo(&folder.path().join("d/b.conf"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let closed = folder.path().join("d/d.conf");
+        std::fs::write(&closed, "").unwrap();
+        std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+        let broker = read_first(&folder);
+        assert_eq!(broker.unreadable["/d/a.conf"].kind, FailureKind::TooLarge);
+        assert_eq!(broker.unreadable["/d/b.conf"].detail, "/d/b.conf is not a regular file");
+        // Root may read anything.
+        let expected = (!nix::unistd::geteuid().is_root()).then_some(FailureKind::Denied);
+        assert_eq!(broker.unreadable.get("/d/d.conf").map(|failure| failure.kind), expected);
+        assert_eq!(broker.directives.last().unwrap().value, "true");
+    }
+
+    #[test]
+    fn a_file_that_does_not_come_to_rest_is_a_failed_look() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let folder = snapshot(&[("m.conf", "")]);
+        let path = folder.path().join("m.conf");
+        let (ended, writing) = (AtomicBool::new(false), std::sync::Barrier::new(2));
+        let found = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for number in 0_u64.. {
+                    // Replaced as a whole, so that every look finds all of some version.
+                    std::fs::write(path.with_extension("new"), format!("max_queued_messages {number}\n")).unwrap();
+                    std::fs::rename(path.with_extension("new"), &path).unwrap();
+                    if number == 0 {
+                        writing.wait();
+                    }
+                    if ended.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
+            });
+            writing.wait();
+            let found: Vec<_> = (0..200).map(|_| read(folder.path(), Path::new("/m.conf"))).collect();
+            ended.store(true, Ordering::Relaxed);
+            found
+        });
+        // One version or none, and never a mixture.
+        for broker in found {
+            match broker {
+                Ok(broker) => assert_eq!(broker.directives.len(), 1),
+                Err(failure) => assert!(failure.detail.contains("changes while it is read"), "{failure}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_look_tells_owners_modes_release_and_account() {
+        let folder = snapshot(&[
+            ("m.conf", "acl_file /acl\npassword_file /passwd\nkeyfile relative.pem\nuser broker\n"),
+            ("acl", ""),
+            ("passwd", "a:$6$x$y\n"),
+            ("etc/passwd", "broker:x:77:77::/:/bin/false\n"),
+        ]);
+        let broker = look(folder.path(), Path::new("/m.conf"), folder.path()).unwrap();
+        assert_eq!(broker.user.unwrap().seen(), Some(&77));
+        assert_eq!(broker.files.keys().collect::<Vec<_>>(), ["/acl", "/m.conf", "/passwd", "relative.pem"]);
+        // Owners in a snapshot's folder are those of whoever unpacked it.
+        assert!(broker.files["/acl"].state.failure().unwrap().detail.contains("does not say who owns"));
+        let passwords = broker.files["/passwd"].passwords.as_ref().unwrap().seen().unwrap();
+        assert_eq!(passwords.schemes["sha512"], 1);
+        assert!(broker.files["relative.pem"].state.failure().unwrap().detail.contains("make it absolute"));
+        assert_eq!(broker.release.unwrap().failure().unwrap().kind, FailureKind::NotFound);
+        let live = look(Path::new("/"), &folder.path().join("m.conf"), folder.path()).unwrap();
+        let own = &live.files[&folder.path().join("m.conf").display().to_string()];
+        assert_eq!(own.state.seen().unwrap().uid, nix::unistd::geteuid().as_raw());
     }
 
     #[test]

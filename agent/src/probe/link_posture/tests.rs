@@ -26,6 +26,12 @@ fn ingest(url: &str) -> Option<Ingest> {
 async fn this_machine_is_seen_as_it_is() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let open = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        use tokio::io::AsyncWriteExt as _;
+        while let Ok((mut stream, _)) = listener.accept().await {
+            stream.write_all(b"HTTP/1.1 404 \r\n\r\n").await.unwrap();
+        }
+    });
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let mut config = config(Path::new("/"));
     config.ingest = ingest(&format!("http://{open}/v1/events"));
@@ -35,7 +41,11 @@ async fn this_machine_is_seen_as_it_is() {
     let ingest = &facts.peers["ingest"];
     assert_eq!((ingest.address.as_str(), ingest.tries, ingest.failures), (open.to_string().as_str(), 5, 0));
     assert!(ingest.p50_micros <= ingest.p95_micros && ingest.p95_micros.is_some());
+    assert_eq!((ingest.requests, ingest.answer_failures, ingest.black_hole), (Some(5), Some(0), Some(false)));
     assert_eq!(facts.peers["sink"].failures, 5);
+    assert!(unknown.reason("/peers/sink/black_hole").unwrap().starts_with("refused: "));
+    // No spool is where the configuration says that one is.
+    assert!(unknown.reason("/outages").unwrap().starts_with("not found: /nowhere"));
     assert!(unknown.reason("/peers/sink/p50_micros").unwrap().starts_with("refused: "));
 
     let mut truth: Vec<_> = std::fs::read_dir("/sys/class/net")
@@ -47,6 +57,10 @@ async fn this_machine_is_seen_as_it_is() {
     let names: Vec<_> = observation.interfaces.seen().unwrap().iter().map(|interface| interface.name.clone()).collect();
     assert_eq!(names, truth);
     assert!(observation.default_routes.seen().is_some(), "{:?}", observation.default_routes);
+    assert!(observation.addresses.unwrap().seen().is_some() && observation.routing.unwrap().seen().is_some());
+    let dns = observation.dns.unwrap();
+    let dns = dns.seen().unwrap();
+    assert!(dns.made_up.ends_with(".invalid") && dns.servers.len() <= 4, "{dns:?}");
 }
 
 #[tokio::test]
@@ -83,6 +97,7 @@ async fn a_raspberry_pi_is_seen_as_it_was() {
     let interfaces = facts.interfaces.unwrap();
     assert_eq!((interfaces["eth0"].errors, interfaces["eth0"].wireless), (2, false));
     assert!(interfaces["wlan0"].wireless);
+    assert!(facts.ways["eth0"].preferred && facts.ways["eth0"].up == Some(true));
     assert_eq!(observation.interfaces.seen().unwrap()[0].speed_mbits, Some(1000));
 }
 

@@ -10,13 +10,7 @@ use gatepost_evidence::run::Status;
 use super::*;
 
 fn service() -> config::Service {
-    config::Service {
-        configuration_file: None,
-        metrics_url: None,
-        health_url: None,
-        pointers: BTreeMap::new(),
-        metrics: BTreeMap::new(),
-    }
+    config::Service::default()
 }
 
 fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -24,7 +18,7 @@ fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 fn look_at(service: &config::Service) -> Observation {
-    serde_json::from_value(look_at_service(Some(service)).unwrap()).unwrap()
+    serde_json::from_value(look_at_service(Some(service), Path::new("/")).unwrap()).unwrap()
 }
 
 fn facts(observation: &Observation) -> Facts {
@@ -71,6 +65,7 @@ fn pointed(name: &str, text: &str, pointers: &[(&str, &str)]) -> Look<Configurat
 fn only_what_is_pointed_at_is_recorded() {
     let toml =
         "key = 'hunter2'\n[auth]\nenforced = true\nusers = ['hunter2']\nsince = 2026-01-01\n[uplink]\nretries = 5\n";
+    let yaml = "key: hunter2\nauth: {enforced: true, users: [hunter2], since: 2026-01-01}\nuplink:\n  retries: 5\n";
     let json =
         r#"{"key":"hunter2","auth":{"enforced":true,"users":["hunter2"],"since":"2026-01-01"},"uplink":{"retries":5}}"#;
     let pointers = [
@@ -81,17 +76,14 @@ fn only_what_is_pointed_at_is_recorded() {
         ("tls_enforced", "/auth"),
         ("unset", "/nothing"),
     ];
-    for (name, text) in [("s.toml", toml), ("s.json", json)] {
+    for (name, text) in [("s.toml", toml), ("s.json", json), ("s.yaml", yaml), ("s.yml", yaml)] {
         let file = pointed(name, text, &pointers);
         let file = file.seen().unwrap();
         assert!(!format!("{file:?}").contains("hunter2"), "{file:?}");
         assert_eq!(file.mode, "0640");
         let values: Vec<_> = file.pointers.values().map(|pointed| pointed.value.clone()).collect();
         let list = |kind: &str| Some(Value::from(kind));
-        assert_eq!(
-            values,
-            [Some(true.into()), list("(list)"), Some(5.into()), list("2026-01-01"), list("(table)"), None]
-        );
+        assert_eq!(values, [Some(true.into()), list("(list)"), Some(5.into()), list("(text)"), list("(table)"), None]);
     }
 }
 
@@ -106,12 +98,12 @@ fn a_number_that_evidence_cannot_hold_is_recorded_as_text() {
 }
 
 #[test]
-fn environment_files_are_read_and_long_values_cut() {
-    let text = format!("# service\nexport AUTH=\"on\"\nRETRIES=3\nLONG={}\nAUTH='off'\n", "x".repeat(5000));
-    let file = pointed("s.env", &text, &[("auth_enforced", "/AUTH"), ("long", "/LONG"), ("retry_limit", "/RETRIES")]);
+fn environment_files_are_read_and_texts_left_out() {
+    let text = "# service\nexport AUTH=\"on\"\nRETRIES=3\nLONG=hunter2\nAUTH='off'\n";
+    let file = pointed("s.env", text, &[("auth_enforced", "/AUTH"), ("long", "/LONG"), ("retry_limit", "/RETRIES")]);
     let file = file.seen().unwrap();
     assert_eq!(file.pointers["auth_enforced"].value, Some("off".into()));
-    assert_eq!(file.pointers["long"].value.as_ref().unwrap().as_str().unwrap().len(), MAX_CHARS);
+    assert_eq!(file.pointers["long"].value, Some("(text)".into()), "it may be a password");
     assert_eq!(file.pointers["retry_limit"].value, Some("3".into()));
 }
 
@@ -121,7 +113,9 @@ fn a_file_that_can_not_be_understood_says_where_but_not_what() {
         ("s.toml", "a = 1\nb = hunter2\n", "not valid TOML at line 2"),
         ("s.json", "{\"a\": hunter2}", "not valid JSON at line 1"),
         ("s.conf", "A=1\n[section] hunter2\n", "line 2 is not KEY=value"),
-        ("s.yaml", "a: hunter2", "it must be .toml, .json"),
+        ("s.yaml", "a: 1\na: hunter2\n", "line 2 has a key that stands there twice"),
+        ("s.yml", "a: [hunter2", "is not valid YAML"),
+        ("s.ini", "a: hunter2", "it must be .toml, .json"),
         ("s", "a: hunter2", "it must be .toml, .json"),
     ] {
         let file = pointed(name, text, &[("auth_enforced", "/a")]);
@@ -178,11 +172,54 @@ fn endpoints_that_misbehave_are_failed_looks() {
 }
 
 #[test]
+fn a_configuration_may_be_asked_for_over_http() {
+    let ask = |response: Vec<u8>, path: &str| {
+        let service = config::Service {
+            configuration_url: Some(format!("http://{}{path}", serve(response))),
+            pointers: map(&[("auth_enforced", "/auth"), ("retry_limit", "/retry")]),
+            ..service()
+        };
+        let seen = look_at(&service);
+        (facts(&seen).service.unwrap(), seen.service.unwrap())
+    };
+    let (found, seen) = ask(answer("200 OK", r#"{"auth": true, "retry": "hunter2"}"#), "/config?token=hunter2");
+    assert_eq!((found.auth_enforced, found.retry_limit, found.file_declared), (Some(true), None, false));
+    assert_eq!(found.file_writable_by_others, None);
+    assert!(!format!("{seen:?}").contains("hunter2"), "{seen:?}");
+    let (found, _) = ask(answer("200 OK", "auth: off\nretry: 3\n"), "/config.yaml");
+    assert_eq!((found.auth_enforced, found.retry_limit), (Some(false), Some(3)));
+    let (_, seen) = ask(answer("403 Forbidden", "{}"), "/config");
+    assert_eq!(seen.configuration.unwrap().failure().unwrap().kind, FailureKind::Denied);
+    let (_, seen) = ask(answer("200 OK", "<html>hunter2</html>"), "/config");
+    let failure = seen.configuration.unwrap().failure().unwrap().clone();
+    assert!(failure.kind == FailureKind::Unparseable && !failure.detail.contains("hunter2"), "{failure}");
+    let endless = [b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), vec![b'['; 2 * 1024 * 1024]].concat();
+    let (_, seen) = ask(endless, "/config");
+    assert_eq!(seen.configuration.unwrap().failure().unwrap().kind, FailureKind::TooLarge);
+}
+
+#[test]
+fn a_counter_is_looked_at_twice() {
+    let service = config::Service {
+        metrics_url: Some(format!("http://{}/metrics", serve(answer("200 OK", "sent 5\nunsafe 0\n")))),
+        metrics: map(&[("messages", "sent"), ("unsafe_defaults", "unsafe")]),
+        flow_wait: Duration::from_millis(1),
+        ..service()
+    };
+    let seen = look_at(&service);
+    let found = facts(&seen).service.unwrap();
+    assert_eq!((found.messages_flowing, found.unsafe_defaults_observable), (Some(false), Some(true)));
+    let metrics = seen.service.unwrap().metrics.unwrap();
+    let later = metrics.seen().unwrap().later.as_ref().unwrap().seen().unwrap();
+    assert_eq!(later.samples.keys().collect::<Vec<_>>(), ["messages"]);
+}
+
+#[test]
 fn what_is_not_configured_says_what_to_write() {
-    let nothing = look_at_service(None).unwrap_err();
+    let nothing = look_at_service(None, Path::new("/")).unwrap_err();
     assert_eq!(nothing.status, Status::Skipped);
     assert!(nothing.detail.contains("[service]"), "{nothing}");
-    assert_eq!(look_at_service(Some(&service())).unwrap_err().status, Status::Skipped);
+    assert_eq!(look_at_service(Some(&service()), Path::new("/")).unwrap_err().status, Status::Skipped);
 
     let dangling =
         config::Service { pointers: map(&[("auth_enforced", "/a")]), metrics: map(&[("x", "y")]), ..service() };

@@ -1,0 +1,289 @@
+//! What our reader makes of a configuration, held against what the running Mosquitto then does: for each listener whether TLS is
+//! spoken, which versions, whether a client certificate is demanded, and whether a client that shows nothing gets in; and for
+//! configurations that we say it would not start with, that it does not.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use gatepost::probe::mosquitto;
+use gatepost_evidence::check::gateway_config_guardrails::{BrokerFacts, Check, Observation};
+use gatepost_evidence::check::{Contract as _, Seen, Unknown};
+use gatepost_tests::agent::{Finished, run};
+use gatepost_tests::port::Port;
+use gatepost_tests::process::{LIMIT, Program, command, installed};
+use gatepost_tests::weak::Keys;
+
+/// A configuration: what it is called, the main file, files of its `include_dir`, and arguments of the broker.
+struct Case {
+    name: &'static str,
+    text: &'static str,
+    included: &'static [(&'static str, &'static str)],
+    arguments: &'static [&'static str],
+}
+
+const fn case(name: &'static str, text: &'static str) -> Case {
+    Case { name, text, included: &[], arguments: &[] }
+}
+
+const TLS: &str = "cafile {keys}/ca.pem\ncertfile {keys}/broker.pem\nkeyfile {keys}/broker.pem\n";
+
+/// Configurations that the broker starts with.
+const TAKEN: &[Case] = &[
+    case("anonymous", "listener {a} 127.0.0.1\nallow_anonymous true\n"),
+    case("nothing said", "listener {a} 127.0.0.1\n"),
+    case("a comment behind a value", "listener {a} 127.0.0.1 # here\nallow_anonymous true # for now\n"),
+    Case {
+        name: "no listener, and nobody anonymous",
+        text: "allow_anonymous false\n",
+        included: &[],
+        arguments: &["-p", "{a}"],
+    },
+    case("global, wherever it stands", "listener {a} 127.0.0.1\nlistener {b} 127.0.0.1\nallow_anonymous true\n"),
+    case(
+        "each its own",
+        "per_listener_settings true\nlistener {a} 127.0.0.1\nallow_anonymous true\nlistener {b} 127.0.0.1\nallow_anonymous false\n",
+    ),
+    case(
+        "each its own, the first before any listener",
+        "per_listener_settings true\nport {b}\nbind_address 127.0.0.1\nallow_anonymous false\nlistener {a} 127.0.0.1\nallow_anonymous true\n",
+    ),
+    case(
+        "each its own, and nothing said",
+        "per_listener_settings true\nport {b}\nbind_address 127.0.0.1\nlistener {a} 127.0.0.1\n",
+    ),
+    case(
+        "each its own, taken back",
+        "per_listener_settings true\nlistener {a} 127.0.0.1\nallow_anonymous true\nper_listener_settings false\n",
+    ),
+    case("the port said twice", "port {b}\nport {a}\nbind_address 127.0.0.1\nallow_anonymous true\n"),
+    case("a tab for a space", "listener {a}\t127.0.0.1\nallow_anonymous true\n"),
+    case("spaces before and between", "   listener   {a}   127.0.0.1\n  allow_anonymous   1   \n     \n"),
+    case("mutual TLS", "listener {a} 127.0.0.1\n{tls}require_certificate true\nuse_identity_as_username true\n"),
+    case("mutual TLS, whoever it is", "listener {a} 127.0.0.1\n{tls}require_certificate true\nallow_anonymous true\n"),
+    case("TLS for anybody", "listener {a} 127.0.0.1\n{tls}allow_anonymous true\n"),
+    case("TLS for nobody", "listener {a} 127.0.0.1\n{tls}"),
+    case(
+        "TLS with names from certificates that are not demanded",
+        "allow_anonymous true\nlistener {a} 127.0.0.1\n{tls}use_identity_as_username true\n",
+    ),
+    case("TLS 1.3 alone", "allow_anonymous true\nlistener {a} 127.0.0.1\n{tls}tls_version tlsv1.3\n"),
+    case("TLS 1.2 and later", "allow_anonymous true\nlistener {a} 127.0.0.1\n{tls}tls_version tlsv1.2\n"),
+    case(
+        "plaintext beside TLS",
+        "allow_anonymous true\nlistener {a} 127.0.0.1\n{tls}require_certificate true\nlistener {b} 127.0.0.1\n",
+    ),
+    case(
+        "a CA and no certificate",
+        "allow_anonymous true\nlistener {a} 127.0.0.1\ncafile {keys}/ca.pem\nrequire_certificate true\n",
+    ),
+    case(
+        "a certificate and no key",
+        "allow_anonymous true\nlistener {a} 127.0.0.1\ncertfile {keys}/broker.pem\nrequire_certificate true\n",
+    ),
+    case(
+        "TLS of the default listener",
+        "port {a}\nbind_address 127.0.0.1\n{tls}require_certificate true\nlistener {b} 127.0.0.1\nallow_anonymous true\n",
+    ),
+    Case {
+        name: "the last of the included files counts",
+        text: "listener {a} 127.0.0.1\ninclude_dir {folder}/conf.d\n",
+        included: &[("B.conf", "allow_anonymous false\n"), ("a.conf", "allow_anonymous true\n"), ("c.txt", "junk\n")],
+        arguments: &[],
+    },
+    Case {
+        name: "what stands behind an include belongs to the listener before it",
+        text: "per_listener_settings true\nlistener {a} 127.0.0.1\ninclude_dir {folder}/conf.d\nallow_anonymous true\n",
+        included: &[
+            ("a.conf", "listener {b} 127.0.0.1\n"),
+            ("b.conf", "port {c}\nbind_address 127.0.0.1\nallow_anonymous false\n"),
+        ],
+        arguments: &[],
+    },
+    Case {
+        name: "an included file that includes",
+        text: "include_dir {folder}/conf.d\nlistener {a} 127.0.0.1\n",
+        included: &[("a.conf", "include_dir {folder}/conf.d\nallow_anonymous true\n")],
+        arguments: &[],
+    },
+];
+
+/// Configurations that it does not start with.
+const REFUSED: &[Case] = &[
+    case("a value that is none", "listener {a} 127.0.0.1\nallow_anonymous yes\n"),
+    case("a name that is none", "listener {a} 127.0.0.1\nallow_anonymus true\n"),
+    case("a name of 2.1", "listener {a} 127.0.0.1\nlistener_allow_anonymous true\n"),
+    case("capital letters", "Listener {a} 127.0.0.1\n"),
+    case("a comment behind a space", "listener {a} 127.0.0.1\n # no\n"),
+    case("a tab alone", "listener {a} 127.0.0.1\n\t\n"),
+    case("a tab behind a name", "listener {a} 127.0.0.1\nallow_anonymous\ttrue\n"),
+    case("one file named twice", "listener {a} 127.0.0.1\nacl_file {folder}/x\nacl_file {folder}/y\n"),
+    case("settings of each too late", "allow_anonymous true\nper_listener_settings true\nlistener {a} 127.0.0.1\n"),
+    case("one port for two", "listener {a} 127.0.0.1\nlistener {a} 127.0.0.1\n"),
+    case("no port", "listener {a} 127.0.0.1\nlistener 0\n"),
+    case("a bridge's option without a bridge", "listener {a} 127.0.0.1\nbridge_insecure true\n"),
+    case("a bridge to nowhere", "listener {a} 127.0.0.1\nconnection x\ntopic # out\n"),
+    case("a bridge for nothing", "listener {a} 127.0.0.1\nconnection x\naddress 127.0.0.1:1\nstart_type lazy\n"),
+    case("a protocol that is none", "listener {a} 127.0.0.1\nprotocol coap\n"),
+    case("a family that is none", "listener {a} 127.0.0.1\nsocket_domain ipx\n"),
+    case("a log that is none", "listener {a} 127.0.0.1\nlog_dest nowhere\n"),
+    case("an option of no plugin", "listener {a} 127.0.0.1\nplugin_opt_abc x\n"),
+    case("no value", "listener {a} 127.0.0.1\npersistence\n"),
+];
+
+/// OpenSSL without TLS 1.3.
+const NOT_NEWER: &str = "openssl_conf = all\n[all]\nssl_conf = of_tls\n[of_tls]\nsystem_default = of_everybody\n\
+                         [of_everybody]\nMaxProtocol = TLSv1.2\n";
+
+/// What a listener does, as a stranger finds out.
+#[derive(Debug, PartialEq, Eq)]
+struct Listener {
+    tls: bool,
+    /// TLS 1.2 is spoken.
+    tls12: bool,
+    certificate_required: bool,
+    admits_anybody: bool,
+}
+
+struct Site<'a> {
+    keys: &'a Keys,
+    folder: &'a Path,
+    ports: [Port; 3],
+}
+
+impl Site<'_> {
+    fn fill(&self, text: &str) -> String {
+        let folder = self.keys.file("ca");
+        let mut text = text.replace("{tls}", TLS);
+        for (name, port) in ["{a}", "{b}", "{c}"].iter().zip(&self.ports) {
+            text = text.replace(name, &port.address().port().to_string());
+        }
+        text.replace("{keys}", &folder.parent().unwrap().display().to_string())
+            .replace("{folder}", &self.folder.display().to_string())
+    }
+
+    /// Writes the files of `case` and returns what we make of them, and the running broker or what it said instead.
+    fn start(&self, case: &Case) -> Result<(BrokerFacts, Result<Program>)> {
+        let included = self.folder.join("conf.d");
+        fs::create_dir_all(&included)?;
+        for (name, text) in case.included {
+            fs::write(included.join(name), self.fill(text))?;
+        }
+        let path = self.folder.join("mosquitto.conf");
+        let user = if nix::unistd::geteuid().is_root() { "user root\n" } else { "" };
+        fs::write(&path, self.fill(case.text) + user)?;
+        let binary = installed("mosquitto", "mosquitto")?;
+        let mut broker = command(&binary);
+        broker.arg("-c").arg(&path).args(case.arguments.iter().map(|argument| self.fill(argument)));
+        let mut program = Program::start_command(&binary, broker)?;
+        let runs = program.wait_until("it runs", LIMIT, |lines| lines.iter().any(|line| line.ends_with(" running")));
+        Ok((facts(&path)?, runs.map(|()| program)))
+    }
+
+    fn publish(&self, port: u16, options: &[&str]) -> Result<Finished> {
+        self.publish_with(port, options, None)
+    }
+
+    /// By a client with this configuration of OpenSSL, since `--tls-version` sets the oldest version alone.
+    fn publish_with(&self, port: u16, options: &[&str], openssl: Option<&Path>) -> Result<Finished> {
+        let mut publish = command(&installed("mosquitto_pub", "mosquitto-clients")?);
+        publish.args(["-h", "localhost", "-p", &port.to_string(), "-t", "gatepost/canary", "-m", "x", "-q", "1"]);
+        publish.args(options);
+        publish.envs(openssl.map(|path| ("OPENSSL_CONF", path)));
+        run(publish, LIMIT)
+    }
+
+    /// Whether MQTT answered: the client was let in, or told that it is not.
+    fn answered(finished: &Finished) -> bool {
+        finished.code == Some(0)
+            || finished.stderr.contains("Connection Refused")
+            || finished.stderr.contains("not authorised")
+    }
+
+    fn ask(&self, port: u16) -> Result<Listener> {
+        let bare = self.publish(port, &[])?;
+        if Self::answered(&bare) {
+            let admits_anybody = bare.code == Some(0);
+            return Ok(Listener { tls: false, tls12: false, certificate_required: false, admits_anybody });
+        }
+        let (ca, client) = (self.keys.file("ca"), self.keys.file("client"));
+        let (ca, client) = (ca.to_str().unwrap(), client.to_str().unwrap());
+        let trusting = ["--cafile", ca];
+        let known = [&trusting[..], &["--cert", client, "--key", client]].concat();
+        let newest = self.publish(port, &[&known[..], &["--tls-version", "tlsv1.3"]].concat())?;
+        assert!(Self::answered(&newest), "neither plaintext nor TLS: {bare:?} {newest:?}");
+        let openssl = self.folder.join("openssl.cnf");
+        fs::write(&openssl, NOT_NEWER)?;
+        let older = self.publish_with(port, &known, Some(&openssl))?;
+        let stranger = self.publish(port, &trusting)?;
+        Ok(Listener {
+            tls: true,
+            tls12: Self::answered(&older),
+            certificate_required: !Self::answered(&stranger),
+            admits_anybody: stranger.code == Some(0),
+        })
+    }
+}
+
+fn facts(path: &Path) -> Result<BrokerFacts> {
+    let broker = mosquitto::look(Path::new("/"), path, Path::new("/"))?;
+    let observation = Observation { service: None, broker: Some(broker) };
+    let seen = Seen { at: jiff::Timestamp::now(), distrust: None };
+    Check::normalise(&observation, &seen, &mut Unknown::default()).broker.context("no facts")
+}
+
+fn each(cases: &[Case], mut look: impl FnMut(&Site<'_>, &Case) -> Result<()>) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let keys = Keys::make(&folder.path().join("keys"))?;
+    for (number, case) in cases.iter().enumerate() {
+        let own = folder.path().join(number.to_string());
+        fs::create_dir(&own)?;
+        let ports = [Port::reserve()?, Port::reserve()?, Port::reserve()?];
+        look(&Site { keys: &keys, folder: &own, ports }, case).with_context(|| case.name)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_running_broker_does_what_our_reader_says() -> Result<()> {
+    each(TAKEN, |site, case| {
+        let (facts, program) = site.start(case)?;
+        let program = program?;
+        assert_eq!((facts.rejected_lines, facts.unknown_directives), (Some(vec![]), Some(vec![])), "{}", case.name);
+        assert_eq!((facts.running, facts.changed_since_start), (Some(true), Some(vec![])), "{}", case.name);
+        // The one that is there without any listener is moved to a free port by an argument.
+        let moved = case.arguments.is_empty().then_some(0).unwrap_or(site.ports[0].address().port());
+        let port = |declared: u16| if moved > 0 && declared == 1883 { moved } else { declared };
+        let declared: BTreeMap<u16, _> = facts.listeners.values().map(|it| (port(it.port), it)).collect();
+        let opened: BTreeSet<u16> = program
+            .log()
+            .lines()
+            .filter_map(|line| line.split_once("listen socket on port ")?.1.trim_end_matches('.').parse().ok())
+            .collect();
+        assert_eq!(declared.keys().copied().collect::<BTreeSet<_>>(), opened, "{}: {}", case.name, program.log());
+        for (port, declared) in declared {
+            let ours = Listener {
+                tls: declared.tls,
+                tls12: declared.tls_floor.as_deref().is_some_and(|floor| floor <= "tls1.2"),
+                certificate_required: declared.client_certificate_required,
+                admits_anybody: declared.admits_anybody,
+            };
+            assert_eq!(ours, site.ask(port)?, "{}, port {port}: {}", case.name, program.log());
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn the_broker_does_not_start_where_our_reader_says_so() -> Result<()> {
+    each(REFUSED, |site, case| {
+        let (facts, program) = site.start(case)?;
+        let told = [facts.rejected_lines.unwrap(), facts.unknown_directives.unwrap()].concat();
+        assert_eq!(told.len(), 1, "{}: {told:?}", case.name);
+        assert!(program.is_err(), "{}: it starts", case.name);
+        Ok(())
+    })
+}
