@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 
 use crate::host::root::{self, Root};
 use crate::host::{
-    accounts, board, can_be_evidence, containers, firewall, kernel, logs, network, sockets, ssh, storage, system,
-    units, updates,
+    accounts, board, can_be_evidence, containers, firewall, kernel, logs, sockets, ssh, storage, system, units, updates,
 };
 use crate::{Seeds, observation};
 
@@ -122,13 +121,6 @@ pub fn attack(data: &[u8]) {
     let read: Observation = serde_json::from_value(seen).expect("what was seen is an observation");
     can_be_evidence(&read);
     observation::same_facts(Check::CHECK, Check::VERSION, serde_json::to_value(read).expect("evidence is JSON"));
-    for interface in network::interfaces(&root).iter().flatten() {
-        can_be_evidence(interface);
-    }
-    for route in network::default_routes(&root).iter().flatten() {
-        can_be_evidence(route);
-    }
-    let _ = network::resolvers(&root);
 }
 
 /// As `see_at` of `agent/src/probe/host_guardrails.rs` puts it together.

@@ -25,8 +25,6 @@ pub mod kernel;
 pub mod ledger;
 #[path = "../../../agent/src/probe/host/logs.rs"]
 pub mod logs;
-#[path = "../../../agent/src/probe/host/network.rs"]
-pub mod network;
 #[path = "../../../agent/src/probe/host/sockets.rs"]
 pub mod sockets;
 #[path = "../../../agent/src/probe/host/ssh.rs"]
