@@ -205,6 +205,26 @@ mod tests {
     }
 
     #[test]
+    fn of_a_wifi_network_only_how_it_is_secured_stays() {
+        let text =
+            "network={\n ssid=\"Home\"\n psk=\"tell nobody\"\n key_mgmt=WPA-PSK\n # psk=old one\n ieee80211w=2\n}\n";
+        let (bytes, words) = file(Path::new("/etc/wpa_supplicant/wpa_supplicant.conf"), text.into());
+        let left = String::from_utf8(bytes).unwrap();
+        assert!(words.is_some() && !left.contains("Home") && !left.contains("tell") && !left.contains("old"), "{left}");
+        assert!(
+            left.contains("key_mgmt=WPA-PSK") && left.contains("ieee80211w=2") && left.contains("network={"),
+            "{left}"
+        );
+        let text = "[wifi]\nssid=Home\n[wifi-security]\nkey-mgmt=wpa-eap\n[802-1x]\npassword=tell nobody\nsystem-ca-certs=false\n";
+        let path = Path::new("/etc/NetworkManager/system-connections/x.nmconnection");
+        let left = String::from_utf8(file(path, text.into()).0).unwrap();
+        assert!(
+            !left.contains("tell") && left.contains("system-ca-certs=false") && left.contains("[802-1x]"),
+            "{left}"
+        );
+    }
+
+    #[test]
     fn secrets_go_and_facts_stay() {
         for (path, text, expected) in [
             (

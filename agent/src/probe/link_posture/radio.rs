@@ -43,7 +43,7 @@ const KEYS: [&str; 20] = [
     "update_config",
     "country",
     "id_str",
-    "wps-method",
+    "system-ca-certs",
 ];
 
 /// Whether a snapshot may keep the value of `key`.

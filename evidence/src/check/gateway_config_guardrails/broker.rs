@@ -415,7 +415,7 @@ fn listener(resolved: &Resolved, section: &Section, release: Release) -> Declare
         tls_version: text("tls_version"),
         tls_floor: tls.then(|| floor.to_owned()),
         anonymous_allowed: anonymous,
-        admits_anybody: anonymous && !required && !identity && !(tls && !section.certificate()),
+        admits_anybody: anonymous && !required && !identity && (!tls || section.certificate()),
         certificate_is_identity: identity,
         passwords: ["password_file", "plugin"].iter().any(|name| {
             resolved.security_at(section, name).is_some() || *name == "plugin" && resolved.security.contains_key(name)

@@ -310,7 +310,7 @@ impl Reader {
                 // Kept all the same: whatever is spoken there, it is not MQTT.
                 section.options.insert("protocol", setting(directive));
                 let known = ["mqtt", "websockets"].contains(&word(&directive.value));
-                if !known && !(two_one && word(&directive.value) == "http_api") {
+                if !(known || two_one && word(&directive.value) == "http_api") {
                     self.reject(directive, "names no protocol");
                 }
             }
