@@ -156,7 +156,8 @@ pub struct Snapshot {
 /// `gatepost audit`
 #[derive(Debug, Args)]
 pub struct Audit {
-    /// Which checks: audit-baseline, hardening-verification, certificate-hygiene, field-self-audit.
+    /// Which checks: audit-baseline, hardening-verification, certificate-hygiene, telemetry-integrity, host-hardening,
+    /// field-self-audit.
     #[arg(long, value_name = "NAME", default_value = "field-self-audit")]
     pub bundle: String,
     /// The part of the engagement this run belongs to.

@@ -17,6 +17,7 @@ pub mod brokers;
 pub mod bundles;
 pub mod chaos;
 pub mod clock;
+pub mod container;
 pub mod coverage;
 pub mod device;
 pub mod golden;

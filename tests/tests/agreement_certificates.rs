@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use gatepost_tests::agent::run;
 use gatepost_tests::agreement::certificates::{HEADING, Table, badkeys, explained, openssl, ours, samples};
+use gatepost_tests::agreement::host;
 use gatepost_tests::process::{command, installed};
 
 fn settled(table: &Table) {
@@ -47,7 +48,10 @@ fn openssl_and_badkeys_tell_the_same_of_every_certificate() -> Result<()> {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/agreement.md");
         let text = std::fs::read_to_string(&file)?;
         let before = text.split_once(HEADING).map_or(text.as_str(), |(before, _)| before).trim_end();
-        std::fs::write(&file, format!("{before}\n\n{}", table.markdown()))?;
+        // What stands behind it is another test's.
+        let behind =
+            text.split_once(host::HEADING).map_or(String::new(), |(_, behind)| format!("\n{}{behind}", host::HEADING));
+        std::fs::write(&file, format!("{before}\n\n{}{behind}", table.markdown()))?;
     }
     settled(&table);
     Ok(())

@@ -63,6 +63,13 @@ const TARGETS: &[Target] = &[
     Target { name: "mosquitto_conf", longest: 2048, dictionary: Some("mosquitto.dict") },
     Target { name: "acl_file", longest: 1024, dictionary: Some("mosquitto.dict") },
     Target { name: "service_yaml", longest: 2048, dictionary: None },
+    Target { name: "sshd_config", longest: 2048, dictionary: Some("host.dict") },
+    Target { name: "sudoers", longest: 2048, dictionary: Some("host.dict") },
+    Target { name: "firewall", longest: 4096, dictionary: Some("host.dict") },
+    Target { name: "packages", longest: 2048, dictionary: Some("host.dict") },
+    Target { name: "proc", longest: 8192, dictionary: Some("host.dict") },
+    Target { name: "security_txt", longest: 2048, dictionary: Some("host.dict") },
+    Target { name: "canary", longest: 1024, dictionary: None },
 ];
 
 /// When a target has had enough.
@@ -101,7 +108,7 @@ pub fn all_for_a_minute() -> Result<(), Failed> {
 pub fn check() -> Result<(), Failed> {
     step::run("format of the fuzz targets", in_fuzz("fmt", &["--all", "--", "--check"]))?;
     step::run("lints of the fuzz targets", in_fuzz("clippy", &["--quiet", "--all-targets", "--", "-D", "warnings"]))?;
-    step::run("first inputs of the fuzz targets", in_fuzz("test", &["--quiet", "--lib"]))
+    step::run("first inputs of the fuzz targets", in_fuzz("test", &["--quiet", "--tests"]))
 }
 
 fn find(name: &str) -> Result<&'static Target, Failed> {
@@ -175,7 +182,7 @@ fn one(target: &Target, program: &Path, enough: Enough) -> Result<(), Failed> {
         std::fs::create_dir_all(folder).map_err(|error| could_not(folder, &error))?;
     }
     let mut seeds = step::program::<&str>(program, []);
-    step::run(&format!("{name}: first inputs, from fixtures/golden"), {
+    step::run(&format!("{name}: first inputs, from fixtures"), {
         seeds.env("GATEPOST_FUZZ_SEEDS", &corpus);
         seeds
     })?;

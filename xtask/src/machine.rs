@@ -104,6 +104,20 @@ pub const SSHD: Need = Need {
     package: "openssh-server",
     why: "what an SSH server itself makes of its configuration, which the probe has to agree with",
 };
+/// systemd-nspawn(1).
+pub const NSPAWN: Need = Need {
+    file: "/usr/bin/systemd-nspawn",
+    package: "systemd-container",
+    why: "a whole system with its own systemd, weakened in one place after another",
+};
+/// mmdebstrap(1).
+pub const MMDEBSTRAP: Need =
+    Need { file: "/usr/bin/mmdebstrap", package: "mmdebstrap", why: "makes the Debian that is booted there" };
+/// lynis(8).
+pub const LYNIS: Need =
+    Need { file: "/usr/sbin/lynis", package: "lynis", why: "an audit of hosts that ours has to agree with" };
+/// ssh-audit(1).
+pub const SSH_AUDIT: Need = Need { file: "/usr/bin/ssh-audit", package: "ssh-audit", why: "the same of SSH servers" };
 /// A C++ compiler.
 pub const CXX: Need =
     Need { file: "/usr/bin/g++", package: "g++", why: "libFuzzer, which the fuzz targets run in, is C++" };

@@ -18,7 +18,8 @@ cargo xtask <command>
   test [--full]                everything that has to hold: format, lints, tests, rules, schemas, dependencies
                                --full adds what takes hours; `cargo xtask test --help` lists it
   agreement                    the survey of TLS beside other scanners, on 30 servers, and the facts of 134 certificates
-                               beside openssl and badkeys; writes docs/agreement.md
+                               beside openssl and badkeys, and findings about hosts beside lynis and ssh-audit;
+                               writes docs/agreement.md
   bench [--runs N] [--rounds N] [--only SUBJECT]
                                measure, as ratios to something measured in the same run; see docs/benchmarks.md
   fuzz [TARGET...] [--runs N | --seconds N]

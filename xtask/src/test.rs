@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::machine::{
-    self, CC, CXX, DNSMASQ, FAKETIME, HAPROXY, IPROUTE2, LIBC, MBEDTLS, MICROSOCKS, MOSQUITTO, MOSQUITTO_CLIENTS, NATS,
-    NFTABLES, NGINX, OPENSSL, RABBITMQ, SSHD, SSLSCAN, TINYPROXY,
+    self, CC, CXX, DNSMASQ, FAKETIME, HAPROXY, IPROUTE2, LIBC, MBEDTLS, MICROSOCKS, MMDEBSTRAP, MOSQUITTO,
+    MOSQUITTO_CLIENTS, NATS, NFTABLES, NGINX, NSPAWN, OPENSSL, RABBITMQ, SSHD, SSLSCAN, TINYPROXY,
 };
 use crate::step::{self, Failed, cargo};
 use crate::{agreement, fuzz};
@@ -52,7 +52,7 @@ pub fn run(arguments: &[String]) -> Result<(), Failed> {
     };
     machine::provide(&[&CC, &LIBC, &MBEDTLS])?;
     machine::provide(&[&CXX, &MOSQUITTO, &MOSQUITTO_CLIENTS, &OPENSSL, &FAKETIME, &SSLSCAN, &TINYPROXY, &MICROSOCKS])?;
-    machine::provide(&[&NGINX, &HAPROXY, &NATS, &SSHD, &IPROUTE2, &NFTABLES, &DNSMASQ])?;
+    machine::provide(&[&NGINX, &HAPROXY, &NATS, &SSHD, &IPROUTE2, &NFTABLES, &DNSMASQ, &NSPAWN, &MMDEBSTRAP])?;
     if full {
         machine::provide(&[&RABBITMQ])?;
     }

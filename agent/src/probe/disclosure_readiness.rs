@@ -1,6 +1,7 @@
 //! Looks for `disclosure_readiness`: the declared domain's `security.txt`, the releases of system and kernel, and dpkg's database.
 //!
-//! At most four GET requests, over HTTPS only: a redirect is followed to an `https` URL, three times at most. Files are read below
+//! At most four GET requests for each of two places, over HTTPS only: a redirect is followed to an `https` URL, three times at most;
+//! the second place is asked where the first has nothing. Files are read below
 //! the configured root; of the package database only names, versions and their digest are kept.
 
 mod packages;
@@ -25,9 +26,9 @@ use crate::http;
 pub const PROBE: Probe = Probe {
     check: Check::CHECK,
     contract: Check::VERSION,
-    limit: Duration::from_secs(20),
+    limit: Duration::from_secs(36),
     touches: "https://DOMAIN/.well-known/security.txt of the declared domain: one GET, and one more for each of at most three \
-              redirects. os-release, the kernel's release and /var/lib/dpkg/status.",
+              redirects; the same for /security.txt where there is none. os-release, the kernel's release and /var/lib/dpkg/status.",
     needs: "domain of [disclosure], and a way to it; without them the files are read all the same.",
     targets: |_| vec![Target::new(TargetKind::Host, "gateway")],
     look: |config, _| Box::pin(async move { observed(&blocking(move || Ok(observe(&config))).await?) }),
@@ -37,7 +38,7 @@ pub const PROBE: Probe = Probe {
 const REQUEST: Duration = Duration::from_secs(4);
 /// Redirects that are followed.
 const REDIRECTS: usize = 3;
-/// Bytes of a `security.txt` that are kept; the RFC's advice for the whole file (section 5.5) is this.
+/// Bytes of a `security.txt` that are kept; the RFC's advice for the whole file (section 5) is this.
 const BODY: u64 = 32 * 1024;
 
 /// Looks. Blocking.
@@ -45,19 +46,23 @@ const BODY: u64 = 32 * 1024;
 pub fn observe(config: &Arc<Config>) -> Observation {
     let root = Root::new(&config.host.root);
     let disclosure = config.disclosure.as_ref();
+    let first = disclosure.map(|disclosure| security_txt(disclosure, "/.well-known/security.txt"));
+    let none_there = matches!(&first, Some(Ok(answer)) if answer.status != 200);
+    let top = disclosure.filter(|_| none_there).map(|disclosure| security_txt(disclosure, "/security.txt"));
     Observation {
         domain: disclosure.map(|disclosure| disclosure.domain.clone()),
-        security_txt: disclosure.map(|disclosure| security_txt(disclosure).into()),
+        security_txt: first.map(Into::into),
+        security_txt_top: top.map(Into::into),
         os_release: system::os_release(&root).into(),
         kernel: system::kernel(&root),
         packages: inventory(&root).into(),
     }
 }
 
-fn security_txt(disclosure: &Disclosure) -> Result<Answer, Failure> {
+fn security_txt(disclosure: &Disclosure, path: &str) -> Result<Answer, Failure> {
     let client = http::client(disclosure.ca_file.as_deref(), REQUEST)?;
     let wrong = |what: &str| Failure::new(FailureKind::Protocol, what);
-    let first = format!("https://{}/.well-known/security.txt", disclosure.domain);
+    let first = format!("https://{}{path}", disclosure.domain);
     let mut url: Uri = first.parse().map_err(|_| wrong("the domain makes no URL"))?;
     let mut urls = vec![first];
     loop {

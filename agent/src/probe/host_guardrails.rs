@@ -1,5 +1,5 @@
-//! Looks at the operating system below the configured root: files, `/proc` and `/sys`, and three programs for what no file
-//! knows (nft or iptables-save, systemctl, vcgencmd).
+//! Looks at the operating system below the configured root: files, `/proc` and `/sys`, and a few programs for what no file
+//! knows (docs/decisions/0019-host-readers.md).
 //!
 //! Each part is its own look, so that one that needs a privilege the agent lacks does not hide the others.
 
@@ -21,8 +21,8 @@ pub const PROBE: Probe = Probe {
     contract: Check::VERSION,
     limit: Duration::from_secs(30),
     touches: "reads files of /etc, of dpkg, apt and Docker, tables and settings in /proc and /sys; asks mounted file systems how \
-              full they are; runs nft or iptables-save where a packet filter is loaded, systemctl show, and on a Raspberry Pi \
-              vcgencmd, each for at most 5 s",
+              full they are; runs nft or iptables-save where a packet filter is loaded, systemctl show, apt-helper where package \
+              lists are packed, chronyc where chrony runs, and on a Raspberry Pi vcgencmd, each for at most 5 s",
     needs: "root for sudoers, home folders and Docker's containers; the group shadow for passwords; read access to \
             /etc/ssh/sshd_config.d; CAP_NET_ADMIN for the packet filter; CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH for the \
             names of other users' programs; the group video for vcgencmd",

@@ -5,6 +5,7 @@
 //! is right. What a scanner does not tell is no disagreement.
 
 pub mod certificates;
+pub mod host;
 pub mod scanners;
 pub mod servers;
 pub mod table;

@@ -1,10 +1,11 @@
-//! Docker, from its socket's mode, its configuration and what its daemon keeps of each container. It is not asked: whoever may
-//! ask it may also command it.
+//! Docker, from its socket's mode, its configuration and what its daemon keeps of each container; of other engines the
+//! sockets. None is asked: whoever may ask one may also command it.
 
 use std::path::Path;
 
+use gatepost_evidence::check::host_guardrails::FileState;
 use gatepost_evidence::check::host_guardrails::containers::{Container, Docker};
-use gatepost_evidence::look::{Failure, FailureKind};
+use gatepost_evidence::look::{Failure, FailureKind, Look};
 use serde_json::Value;
 
 use super::root::Root;
@@ -26,7 +27,23 @@ pub fn docker(root: &Root) -> Docker {
         tls_verify: tls_verify == Some(true)
             || command_line(root).iter().any(|word| word == "--tlsverify" || word == "--tlsverify=true"),
         containers: containers(root).into(),
+        other_sockets: Some(other_sockets(root)),
     }
+}
+
+/// Where other engines take their orders.
+const OTHERS: [&str; 4] = [
+    "/run/podman/podman.sock",
+    "/run/containerd/containerd.sock",
+    "/run/crio/crio.sock",
+    "/run/k3s/containerd/containerd.sock",
+];
+
+/// The sockets that are there. A folder that hides them hides them from everyone, so what cannot be seen is told.
+fn other_sockets(root: &Root) -> Vec<Look<FileState>> {
+    let looks = OTHERS.iter().map(Path::new).map(|path| root.state(path).map(|state| state.as_evidence(path)));
+    let absent = |failure: &Failure| failure.kind == FailureKind::NotFound;
+    looks.filter(|look| !look.as_ref().is_err_and(absent)).map(Look::from).collect()
 }
 
 fn daemon(root: &Root) -> Result<Option<Value>, Failure> {

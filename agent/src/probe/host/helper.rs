@@ -25,16 +25,34 @@ pub const MAX_OUTPUT: usize = 2 * 1024 * 1024;
 /// # Errors
 /// `not_found` when there is no such program; else what it said on its way out, or that it took too long or said too much.
 pub fn ask(root: &Root, name: &str, places: &[&str], arguments: &[&str]) -> Result<String, Failure> {
-    root.answer(name, || {
-        let Some(program) = places.iter().map(Path::new).find(|place| place.exists()) else {
-            let detail = format!("{} is not installed", places.join(" or "));
-            return Err(Failure::new(FailureKind::NotFound, detail));
-        };
-        run(program, arguments, LIMIT)
-    })
+    root.answer(name, || run(installed(places)?, arguments, LIMIT, MAX_OUTPUT))
 }
 
-fn run(program: &Path, arguments: &[&str], limit: Duration) -> Result<String, Failure> {
+/// As [`ask`], of a program that prints up to `most` bytes, of which only what `reduce` makes of them is kept.
+///
+/// # Errors
+/// As [`ask`], or what `reduce` says.
+pub fn ask_much(
+    root: &Root,
+    name: &str,
+    places: &[&str],
+    arguments: &[&str],
+    most: usize,
+    reduce: impl FnOnce(&str) -> Result<String, Failure>,
+) -> Result<String, Failure> {
+    root.answer(name, || reduce(&run(installed(places)?, arguments, LIMIT, most)?))
+}
+
+fn installed<'a>(places: &[&'a str]) -> Result<&'a Path, Failure> {
+    places
+        .iter()
+        .copied()
+        .map(Path::new)
+        .find(|place| place.exists())
+        .ok_or_else(|| Failure::new(FailureKind::NotFound, format_args!("{} is not installed", places.join(" or "))))
+}
+
+fn run(program: &Path, arguments: &[&str], limit: Duration, most: usize) -> Result<String, Failure> {
     let shown = program.display();
     let mut child = Command::new(program)
         .args(arguments)
@@ -70,7 +88,7 @@ fn run(program: &Path, arguments: &[&str], limit: Duration) -> Result<String, Fa
             let _ = sender.send((most, result.map(|_| bytes)));
         });
     };
-    let (out, complaints) = (MAX_OUTPUT, 4096);
+    let (out, complaints) = (most, 4096);
     read(child.stdout.take().map(|stream| Box::new(stream) as _), out);
     read(child.stderr.take().map(|stream| Box::new(stream) as _), complaints);
     let end = std::time::Instant::now() + limit;
@@ -79,7 +97,7 @@ fn run(program: &Path, arguments: &[&str], limit: Duration) -> Result<String, Fa
     for _ in 0..2 {
         match receiver.recv_timeout(end.saturating_duration_since(std::time::Instant::now())) {
             Ok((most, Ok(bytes))) if most == out && bytes.len() > out => {
-                let detail = format!("{shown} prints more than {MAX_OUTPUT} bytes");
+                let detail = format!("{shown} prints more than {most} bytes");
                 failed = Some(Failure::new(FailureKind::TooLarge, detail));
                 break;
             }
@@ -142,13 +160,13 @@ mod tests {
 
     #[test]
     fn what_it_prints_and_how_it_ends_is_told() {
-        let shell = |text: &str| run(Path::new("/bin/sh"), &["-c", text], LIMIT);
+        let shell = |text: &str| run(Path::new("/bin/sh"), &["-c", text], LIMIT, MAX_OUTPUT);
         assert_eq!(shell("echo $LC_ALL $HOME"), Ok("C\n".into()));
         let failure = shell("echo Operation not permitted >&2; exit 3").unwrap_err();
         assert_eq!(failure.kind, FailureKind::Denied);
         assert!(failure.detail.contains("Operation not permitted"), "{failure}");
         assert_eq!(shell("exit 3").unwrap_err().kind, FailureKind::Error);
-        assert_eq!(run(Path::new("/nowhere/nft"), &[], LIMIT).unwrap_err().kind, FailureKind::NotFound);
+        assert_eq!(run(Path::new("/nowhere/nft"), &[], LIMIT, MAX_OUTPUT).unwrap_err().kind, FailureKind::NotFound);
         assert_eq!(shell("head -c 3000000 /dev/zero").unwrap_err().kind, FailureKind::TooLarge);
     }
 
@@ -158,7 +176,7 @@ mod tests {
         let began = std::time::Instant::now();
         let limit = Duration::from_millis(100);
         for text in ["sleep 600", "sleep 600 & sleep 600", "exec >&- 2>&-; sleep 600", "trap '' TERM; sleep 600"] {
-            let failure = run(Path::new("/bin/sh"), &["-c", text], limit).unwrap_err();
+            let failure = run(Path::new("/bin/sh"), &["-c", text], limit, MAX_OUTPUT).unwrap_err();
             assert_eq!(failure.kind, FailureKind::TimedOut, "{text}: {failure}");
         }
         assert!(began.elapsed() < Duration::from_secs(30));

@@ -94,14 +94,22 @@ fn vulnerabilities(root: &Root) -> Result<BTreeMap<String, String>, Failure> {
     Ok(found)
 }
 
-/// `none [integrity] confidentiality`: the one in brackets.
+/// `none [integrity] confidentiality`: the one in brackets; `absent` where the kernel has none to be switched on.
 fn lockdown(root: &Root) -> Result<String, Failure> {
     let path = Path::new("/sys/kernel/security/lockdown");
-    let text = root.word(path)?;
+    let text = match root.word(path) {
+        // Without anything beside it the file system is not mounted, and nothing is known.
+        Err(Failure { kind: FailureKind::NotFound, .. }) if beside(root, path) => return Ok("absent".into()),
+        text => text?,
+    };
     let word = text.split_whitespace().find_map(|word| word.strip_prefix('[')?.strip_suffix(']'));
     word.map(str::to_owned).ok_or_else(|| {
         Failure::new(FailureKind::Unparseable, format_args!("{}: no word is in brackets", path.display()))
     })
+}
+
+fn beside(root: &Root, path: &Path) -> bool {
+    path.parent().is_some_and(|folder| root.list(folder).is_ok_and(|names| !names.is_empty()))
 }
 
 /// Lines of limits.conf(5) about core dumps, and the default limit of systemd's services.
@@ -143,6 +151,14 @@ fn promiscuous(root: &Root) -> Result<Vec<String>, Failure> {
 mod tests {
     use super::super::tests::snapshot;
     use super::*;
+
+    #[test]
+    fn a_kernel_without_lockdown_is_told_from_one_that_hides_it() {
+        let of = |files: &[(&str, &str)]| lockdown(&Root::new(snapshot(files).path()));
+        assert_eq!(of(&[("sys/kernel/security/lsm", "capability,yama")]).unwrap(), "absent");
+        assert_eq!(of(&[("sys/kernel/notes", "")]).unwrap_err().kind, FailureKind::NotFound);
+        assert_eq!(of(&[("sys/kernel/security/lockdown", "none")]).unwrap_err().kind, FailureKind::Unparseable);
+    }
 
     #[test]
     fn modules_parameters_and_limits_are_read() {

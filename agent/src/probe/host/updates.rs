@@ -1,4 +1,5 @@
-//! Packages, their sources and their updates, from the files of dpkg(1) and apt(8). Nothing is fetched.
+//! Packages, their sources and their updates, from the files of dpkg(1) and apt(8). Nothing is fetched. Package
+//! lists that apt keeps packed its own helper unpacks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::root::Root;
-use super::{if_there, shorten, snippets};
+use super::{helper, if_there, shorten, snippets};
 
 /// The most bytes of dpkg's status file and of a package list.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
@@ -66,31 +67,52 @@ pub fn updates(root: &Root) -> (Updates, Result<String, Failure>) {
     (updates, openssh)
 }
 
-/// Gives each paragraph's fields of interest to `each`, in lower case.
+/// The fields of interest of one paragraph, by their names in lower case.
+type Fields = BTreeMap<String, String>;
+
+/// Paragraphs of deb822(5), put together line by line.
+struct Paragraphs<'a, F> {
+    wanted: &'a [&'a str],
+    fields: Fields,
+    each: F,
+}
+
+impl<'a, F: FnMut(&Fields) -> Result<(), Failure>> Paragraphs<'a, F> {
+    fn new(wanted: &'a [&'a str], each: F) -> Self {
+        Self { wanted, fields: Fields::new(), each }
+    }
+
+    fn line(&mut self, line: &str) -> Result<(), Failure> {
+        if line.is_empty() {
+            return self.end();
+        }
+        if let Some((name, value)) = line.split_once(':').filter(|(name, _)| !name.starts_with([' ', '\t']))
+            && let Some(wanted) = self.wanted.iter().find(|wanted| wanted.eq_ignore_ascii_case(name))
+        {
+            self.fields.insert((*wanted).to_owned(), shorten(value.trim()));
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Failure> {
+        if !self.fields.is_empty() {
+            (self.each)(&self.fields)?;
+            self.fields.clear();
+        }
+        Ok(())
+    }
+}
+
+/// Gives each paragraph's fields of interest to `each`.
 fn paragraphs(
     root: &Root,
     path: &Path,
     wanted: &[&str],
-    mut each: impl FnMut(&BTreeMap<String, String>) -> Result<(), Failure>,
+    each: impl FnMut(&Fields) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let mut fields = BTreeMap::new();
-    root.lines_of(path, MAX_BYTES, |line| {
-        if line.is_empty() {
-            if !fields.is_empty() {
-                each(&fields)?;
-                fields.clear();
-            }
-            return Ok(());
-        }
-        if let Some((name, value)) = line.split_once(':').filter(|(name, _)| !name.starts_with([' ', '\t'])) {
-            let name = name.to_ascii_lowercase();
-            if wanted.contains(&name.as_str()) {
-                fields.insert(name, shorten(value.trim()));
-            }
-        }
-        Ok(())
-    })?;
-    if fields.is_empty() { Ok(()) } else { each(&fields) }
+    let mut paragraphs = Paragraphs::new(wanted, each);
+    root.lines_of(path, MAX_BYTES, |line| paragraphs.line(line))?;
+    paragraphs.end()
 }
 
 fn status(root: &Root) -> Result<(Packages, Installed), Failure> {
@@ -153,20 +175,10 @@ fn pending(root: &Root, installed: &Installed) -> Result<Vec<Pending>, Failure> 
     }
     let mut newest: BTreeMap<(String, String), String> = BTreeMap::new();
     for list in lists {
-        if !list.ends_with("_Packages") {
-            let detail = format!("{LISTS}/{list} is compressed, and is not read");
-            return Err(Failure::new(FailureKind::Unparseable, detail));
-        }
-        paragraphs(root, &Path::new(LISTS).join(list), &["package", "version", "architecture"], |fields| {
-            let field = |name: &str| fields.get(name).cloned().unwrap_or_default();
-            let key = (field("package"), field("architecture"));
-            let Some(have) = installed.get(&key) else { return Ok(()) };
-            let version = field("version");
-            let better = newest.get(&key).is_none_or(|known| compare_versions(&version, known).is_gt());
-            if compare_versions(&version, have).is_gt() && better {
+        newer(root, list, installed, |key, version| {
+            if newest.get(&key).is_none_or(|known| compare_versions(&version, known).is_gt()) {
                 newest.insert(key, version);
             }
-            Ok(())
         })?;
     }
     let mut found = Vec::new();
@@ -178,6 +190,52 @@ fn pending(root: &Root, installed: &Installed) -> Result<Vec<Pending>, Failure> 
     }
     found.dedup_by(|a, b| a.name == b.name);
     Ok(found)
+}
+
+/// What apt unpacks its own lists with, whatever they are packed by (apt-helper is not in anyone's PATH).
+const UNPACK: [&str; 1] = ["/usr/lib/apt/apt-helper"];
+const OF_LISTS: [&str; 3] = ["package", "version", "architecture"];
+
+/// Gives those packages of the list `name` to `each` that are installed in an older version.
+fn newer(
+    root: &Root,
+    name: &str,
+    installed: &Installed,
+    mut each: impl FnMut((String, String), String),
+) -> Result<(), Failure> {
+    let mut look = |fields: &Fields| {
+        let field = |name: &str| fields.get(name).cloned().unwrap_or_default();
+        let (key, version) = ((field("package"), field("architecture")), field("version"));
+        if installed.get(&key).is_some_and(|have| compare_versions(&version, have).is_gt()) {
+            each(key, version);
+        }
+        Ok(())
+    };
+    let path = Path::new(LISTS).join(name);
+    if name.ends_with("_Packages") {
+        return paragraphs(root, &path, &OF_LISTS, look);
+    }
+    // Small systems keep the lists packed (`Acquire::GzipIndexes`). The answer is short, whatever the list is.
+    let place = path.display().to_string();
+    let most = usize::try_from(MAX_BYTES).unwrap_or(usize::MAX);
+    let found = helper::ask_much(root, &place, &UNPACK, &["cat-file", &place], most, |text| {
+        let mut kept = String::new();
+        let mut paragraphs = Paragraphs::new(&OF_LISTS, |fields: &Fields| {
+            let field = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
+            let (name, version, architecture) = (field("package"), field("version"), field("architecture"));
+            let have = installed.get(&(name.to_owned(), architecture.to_owned()));
+            if have.is_some_and(|have| compare_versions(version, have).is_gt()) {
+                kept.push_str(&format!("Package: {name}\nVersion: {version}\nArchitecture: {architecture}\n\n"));
+            }
+            Ok(())
+        });
+        text.lines().try_for_each(|line| paragraphs.line(line))?;
+        paragraphs.end()?;
+        Ok(kept)
+    })?;
+    let mut paragraphs = Paragraphs::new(&OF_LISTS, &mut look);
+    found.lines().try_for_each(|line| paragraphs.line(line))?;
+    paragraphs.end()
 }
 
 fn changed(root: &Root, path: &str) -> Result<Timestamp, Failure> {
@@ -427,6 +485,22 @@ mod tests {
         let options = periodic(&Root::new(folder.path())).unwrap();
         assert_eq!(options.len(), 2, "{options:?}");
         assert_eq!(options["apt::periodic::unattended-upgrade"], "1");
+    }
+
+    /// A list that is packed is asked for by name; only the running machine unpacks it.
+    #[test]
+    fn a_packed_list_is_unpacked_by_apt() {
+        let name = "x_debian-security_dists_bookworm-security_main_binary-amd64_Packages.lz4";
+        let list = format!("var/lib/apt/lists/{name}");
+        let kept = "Package: openssl\nVersion: 3.0.9-1\nArchitecture: amd64\n\n";
+        let ledger = serde_json::json!({"answers": {format!("/{list}"): {"Ok": kept}}}).to_string();
+        let folder =
+            snapshot(&[("var/lib/dpkg/status", STATUS_TEXT), (&list, "packed"), (".gatepost/ledger.json", &ledger)]);
+        let updates = updates(&Root::new(folder.path())).0;
+        assert_eq!(updates.security_pending.seen().unwrap()[0].available, "3.0.9-1");
+        let folder = snapshot(&[("var/lib/dpkg/status", STATUS_TEXT), (&list, "packed")]);
+        let pending = self::updates(&Root::new(folder.path())).0.security_pending;
+        assert!(pending.failure().unwrap().detail.contains(name), "{pending:?}");
     }
 
     #[test]

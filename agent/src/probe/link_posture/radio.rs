@@ -79,7 +79,7 @@ pub(super) fn look(root: &Root) -> Wireless {
     Wireless { radios: radios(root).into(), files }
 }
 
-fn about(file: &PathBuf, failure: &Failure) -> Failure {
+fn about(file: &Path, failure: &Failure) -> Failure {
     Failure::new(failure.kind, format_args!("{}: {}", file.display(), failure.detail))
 }
 

@@ -8,7 +8,7 @@ pub mod security_txt;
 use std::collections::BTreeMap;
 
 use jiff::civil::Date;
-use jiff::{Span, tz::TimeZone};
+use jiff::{SignedDuration, Span, tz::TimeZone};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,9 @@ pub struct Observation {
     pub domain: Option<String>,
     /// The answer of its `/.well-known/security.txt`; null when no domain is configured.
     pub security_txt: Option<Look<Answer>>,
+    /// The answer of its `/security.txt`, where files stood before RFC 9116; asked only where there is none at the first place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security_txt_top: Option<Look<Answer>>,
     /// os-release(5): `ID`, `VERSION_ID`, `VERSION_CODENAME`, `PRETTY_NAME`.
     pub os_release: Look<BTreeMap<String, String>>,
     /// The kernel's release; null when it could not be told.
@@ -104,9 +107,18 @@ pub struct SecurityTxtFacts {
     pub status: u16,
     /// It came from another host than the one that was asked.
     pub elsewhere: bool,
+    /// The URL that answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// It stands at `/security.txt` alone, where readers look only after `/.well-known/security.txt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_top: Option<bool>,
     /// It has expired; missing when it is not there, does not say, or the clock is not believed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expired: Option<bool>,
+    /// It expires more than a year after the look; missing as above.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_beyond_year: Option<bool>,
     /// When it expires.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
@@ -125,6 +137,12 @@ pub struct SecurityTxtFacts {
     /// It names a disclosure policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<bool>,
+    /// It names a key to encrypt reports with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<bool>,
+    /// Languages that are preferred for reports; missing when it does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub languages: Option<Vec<String>>,
 }
 
 /// A program and its release line.
@@ -195,7 +213,7 @@ fn release(os: &Look<BTreeMap<String, String>>, unknown: &mut Unknown) -> Option
 }
 
 fn security_txt(observation: &Observation, seen: &Seen, unknown: &mut Unknown) -> Option<SecurityTxtFacts> {
-    let answer = match &observation.security_txt {
+    let first = match &observation.security_txt {
         None => {
             unknown.because("/security_txt", "no domain is declared; name it with domain under [disclosure]");
             return None;
@@ -206,41 +224,84 @@ fn security_txt(observation: &Observation, seen: &Seen, unknown: &mut Unknown) -
         }
         Some(Look::Seen(answer)) => answer,
     };
+    let (answer, at_top) = match &observation.security_txt_top {
+        Some(Look::Seen(top)) if first.status != 200 && top.status == 200 => (top, true),
+        Some(Look::Failed(failure)) if first.status != 200 => {
+            let status = first.status;
+            unknown.because(
+                "/security_txt",
+                format!("status {status} at the first place, and at /security.txt {failure}"),
+            );
+            return None;
+        }
+        _ => (first, false),
+    };
     let mut facts = SecurityTxtFacts {
         present: answer.status == 200,
         status: answer.status,
         elsewhere: answer.urls.first().map(|url| host(url)) != answer.urls.last().map(|url| host(url)),
+        url: answer.urls.last().cloned(),
+        at_top: None,
         expired: None,
+        expires_beyond_year: None,
         expires: None,
         contacts: None,
         mistakes: None,
         canonical_differs: None,
         signed: None,
         policy: None,
+        encryption: None,
+        languages: None,
     };
     if !facts.present {
         unknown.because("/security_txt", format!("there is none: status {}", answer.status));
         return Some(facts);
     }
-    let mut read = SecurityTxt::parse(&String::from_utf8_lossy(&answer.body.0));
-    let kind = answer.content_type.as_deref().unwrap_or_default().to_ascii_lowercase();
-    if kind.split(';').next().map(str::trim) != Some("text/plain") {
-        // RFC 9116, section 3.
-        read.mistakes.insert(0, format!("it is served as `{kind}`, not as text/plain"));
+    let mut read = SecurityTxt::of(&answer.body.0);
+    if let Some(words) = odd_type(answer.content_type.as_deref().unwrap_or_default()) {
+        read.mistakes.insert(0, words);
     }
+    facts.at_top = Some(at_top);
     facts.expires = read.expires.map(|at| at.to_string());
     match (read.expires, seen.distrust) {
-        (_, Some(why)) => unknown.because("/security_txt/expired", why),
-        (Some(at), None) => facts.expired = Some(at <= seen.at),
-        (None, None) => unknown.because("/security_txt/expired", "it does not say when"),
+        (_, Some(why)) => {
+            unknown.because("/security_txt/expired", why);
+            unknown.because("/security_txt/expires_beyond_year", why);
+        }
+        (Some(at), None) => {
+            facts.expired = Some(at <= seen.at);
+            // A leap year and the hours of a time zone are no matter.
+            facts.expires_beyond_year = Some(at.duration_since(seen.at) > SignedDuration::from_hours(367 * 24));
+        }
+        (None, None) => {
+            unknown.because("/security_txt/expired", "it does not say when");
+            unknown.because("/security_txt/expires_beyond_year", "it does not say when it expires");
+        }
     }
     facts.canonical_differs =
         Some(!read.canonical.is_empty() && !answer.urls.iter().any(|url| read.canonical.contains(url)));
     facts.signed = Some(read.signed);
     facts.policy = Some(!read.policies.is_empty());
+    facts.encryption = Some(!read.encryption.is_empty());
+    facts.languages = Some(read.languages).filter(|languages| !languages.is_empty());
     facts.contacts = Some(read.contacts);
     facts.mistakes = Some(read.mistakes);
     Some(facts)
+}
+
+/// What is wrong with a `Content-Type`, which is to be `text/plain` in UTF-8 (RFC 9116, section 3).
+fn odd_type(content_type: &str) -> Option<String> {
+    let lower = content_type.to_ascii_lowercase();
+    let mut parts = lower.split(';').map(str::trim);
+    if parts.next() != Some("text/plain") {
+        return Some(format!("it is served as `{lower}`, not as text/plain"));
+    }
+    let charset = parts.find_map(|part| part.strip_prefix("charset=")).map(|charset| charset.trim_matches('"'));
+    match charset {
+        Some("utf-8") => None,
+        Some(other) => Some(format!("it is served in `{other}`, not in UTF-8")),
+        None => Some("it is served without charset=utf-8".to_owned()),
+    }
 }
 
 fn host(url: &str) -> &str {
@@ -295,6 +356,7 @@ mod tests {
                 content_type: Some(content_type.into()),
                 body: Bytes(body.into()),
             })),
+            security_txt_top: None,
             os_release: Look::Seen(BTreeMap::from([
                 ("ID".into(), "debian".into()),
                 ("VERSION_ID".into(), "12".into()),
@@ -335,10 +397,10 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_not_believed_says_nothing_of_dates() {
-        let (facts, unknown) = facts(&observation(200, "text/plain", FILE), Some("clock: never set"));
+        let (facts, unknown) = facts(&observation(200, "text/plain; charset=utf-8", FILE), Some("clock: never set"));
         assert_eq!((facts.looked_on, facts.half_a_year_on), (None, None));
         assert_eq!(facts.security_txt.unwrap().expired, None);
-        for pointer in ["/looked_on", "/half_a_year_on", "/security_txt/expired"] {
+        for pointer in ["/looked_on", "/half_a_year_on", "/security_txt/expired", "/security_txt/expires_beyond_year"] {
             assert_eq!(unknown.reason(pointer), Some("clock: never set"));
         }
     }
@@ -358,6 +420,56 @@ mod tests {
         assert!(unknown.reason("/security_txt/present").unwrap().contains("[disclosure]"));
         blind.packages = Look::Failed(Failure::new(FailureKind::NotFound, "/var/lib/dpkg/status"));
         assert_eq!(facts(&blind, None).0.inventory, Some(false));
+    }
+
+    #[test]
+    fn the_old_place_counts_where_the_first_has_none() {
+        let mut moved = observation(404, "text/html", "");
+        let urls = vec!["https://example.com/security.txt".to_owned()];
+        let top = |status| Answer {
+            urls: urls.clone(),
+            status,
+            content_type: Some("text/plain; charset=\"UTF-8\"".into()),
+            body: Bytes(FILE.into()),
+        };
+        moved.security_txt_top = Some(Look::Seen(top(200)));
+        let file = facts(&moved, None).0.security_txt.unwrap();
+        assert_eq!((file.present, file.at_top, file.mistakes), (true, Some(true), Some(vec![])));
+        moved.security_txt_top = Some(Look::Seen(top(404)));
+        assert!(!facts(&moved, None).0.security_txt.unwrap().present);
+        moved.security_txt_top = Some(Look::Failed(Failure::new(FailureKind::TimedOut, "no answer")));
+        let (found, unknown) = facts(&moved, None);
+        assert_eq!(found.security_txt, None);
+        assert!(unknown.reason("/security_txt/present").unwrap().contains("at /security.txt"));
+        // A file that is there counts, whatever is said of the other place.
+        let mut there = observation(200, "text/plain; charset=utf-8", FILE);
+        there.security_txt_top = Some(Look::Seen(top(200)));
+        assert_eq!(facts(&there, None).0.security_txt.unwrap().at_top, Some(false));
+    }
+
+    #[test]
+    fn a_year_ahead_is_enough_and_more_is_told() {
+        let far = |expires: &str| {
+            let text = format!("Contact: mailto:a@example.com\nExpires: {expires}\n");
+            facts(&observation(200, "text/plain; charset=utf-8", &text), None).0.security_txt.unwrap()
+        };
+        assert_eq!(far("2027-11-22T10:00:00Z").expires_beyond_year, Some(false));
+        assert_eq!(far("2027-12-01T10:00:00Z").expires_beyond_year, Some(true));
+        assert_eq!(far("tomorrow").expires_beyond_year, None);
+    }
+
+    #[test]
+    fn it_is_plain_text_in_utf_8() {
+        assert_eq!(odd_type("text/plain; charset=utf-8"), None);
+        assert_eq!(odd_type("Text/Plain;charset=\"UTF-8\""), None);
+        for (odd, words) in [
+            ("text/html; charset=utf-8", "not as text/plain"),
+            ("", "not as text/plain"),
+            ("text/plain; charset=iso-8859-1", "not in UTF-8"),
+            ("text/plain", "without charset"),
+        ] {
+            assert!(odd_type(odd).is_some_and(|told| told.contains(words)), "{odd}");
+        }
     }
 
     #[test]

@@ -10,6 +10,10 @@ use jiff::Timestamp;
 const MAX_MISTAKES: usize = 10;
 /// The most characters of a value that are kept.
 const MAX_CHARS: usize = 300;
+/// The most languages that are kept.
+const MAX_LANGUAGES: usize = 20;
+/// The bytes of which a reader may take no more (section 5).
+const MAX_BYTES: usize = 32 * 1024;
 
 /// What stands in a `security.txt`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,6 +28,8 @@ pub struct SecurityTxt {
     pub policies: Vec<String>,
     /// `Encryption` (section 2.5.4).
     pub encryption: Vec<String>,
+    /// `Preferred-Languages` (section 2.5.8).
+    pub languages: Vec<String>,
     /// There is an OpenPGP cleartext signature around it (section 2.3).
     pub signed: bool,
     /// What does not follow the RFC, in words.
@@ -31,6 +37,19 @@ pub struct SecurityTxt {
 }
 
 impl SecurityTxt {
+    /// Reads a body, which is to be UTF-8 (section 3).
+    #[must_use]
+    pub fn of(body: &[u8]) -> Self {
+        let mut found = Self::parse(&String::from_utf8_lossy(body));
+        if std::str::from_utf8(body).is_err() {
+            found.mistake("it is not UTF-8");
+        }
+        if body.len() >= MAX_BYTES {
+            found.mistake("it has 32 KiB or more, of which readers may take no more");
+        }
+        found
+    }
+
     /// Reads `text`.
     #[must_use]
     pub fn parse(text: &str) -> Self {
@@ -56,7 +75,10 @@ impl SecurityTxt {
                         Err(_) => found.mistake(format!("Expires is `{}`, no time by RFC 3339", shorten(value))),
                     }
                 }
-                "preferred-languages" => languages += 1,
+                "preferred-languages" => {
+                    languages += 1;
+                    found.languages(value);
+                }
                 // Others may be registered (section 2.4): unknown ones are passed over.
                 _ if name.is_empty() || !name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-') => {
                     found.mistake(format!("`{}` is no name of a field", shorten(name)));
@@ -76,6 +98,7 @@ impl SecurityTxt {
             found.mistake("there is no Contact that can be used");
         }
         if languages > 1 {
+            found.languages.clear();
             found.mistake("Preferred-Languages stands there more than once");
         }
         found
@@ -84,6 +107,17 @@ impl SecurityTxt {
     fn mistake(&mut self, words: impl Into<String>) {
         if self.mistakes.len() < MAX_MISTAKES {
             self.mistakes.push(words.into());
+        }
+    }
+
+    /// Language tags with commas between them (RFC 5646, section 2.1).
+    fn languages(&mut self, value: &str) {
+        let part = |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|c| c.is_ascii_alphanumeric());
+        let tags: Vec<_> = value.split(',').map(str::trim).collect();
+        if tags.iter().all(|tag| tag.split('-').all(part)) {
+            self.languages = tags.into_iter().take(MAX_LANGUAGES).map(shorten).collect();
+        } else {
+            self.mistake(format!("Preferred-Languages `{}` is no list of language tags", shorten(value)));
         }
     }
 
@@ -114,10 +148,14 @@ fn unsigned<'t>(text: &'t str, found: &mut SecurityTxt) -> Vec<&'t str> {
     };
     let body = all.iter().skip(begin).position(|line| line.trim().is_empty()).map(|blank| begin + blank + 1);
     let end = all.iter().position(|line| line.trim_end() == "-----BEGIN PGP SIGNATURE-----");
-    let closed = all.iter().any(|line| line.trim_end() == "-----END PGP SIGNATURE-----");
+    let closed = all.iter().position(|line| line.trim_end() == "-----END PGP SIGNATURE-----");
     match (body, end) {
-        (Some(body), Some(end)) if body <= end && closed => {
+        (Some(body), Some(end)) if body <= end && closed.is_some_and(|closed| end < closed) => {
             found.signed = true;
+            let outside = all.iter().take(begin).chain(all.iter().skip(closed.unwrap_or(end) + 1));
+            if outside.into_iter().any(|line| !line.trim().is_empty()) {
+                found.mistake("something stands outside of the signature");
+            }
             all[body..end].iter().map(|line| line.strip_prefix("- ").unwrap_or(line)).collect()
         }
         _ => {
@@ -145,6 +183,7 @@ mod tests {
         assert_eq!(found.mistakes, Vec::<String>::new());
         assert_eq!((found.contacts.len(), found.canonical.len(), found.policies.len()), (2, 1, 1));
         assert_eq!(found.expires.unwrap().to_string(), "2027-01-01T00:00:00Z");
+        assert_eq!(found.languages, ["en", "de"]);
         assert!(!found.signed);
     }
 
@@ -173,10 +212,19 @@ mod tests {
             ),
             ("<!doctype html><html>\n", "neither a field"),
             ("Preferred-Languages: en\nPreferred-Languages: de\n", "Preferred-Languages stands"),
+            ("Preferred-Languages: en, de_DE\n", "no list of language tags"),
+            ("Preferred-Languages: en,, de\n", "no list of language tags"),
+            (
+                "Contact: mailto:a@b\n-----BEGIN PGP SIGNED MESSAGE-----\n\nx: y\n-----BEGIN PGP SIGNATURE-----\n-----END PGP SIGNATURE-----\n",
+                "outside of the signature",
+            ),
         ] {
             let found = SecurityTxt::parse(text);
             assert!(found.mistakes.iter().any(|mistake| mistake.contains(words)), "{text}: {found:?}");
         }
+        assert!(SecurityTxt::of(b"Contact: mailto:a@b\xff\n").mistakes.iter().any(|one| one == "it is not UTF-8"));
+        let long = [b"# ".repeat(20_000), b"\n".to_vec()].concat();
+        assert!(SecurityTxt::of(&long).mistakes.iter().any(|one| one.contains("32 KiB")));
         let garbage = SecurityTxt::parse(&"\u{0}\u{1b}[2J garbage\n".repeat(10_000));
         assert_eq!(garbage.mistakes.len(), MAX_MISTAKES);
         assert!(!garbage.mistakes[0].contains('\u{1b}'));

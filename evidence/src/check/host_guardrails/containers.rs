@@ -20,6 +20,9 @@ pub struct Docker {
     pub tls_verify: bool,
     /// Its containers; `not_found` where it keeps none.
     pub containers: Look<Vec<Container>>,
+    /// Sockets of other engines that command containers as root: Podman, containerd, CRI-O; those that are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_sockets: Option<Vec<Look<FileState>>>,
 }
 
 /// A container, as the daemon keeps it.
@@ -63,6 +66,12 @@ pub struct ContainerFacts {
     /// Running containers that see the host's processes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_processes: Option<Vec<String>>,
+    /// Other engines run here: Podman, containerd, CRI-O.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub others: Option<bool>,
+    /// Sockets of other engines by which everyone on this machine may command containers as root.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other_sockets_open: Option<Vec<String>>,
 }
 
 /// Capabilities that amount to root on the host.
@@ -76,6 +85,7 @@ pub(super) fn facts(
     unknown: &mut Unknown,
 ) -> Option<ContainerFacts> {
     let seen = seen.as_ref()?;
+    let (others, other_sockets_open) = others(seen, unknown);
     let absent =
         |look: Option<&crate::look::Failure>| look.is_some_and(|failure| failure.kind == FailureKind::NotFound);
     let docker = match &seen.socket {
@@ -83,11 +93,11 @@ pub(super) fn facts(
         Look::Failed(failure) if failure.kind == FailureKind::NotFound => !absent(seen.containers.failure()),
         Look::Failed(failure) => {
             unknown.because("/containers", failure);
-            return Some(ContainerFacts::default());
+            return Some(ContainerFacts { others, other_sockets_open, ..ContainerFacts::default() });
         }
     };
     if !docker {
-        return Some(ContainerFacts { docker: Some(false), ..ContainerFacts::default() });
+        return Some(ContainerFacts { docker: Some(false), others, other_sockets_open, ..ContainerFacts::default() });
     }
     let hosts = take(&seen.hosts, &["/containers/api_on_network"], "root", unknown);
     if sockets.is_none() {
@@ -124,7 +134,22 @@ pub(super) fn facts(
         }),
         host_mounts: named(|one| one.binds.iter().any(|bind| system_folder(bind))),
         host_processes: named(|one| one.host_namespaces.iter().any(|mode| mode == "pid")),
+        others,
+        other_sockets_open,
     })
+}
+
+/// Whether other engines run here, and which of their sockets are open to everyone.
+fn others(seen: &Docker, unknown: &mut Unknown) -> (Option<bool>, Option<Vec<String>>) {
+    let Some(looks) = &seen.other_sockets else { return (None, None) };
+    let mut whole = true;
+    for look in looks {
+        whole &= take(look, &["/containers/other_sockets_open"], "root", unknown).is_some();
+    }
+    let open = |file: &&FileState| file.bits().unwrap_or(0o777) & 0o002 != 0;
+    let open: Vec<_> = looks.iter().filter_map(Look::seen).filter(open).map(|file| file.path.clone()).collect();
+    // One that is open is a fact, whatever the others are.
+    (Some(!looks.is_empty()), (whole || !open.is_empty()).then_some(open))
 }
 
 /// `/etc:/host/etc`, but not `/etc/localtime:/etc/localtime:ro`.
@@ -163,6 +188,7 @@ mod tests {
             hosts: Look::Seen(vec!["unix:///run/docker.sock".into(), "tcp://127.0.0.1:2375".into()]),
             tls_verify: false,
             containers: Look::Seen(containers),
+            other_sockets: None,
         };
         facts(&Some(seen), Some(&vec![]), &mut Unknown::default()).unwrap()
     }
@@ -189,8 +215,27 @@ mod tests {
             hosts: Look::Seen(vec![]),
             tls_verify: false,
             containers: Look::Failed(none()),
+            other_sockets: None,
         };
-        let facts = facts(&Some(seen), None, &mut Unknown::default()).unwrap();
-        assert_eq!(facts, ContainerFacts { docker: Some(false), ..ContainerFacts::default() });
+        let without = facts(&Some(seen.clone()), None, &mut Unknown::default()).unwrap();
+        assert_eq!(without, ContainerFacts { docker: Some(false), ..ContainerFacts::default() });
+
+        let socket =
+            |path: &str, mode: &str| Look::Seen(FileState { path: path.into(), mode: mode.into(), uid: 0, gid: 0 });
+        let of = |looks| {
+            let seen = Docker { other_sockets: Some(looks), ..seen.clone() };
+            let mut unknown = Unknown::default();
+            let facts = facts(&Some(seen), None, &mut unknown).unwrap();
+            (
+                facts.others,
+                facts.other_sockets_open,
+                unknown.reason("/containers/other_sockets_open").map(str::to_owned),
+            )
+        };
+        assert_eq!(of(vec![]), (Some(false), Some(vec![]), None));
+        assert_eq!(of(vec![socket("/run/a", "0660")]), (Some(true), Some(vec![]), None));
+        assert_eq!(of(vec![socket("/run/a", "0666")]).1, Some(vec!["/run/a".into()]));
+        let denied = of(vec![Look::Failed(Failure::new(FailureKind::Denied, "x"))]);
+        assert_eq!(denied, (Some(true), None, Some("denied: x; needs root".into())));
     }
 }

@@ -22,7 +22,7 @@ pub struct Kernel {
     pub parameters: Look<Vec<String>>,
     /// By flaw of the processor: the kernel's word on it.
     pub vulnerabilities: Look<BTreeMap<String, String>>,
-    /// The kernel's lockdown: `none`, `integrity` or `confidentiality`.
+    /// The kernel's lockdown: `none`, `integrity` or `confidentiality`; `absent` where it was built without.
     pub lockdown: Look<String>,
     /// Releases that are installed.
     pub installed: Look<Vec<String>>,
@@ -51,7 +51,7 @@ pub struct KernelFacts {
     /// Flaws of the processor that the kernel knows and does nothing against.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unmitigated: Option<Vec<String>>,
-    /// The kernel's lockdown.
+    /// The kernel's lockdown: `none`, `integrity` or `confidentiality`; `absent` where it was built without.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lockdown: Option<String>,
     /// The newest installed release of the running flavour, when it is not the running one.

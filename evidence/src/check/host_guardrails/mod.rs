@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 
 use self::storage::{FileSystem, StorageFacts, storage_facts};
 use super::broker_transport_posture::Scope;
-use super::{Contract, Seen, Unknown};
-use crate::look::{FailureKind, Look};
+use super::{Contract, Seen, Unknown, segment};
+use crate::look::{Failure, FailureKind, Look};
 
 /// The contract of this check.
 pub struct Check;
@@ -420,7 +420,8 @@ impl Contract for Check {
             ssh_root_login: first.root_login,
             ssh_password_authentication: first.password_authentication,
             ssh_empty_passwords: first.empty_passwords,
-            sockets: sockets.map(|sockets| sockets.iter().map(|socket| socket_facts(socket, observation)).collect()),
+            sockets: sockets
+                .map(|sockets| sockets.iter().map(|socket| socket_facts(socket, observation, unknown)).collect()),
             root_twins: accounts.map(|accounts| {
                 accounts.iter().filter(|a| a.uid == 0 && a.name != "root").map(|a| a.name.clone()).collect()
             }),
@@ -452,13 +453,18 @@ const SHADOW: &str = "root or the group shadow";
 /// What was seen. What was not is the reason for `places`, with what the agent would need where it was denied.
 fn take<'a, T>(look: &'a Look<T>, places: &[&str], needs: &str, unknown: &mut Unknown) -> Option<&'a T> {
     if let Look::Failed(failure) = look {
-        let words = match failure.kind {
-            FailureKind::Denied if !needs.is_empty() => format!("{failure}; needs {needs}"),
-            _ => failure.to_string(),
-        };
+        let words = words(failure, needs);
         places.iter().for_each(|place| unknown.because(*place, &words));
     }
     look.seen()
+}
+
+/// What a look failed with, and what it would have needed where it was denied.
+fn words(failure: &Failure, needs: &str) -> String {
+    match failure.kind {
+        FailureKind::Denied if !needs.is_empty() => format!("{failure}; needs {needs}"),
+        _ => failure.to_string(),
+    }
 }
 
 /// As [`take`], of what may not have been asked for.
@@ -470,9 +476,15 @@ fn has_shell(shell: &str) -> bool {
     !(shell.ends_with("/nologin") || shell.ends_with("/false"))
 }
 
-fn socket_facts(socket: &Socket, observation: &Observation) -> (String, SocketFacts) {
+/// What it takes to see which program of another user holds a socket.
+const HOLDERS: &str = "no program is to be seen that holds it; needs root, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH";
+
+fn socket_facts(socket: &Socket, observation: &Observation, unknown: &mut Unknown) -> (String, SocketFacts) {
     let name = format!("{}/{}@{}", socket.protocol, socket.port, socket.address);
     let port = format!("{}/{}", socket.protocol, socket.port);
+    if socket.program.is_none() {
+        unknown.because(format!("/sockets/{}/program", segment(&name)), HOLDERS);
+    }
     let facts = SocketFacts {
         scope: Scope::of(&socket.address),
         allowed: observation.allowed_ports.contains(&port),

@@ -444,7 +444,7 @@ pub(super) fn first(sshd: &Look<Vec<SshDirective>>, unknown: &mut Unknown) -> Fi
             for fact in
                 ["/ssh_server", "/ssh_root_login", "/ssh_password_authentication", "/ssh_empty_passwords", "/ssh"]
             {
-                unknown.because(fact, failure);
+                unknown.because(fact, super::words(failure, "root, or read access to /etc/ssh and what it includes"));
             }
             return First::default();
         }
@@ -524,7 +524,7 @@ mod tests {
         assert_eq!(first(&none, &mut unknown).server, Some(false));
         let denied = Look::Failed(Failure::new(FailureKind::Denied, "no"));
         assert_eq!(first(&denied, &mut unknown).server, None);
-        assert_eq!(unknown.reason("/ssh_server"), Some("denied: no"));
+        assert!(unknown.reason("/ssh_server").unwrap().starts_with("denied: no; needs root"));
     }
 
     #[test]

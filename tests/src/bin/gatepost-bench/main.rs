@@ -1,13 +1,15 @@
 //! Measurements, always as ratios to something measured in the same run, because machines differ and drift.
 //!
-//! What an audit costs beside bare TLS handshakes with the same broker, and its survey of TLS beside scanners; what a run in which nothing changed costs on the link
-//! and on the disk; how fast the spool takes runs beside what the disk allows; how long the sink needs for what a hundred
-//! gateways kept through three days of outage, beside its parts alone; how fast a bundle is verified beside its signatures
-//! alone; how fast runs are judged beside merely parsing them. Commands under comparison take turns. Nothing is asserted.
+//! What an audit costs beside bare TLS handshakes with the same broker, and its survey of TLS beside scanners; what a look at
+//! this machine costs beside lynis and ssh-audit; what a run in which nothing changed costs on the link and on the disk; how
+//! fast the spool takes runs beside what the disk allows; how long the sink needs for what a hundred gateways kept through three
+//! days of outage, beside its parts alone; how fast a bundle is verified beside its signatures alone; how fast runs are judged
+//! beside merely parsing them. Commands under comparison take turns. Nothing is asserted.
 
 mod audit;
 mod chain;
 mod drain;
+mod host;
 mod measure;
 mod rules;
 mod spool;
@@ -24,7 +26,7 @@ use gatepost_tests::agent::Agent;
 use gatepost_tests::lab::Lab;
 
 /// What can be measured, in the order in which it is.
-const SUBJECTS: [&str; 7] = ["audit", "survey", "link", "spool", "drain", "verify", "rules"];
+const SUBJECTS: [&str; 8] = ["audit", "survey", "host", "link", "spool", "drain", "verify", "rules"];
 
 /// Measures agent, sink and rules on the lab.
 #[derive(Parser)]
@@ -39,7 +41,7 @@ struct Options {
     /// How many gateways hand over what they kept.
     #[arg(long, value_name = "N", default_value_t = 100)]
     gateways: usize,
-    /// Only this: audit, survey, link, spool, drain, verify, rules; may be given several times.
+    /// Only this: audit, survey, host, link, spool, drain, verify, rules; may be given several times.
     #[arg(long, value_name = "SUBJECT")]
     only: Vec<String>,
     /// Used by this program itself: run a command and print what it took.
@@ -64,6 +66,9 @@ fn main() -> Result<()> {
     }
     if wanted("survey") {
         survey::beside(&lab, options.runs)?;
+    }
+    if wanted("host") {
+        host::beside(&lab, options.runs)?;
     }
     if wanted("link") {
         audit::link(&lab, options.runs)?;

@@ -1,0 +1,5 @@
+//! The fuzz target `canary`: see `src/canary.rs`.
+
+#![no_main]
+
+gatepost_fuzz::target!(canary);

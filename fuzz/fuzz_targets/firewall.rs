@@ -1,0 +1,5 @@
+//! The fuzz target `firewall`: see `src/firewall.rs`.
+
+#![no_main]
+
+gatepost_fuzz::target!(firewall);

@@ -1,0 +1,5 @@
+//! The fuzz target `packages`: see `src/packages.rs`.
+
+#![no_main]
+
+gatepost_fuzz::target!(packages);
