@@ -98,8 +98,9 @@ const TAKEN: &[Case] = &[
         name: "what stands behind an include belongs to the listener before it",
         text: "per_listener_settings true\nlistener {a} 127.0.0.1\ninclude_dir {folder}/conf.d\nallow_anonymous true\n",
         included: &[
-            ("a.conf", "listener {b} 127.0.0.1\n"),
-            ("b.conf", "port {c}\nbind_address 127.0.0.1\nallow_anonymous false\n"),
+            ("a.conf", "port {b}\nbind_address 127.0.0.1\n"),
+            // What 2.0.11 does behind an include that adds a listener is left to what its memory holds by then.
+            ("b.conf", "allow_anonymous false\n"),
         ],
         arguments: &[],
     },
@@ -255,7 +256,7 @@ fn the_running_broker_does_what_our_reader_says() -> Result<()> {
         assert_eq!((facts.rejected_lines, facts.unknown_directives), (Some(vec![]), Some(vec![])), "{}", case.name);
         assert_eq!((facts.running, facts.changed_since_start), (Some(true), Some(vec![])), "{}", case.name);
         // The one that is there without any listener is moved to a free port by an argument.
-        let moved = case.arguments.is_empty().then_some(0).unwrap_or(site.ports[0].address().port());
+        let moved = if case.arguments.is_empty() { 0 } else { site.ports[0].address().port() };
         let port = |declared: u16| if moved > 0 && declared == 1883 { moved } else { declared };
         let declared: BTreeMap<u16, _> = facts.listeners.values().map(|it| (port(it.port), it)).collect();
         let opened: BTreeSet<u16> = program

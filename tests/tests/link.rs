@@ -46,6 +46,10 @@ fn with_two_uplinks_the_second_one_carries_what_the_first_one_cannot() {
     assert_eq!(findings(&site.look(&text).unwrap()), set(&["uplink_without_carrier[up0]"]));
     site.road.ip(&["link", "set", "down0", "up"]).unwrap();
     site.gateway.wait_until_up("up0", true).unwrap();
+    site.road.wait_until_up("down0", true).unwrap();
+    for server in ["10.99.0.53/53", "10.99.0.54/53"] {
+        site.gateway.wait_until_answered(server).unwrap();
+    }
     assert_eq!(findings(&site.look(&text).unwrap()), set(&[]));
     let observation = site.observation(&text).unwrap();
     let losses = observation["interfaces"]["seen"].as_array().unwrap().iter();

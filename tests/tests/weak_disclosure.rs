@@ -261,7 +261,9 @@ fn each_end_of_support_is_told_as_what_it_is() -> Result<()> {
     let clock = Clock::off_by(folder.path(), day.as_second() - Timestamp::now().as_second())?;
     let own =
         "Package: mosquitto\nStatus: install ok installed\nArchitecture: arm64\nVersion: 1.6.12-0mosquitto1~focal1\n";
-    let cases: [(&str, &str, &str, Option<&str>, &[&str]); 6] = [
+    // Name, os-release, kernel, inventory, and what is found.
+    type Case<'c> = (&'c str, &'c str, &'c str, Option<&'c str>, &'c [&'c str]);
+    let cases: [Case<'_>; 6] = [
         ("sound", OS, "6.12.30+deb13-arm64", Some(STATUS), &[]),
         ("over", "ID=debian\nVERSION_ID=\"10\"\n", "6.12.30+deb13-arm64", Some(STATUS), &["release_unsupported"]),
         ("soon", "ID=debian\nVERSION_ID=\"12\"\n", "6.12.30+deb13-arm64", Some(STATUS), &["release_ends_soon"]),

@@ -121,6 +121,20 @@ impl Namespace {
         }
     }
 
+    /// Waits until a TCP server at `address` (`host/port`, as bash names it) takes a connection: a wire that is up again has to
+    /// find its neighbours first.
+    ///
+    /// # Errors
+    /// When that does not happen in time.
+    pub fn wait_until_answered(&self, address: &str) -> Result<()> {
+        let deadline = Instant::now() + LIMIT;
+        let connect = format!("exec 3<>/dev/tcp/{address}");
+        while self.run("bash", "bash", &["-c", &connect]).is_err() {
+            anyhow::ensure!(Instant::now() < deadline, "nobody answers at {address}");
+        }
+        Ok(())
+    }
+
     /// Gives it firewall rules (nft(8)).
     ///
     /// # Errors
