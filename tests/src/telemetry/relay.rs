@@ -56,7 +56,7 @@ pub enum Fate {
     Double,
     /// It goes on after this time, and whatever is behind it, too.
     Late(Duration),
-    /// It goes on behind the next one.
+    /// It goes on behind the next one of its type and QoS.
     Swap,
     /// Both sides are cut off.
     Cut,
@@ -161,8 +161,10 @@ fn carry(from: &TcpStream, to: &TcpStream, up: bool, rule: &Rule) -> std::io::Re
             }
             Fate::Cut => return Ok(()),
         }
-        if let Some(bytes) = behind.take() {
-            writer.write_all(&bytes)?;
+        // Type and QoS: what goes in between, such as acknowledgements, swaps places with nothing.
+        let sort = |bytes: &[u8]| bytes.first().map(|first| first & 0xf6);
+        if let Some(late) = behind.take_if(|late| sort(late) == sort(&bytes)) {
+            writer.write_all(&late)?;
         }
     }
     Ok(())
