@@ -17,7 +17,7 @@ cargo xtask <command>
                                --serve keeps the sink's pages up until Ctrl-C
   test [--full]                everything that has to hold: format, lints, tests, rules, schemas, dependencies
                                --full adds what takes hours; `cargo xtask test --help` lists it
-  agreement                    the survey of TLS beside other scanners, on 30 servers, and the facts of 134 certificates
+  agreement                    the survey of TLS beside other scanners, on 30 servers, and the facts of the corpus of certificates
                                beside openssl and badkeys, and findings about hosts beside lynis and ssh-audit;
                                writes docs/agreement.md
   bench [--runs N] [--rounds N] [--only SUBJECT]
