@@ -98,15 +98,17 @@ const AT_ONCE: usize = 64;
 const MAX_PAYLOAD_BYTES: usize = MAX_ENVELOPE_BYTES / 4 * 3 - 2048;
 
 /// Leaves out the largest observations until `run` has at most `limit` bytes; their records say so. A run that no reader
-/// accepts would be worth nothing, and a gap that is on the record is seen.
+/// accepts would be worth nothing, and a gap that is on the record is seen. Devices go first: there may be thousands of them,
+/// and they must not cost the run what was seen of the one host or the one broker.
 fn fit(run: &mut Run, limit: usize) {
     let mut total = size(run);
-    let mut largest: Vec<(usize, usize)> =
-        run.records.iter().enumerate().map(|(index, record)| (size(&record.observation), index)).collect();
+    let of = |record: &Record| (record.target.kind == TargetKind::Device, size(&record.observation));
+    let mut largest: Vec<((bool, usize), usize)> =
+        run.records.iter().enumerate().map(|(index, record)| (of(record), index)).collect();
     // Of equal ones the last goes first.
     largest.sort_unstable();
     while total > limit {
-        let Some((bytes, index)) = largest.pop() else { return };
+        let Some(((_, bytes), index)) = largest.pop() else { return };
         let Some(record) = run.records.get_mut(index).filter(|record| record.observation.is_some()) else { continue };
         let before = size(record);
         record.status = Status::Error;
@@ -228,17 +230,21 @@ mod tests {
         let seen = |_, _| -> crate::probe::Looking { Box::pin(async { Ok(serde_json::json!("x".repeat(1000))) }) };
         for number in 0..1000 {
             let mut record = record(probe(Duration::from_secs(5), seen)).await;
-            record.target.name = format!("device-{number}");
+            record.target = Target::new(TargetKind::Device, format!("device-{number}"));
             run.records.push(record);
         }
         run.records[7].observation = Some("x".repeat(200_000).into());
+        let mut host = record(probe(Duration::from_secs(5), seen)).await;
+        host.observation = Some("x".repeat(300_000).into());
+        run.records.push(host);
         fit(&mut run, MAX_PAYLOAD_BYTES);
         let signed = Execution { run: run.clone() }.into_run(None).sign(&key).unwrap();
         let bytes = signed.envelope.len();
         assert!(bytes <= MAX_ENVELOPE_BYTES && bytes > MAX_ENVELOPE_BYTES * 9 / 10, "{bytes}");
-        assert_eq!((run.records[7].status, run.records.len()), (Status::Error, 1000));
+        assert_eq!((run.records[7].status, run.records.len()), (Status::Error, 1001));
         assert!(run.records[7].detail.as_ref().unwrap().contains("200002 bytes"), "{:?}", run.records[7].detail);
         assert_eq!(run.records[0].status, Status::Observed);
+        assert_eq!(run.records[1000].status, Status::Observed, "one of many goes before the only one");
         gatepost_evidence::verify::VerifiedRun::open(
             &gatepost_evidence::envelope::Envelope::parse(signed.envelope.as_bytes()).unwrap(),
             key.public(),

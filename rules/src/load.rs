@@ -71,11 +71,11 @@ const CHECK_TARGETS: &[(&str, &[TargetKind])] = &[
     ("disclosure_readiness", &[TargetKind::Host]),
 ];
 
-/// Reads, checks and compiles a pack; its vectors are read but not run.
+/// Reads, checks and compiles a pack; its vectors are read but not run. Its digest is made, unless it is `known`.
 ///
 /// # Errors
 /// Every mistake in it.
-pub(crate) fn load(text: &str) -> Result<Pack, PackErrors> {
+pub(crate) fn load(text: &str, known: Option<Digest>) -> Result<Pack, PackErrors> {
     let mut reader = Reader::new(text);
     let (document, syntax) = DeTable::parse_recoverable(text);
     for error in &syntax {
@@ -106,15 +106,15 @@ pub(crate) fn load(text: &str) -> Result<Pack, PackErrors> {
         Loader { reader, tables: &lookups, standards: &standards, shapes: BTreeMap::new(), keys: BTreeSet::new() };
     let controls: Vec<Option<Control>> = controls.into_iter().map(|table| loader.control(table)).collect();
     let mut reader = loader.reader;
-    let digest = match canonical::to_vec(&to_json(document.get_ref())) {
-        Ok(bytes) => Digest::of(&bytes),
+    let digest = known.or_else(|| match canonical::to_vec(&to_json(document.get_ref())) {
+        Ok(bytes) => Some(Digest::of(&bytes)),
         Err(error) => {
             reader.mistake(1, error.to_string());
-            Digest::of(b"")
+            None
         }
-    };
-    match (name, version, controls.into_iter().collect::<Option<Vec<_>>>()) {
-        (Some(name), Some(version), Some(controls)) if reader.errors.is_empty() => {
+    });
+    match (name, version, digest, controls.into_iter().collect::<Option<Vec<_>>>()) {
+        (Some(name), Some(version), Some(digest), Some(controls)) if reader.errors.is_empty() => {
             Ok(Pack::new(PackRef { name, version, digest }, lookups, standards.into_all(), controls))
         }
         _ => Err(PackErrors::new(reader.errors)),

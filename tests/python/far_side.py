@@ -4,9 +4,11 @@
     far_side.py http ADDRESS PORT DELAY_SECONDS HOW
 
 `sntp` answers each question for the time (RFC 5905) by the machine's own clock, ahead by so much. `http` answers each request
-after a delay: HOW is `well` (404), `drip` (a head that never ends, a byte at a time) or `rubbish` (no HTTP). Both say `ready`.
+after a delay: HOW is `well` (404), `drip` (a head that never ends, a byte at a time), `rubbish` (no HTTP) or
+`unsteady` (as `well`, but every third request is not answered). Both say `ready`.
 """
 
+import itertools
 import socket
 import struct
 import sys
@@ -34,10 +36,12 @@ def sntp(address, ahead, stratum, leap, kiss=""):
         server.sendto(answer, client)
 
 
-def answer(client, delay, how):
+def answer(client, number, delay, how):
     client.recv(65536)
     time.sleep(float(delay))
-    if how == "rubbish":
+    if how == "unsteady" and number % 3 == 0:
+        pass
+    elif how == "rubbish":
         client.sendall(b"SSH-2.0-nobody\r\n")
     elif how == "drip":
         client.sendall(b"HTTP/1.1 200 OK\r\nx-drip: ")
@@ -55,9 +59,9 @@ def answer(client, delay, how):
 def http(address, port, delay, how):
     server = socket.create_server((address, int(port)), backlog=64)
     print("ready", flush=True)
-    while True:
+    for number in itertools.count(1):
         client, _ = server.accept()
-        threading.Thread(target=answer, args=(client, delay, how), daemon=True).start()
+        threading.Thread(target=answer, args=(client, number, delay, how), daemon=True).start()
 
 
 {"sntp": sntp, "http": http}[sys.argv[1]](*sys.argv[2:])

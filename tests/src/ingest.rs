@@ -60,9 +60,13 @@ impl Events {
     }
 }
 
+/// How an edge keeps one more canary.
+type Keep = Box<dyn FnMut(&mut Vec<Value>, Value) + Send>;
+
 struct Shared {
     token: String,
     demand_token: AtomicBool,
+    keep: Mutex<Keep>,
     events: Mutex<Events>,
     news: Condvar,
 }
@@ -108,6 +112,7 @@ impl IngestEdge {
         let shared = Arc::new(Shared {
             token,
             demand_token: AtomicBool::new(false),
+            keep: Mutex::new(Box::new(Vec::push)),
             events: Mutex::default(),
             news: Condvar::new(),
         });
@@ -126,6 +131,11 @@ impl IngestEdge {
             Self { shared, token_file, expired_token_file, runtime, https, http, plaintext, _encrypted: encrypted };
         edge.expose()?;
         Ok(edge)
+    }
+
+    /// From now on it keeps canaries as `keep` does, and not each once at the end.
+    pub fn keep_canaries(&self, keep: impl FnMut(&mut Vec<Value>, Value) + Send + 'static) {
+        *self.shared.keep.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(keep);
     }
 
     /// Takes events without credentials, over HTTPS and over plain HTTP.
@@ -323,9 +333,10 @@ async fn take(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes
     }
     let canary = event["topic"].as_str().is_some_and(|topic| topic.starts_with("gatepost/canary/"));
     if canary {
-        events.canaries.push(event)
+        let mut keep = shared.keep.lock().unwrap_or_else(PoisonError::into_inner);
+        keep(&mut events.canaries, event);
     } else {
-        events.accepted.push(event)
+        events.accepted.push(event);
     }
     shared.news.notify_all();
     answer(StatusCode::ACCEPTED, "accepted")

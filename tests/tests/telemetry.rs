@@ -267,6 +267,25 @@ fn a_restart_under_the_canaries_breaks_connections_and_loses_nothing_that_was_ac
 }
 
 #[test]
+fn a_subscriber_that_is_cut_off_in_the_middle_gets_the_rest_of_its_session() -> Result<()> {
+    let mut cut = false;
+    let audited = through("persistence true", move |frame| {
+        let first = !cut && !frame.up && matches!(frame.kind, Kind::Publish(_)) && frame.has(".live.1.5\"");
+        cut |= first;
+        if first { Fate::Cut } else { Fate::Pass }
+    })?;
+    // What was on its way without a receipt may be gone with the connection.
+    let found: Vec<_> = audited.findings.iter().filter(|finding| *finding != "qos0_lost[live-qos0]").collect();
+    let broken = ["connections_break[live-qos0]", "connections_break[live-qos1]", "connections_break[live-qos2]"];
+    assert_eq!(found, broken.each_ref(), "{:#?}", audited.facts);
+    for name in ["live-qos1", "live-qos2"] {
+        let flow = audited.flow(name);
+        assert_eq!((flow.acknowledged, flow.arrived, flow.lost), (Some(EACH), Some(EACH), Some(0)), "{name}");
+    }
+    Ok(())
+}
+
+#[test]
 fn two_bridges_double_everything_beyond_them() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let beyond = Mosquitto::start(&folder.path().join("beyond"), "")?;
@@ -398,6 +417,23 @@ fn what_the_gateway_service_drops_is_lost_on_the_way_to_the_edge() -> Result<()>
     assert_eq!(audited.findings, ["acknowledged_lost[ingest-qos1]"], "{:#?}", audited.facts);
     let flow = audited.flow("ingest-qos1");
     assert_eq!((flow.acknowledged, flow.arrived, flow.lost), (Some(EACH), Some(0), Some(EACH)));
+    Ok(())
+}
+
+#[test]
+fn an_edge_that_keeps_one_twice_and_one_too_early_is_seen_to_the_message() -> Result<()> {
+    let mut lab = Lab::start()?;
+    lab.harden()?;
+    lab.ingest().keep_canaries(|kept, event| match kept.len() {
+        2 => kept.extend([event.clone(), event]),
+        6 => kept.insert(5, event),
+        _ => kept.push(event),
+    });
+    let text = lab.agent_config(&lab.folder().join("agent"), None);
+    let audited = audit(&Agent::configured(&lab.folder().join("gatepost.toml"), &text)?)?;
+    assert_eq!(audited.findings, ["duplicated[ingest-qos1]", "reordered[ingest-qos1]"], "{:#?}", audited.facts);
+    let flow = audited.flow("ingest-qos1");
+    assert_eq!((flow.arrived, flow.duplicated, flow.reordered, flow.lost), (Some(EACH), Some(1), Some(1), Some(0)));
     Ok(())
 }
 

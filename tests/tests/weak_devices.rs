@@ -258,3 +258,22 @@ fn the_registry_tells_who_is_missing_who_is_not_expected_and_what_else_lies_ther
     }
     Ok(())
 }
+
+/// The limit of one look, and one device more.
+#[test]
+fn a_registry_that_is_too_large_for_one_look_says_so() -> Result<()> {
+    let registry = Registry::new()?;
+    let identity = registry.make("device", &registry.wanted("device"))?;
+    let covered = |registry: &Registry| -> Result<bool> {
+        let (_, report) = registry.found("")?;
+        let rows = report["findings"].as_array().context("no findings")?;
+        Ok(!rows.iter().any(|row| row["key"] == "device_certificate_hygiene.registry_not_covered"))
+    };
+    for number in 0..2000 {
+        registry.register(&identity, &format!("device-{number}.pem"))?;
+    }
+    assert!(covered(&registry)?, "as many as there is room for");
+    registry.register(&identity, "one-more.pem")?;
+    assert!(!covered(&registry)?);
+    Ok(())
+}

@@ -263,6 +263,19 @@ fn of_the_kernel() -> Vec<Weakening> {
         kernel("/sys/devices/system/cpu/vulnerabilities/retbleed", "Vulnerable", &["processor_flaw_open"]),
         net(&["net.ipv4.conf.all.accept_redirects=1"], &["icmp_redirects_accepted"]),
         net(&["net.ipv6.conf.all.accept_redirects=1"], &["icmp6_redirects_accepted"]),
+        // An interface that was there before its defaults were set keeps what it had.
+        weakening(
+            "ip link add weak0 type veth peer name weak1; sysctl -qw net.ipv4.conf.weak0.accept_redirects=1",
+            "ip link del weak0",
+            &["icmp_redirects_accepted"],
+        ),
+        weakening(
+            "ip link add weak0 type veth peer name weak1; sysctl -qw net.ipv6.conf.weak0.accept_redirects=1",
+            "ip link del weak0",
+            &["icmp6_redirects_accepted"],
+        ),
+        net(&["net.ipv4.conf.default.accept_redirects=1"], &["icmp_redirects_accepted"]),
+        net(&["net.ipv6.conf.default.accept_redirects=1"], &["icmp6_redirects_accepted"]),
         net(&["net.ipv4.conf.all.accept_source_route=1"], &["source_routing_accepted"]),
         net(&["net.ipv6.conf.all.accept_source_route=1"], &["source_routing_accepted_ipv6"]),
         net(&["net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0"], &["source_addresses_not_checked"]),
@@ -304,6 +317,16 @@ fn of_updates() -> Vec<Weakening> {
         changed(
             periodic,
             &format!("sed -i 's/Unattended-Upgrade \"1\"/Unattended-Upgrade \"0\"/' {periodic}"),
+            &["updates_not_automatic"],
+        ),
+        weakening(
+            "systemctl mask --quiet apt-daily-upgrade.timer",
+            "systemctl unmask --quiet apt-daily-upgrade.timer",
+            &["updates_not_automatic"],
+        ),
+        weakening(
+            "systemctl disable --quiet apt-daily-upgrade.timer",
+            "systemctl enable --quiet apt-daily-upgrade.timer",
             &["updates_not_automatic"],
         ),
         weakening(

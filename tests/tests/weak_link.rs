@@ -291,6 +291,7 @@ fn a_peer_that_is_slow_or_speaks_something_else_is_told() {
     for (how, delay, expected) in [
         ("well", "0", &[][..]),
         ("well", "1.7", &["link_posture.peer_slow"]),
+        ("unsteady", "0", &["link_posture.peer_unsteady"]),
         ("rubbish", "0", &["link_posture.peer_silent"]),
         ("drip", "0", &["link_posture.peer_silent"]),
     ] {

@@ -178,6 +178,22 @@ fn a_plaintext_listener_that_judges_passwords_is_a_finding() -> Result<()> {
     Ok(())
 }
 
+/// As above: the broker's own file says who may come, and it is asked on loopback whether that is so.
+#[test]
+fn anybody_gets_in_from_the_network() -> Result<()> {
+    let site = Site::new()?;
+    let port = site.other.address().port();
+    let lines = format!("allow_anonymous true\nacl_file {}\n", site.rights().display());
+    let _broker = site.start(SOUND, &format!("\nlistener {port} 127.0.0.1\n{lines}"))?;
+    let told = site.path().join("told.conf");
+    let text = format!("{SOUND}{}listener {port}\n{lines}", site.told_rights());
+    pki::write(&told, text.as_bytes(), 0o600)?;
+    let (found, gaps) = site.findings(&format!("configuration_file = {told:?}\n"))?;
+    let expected = set(&["anonymous_access_exposed", "client_id_takeover", "plaintext_listener_exposed"]);
+    assert_eq!((found, gaps), (expected, set(&[])));
+    Ok(())
+}
+
 /// What ends TLS in front of a broker may permit what Mosquitto does not: rustls, which refuses every CONNECT here.
 fn gate(identity: &Identity, max_early_data: u32) -> Result<SocketAddr> {
     let mut config = (*tls::server(identity)?).clone();

@@ -39,9 +39,17 @@ fn mistakes(text: &str) -> Vec<String> {
 
 #[test]
 fn the_builtin_pack_loads_and_every_vector_comes_out_as_expected() {
-    let errors = mistakes(include_str!("../../packs/gateway-baseline-1.0.0.toml"));
-    assert!(errors.is_empty(), "{errors:#?}");
+    let made = Pack::parse(BUILTIN_TOML).unwrap_or_else(|errors| panic!("{:#?}", errors.errors()));
+    if std::env::var_os("GATEPOST_BLESS").is_some() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/packs/gateway-baseline-1.0.0.digest");
+        std::fs::write(file, format!("{}\n", made.reference().digest)).unwrap();
+    }
     let pack = Pack::builtin();
+    assert_eq!(
+        pack.reference(),
+        made.reference(),
+        "the digest beside the pack is another; run this with GATEPOST_BLESS=1"
+    );
     assert_eq!((pack.reference().name.as_str(), pack.reference().version.as_str()), ("gateway-baseline", "1.0.0"));
     assert!(pack.test().ok());
     for key in [

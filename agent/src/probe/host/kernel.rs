@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use gatepost_evidence::check::host_guardrails::kernel::{Kernel, MODULES};
+use gatepost_evidence::check::host_guardrails::kernel::{Kernel, MODULES, RedirectSettings, Redirects};
 use gatepost_evidence::look::{Failure, FailureKind};
 
 use super::root::Root;
@@ -13,6 +13,8 @@ use super::{if_there, shorten, snippets, systemd_options};
 const MAX_PARAMETERS: usize = 200;
 /// `IFF_PROMISC` (netdevice(7)).
 const PROMISCUOUS: u32 = 0x100;
+/// `IFF_LOOPBACK`.
+const LOOPBACK: u32 = 0x8;
 
 /// What is to be seen of the kernel.
 #[must_use]
@@ -31,6 +33,7 @@ pub fn kernel(root: &Root) -> Kernel {
         core_limits: core_limits(root).into(),
         core_storage: systemd_options(root, "coredump.conf").map(|options| options.get("Storage").cloned()).into(),
         promiscuous: promiscuous(root).into(),
+        redirects: redirects(root).into(),
     }
 }
 
@@ -132,7 +135,8 @@ fn core_limits(root: &Root) -> Result<Vec<String>, Failure> {
     Ok(found)
 }
 
-fn promiscuous(root: &Root) -> Result<Vec<String>, Failure> {
+/// Network interfaces with their flags (netdevice(7)).
+fn interfaces(root: &Root) -> Result<Vec<(String, u32)>, Failure> {
     let folder = Path::new("/sys/class/net");
     let mut found = Vec::new();
     for name in root.list(folder)? {
@@ -140,11 +144,41 @@ fn promiscuous(root: &Root) -> Result<Vec<String>, Failure> {
         let Some(flags) = if_there(root.word(&folder.join(&name).join("flags")))? else { continue };
         let flags = u32::from_str_radix(flags.trim_start_matches("0x"), 16)
             .map_err(|_| Failure::new(FailureKind::Unparseable, format_args!("flags of {name} are no number")))?;
-        if flags & PROMISCUOUS != 0 {
-            found.push(shorten(&name));
+        found.push((name, flags));
+    }
+    Ok(found)
+}
+
+fn promiscuous(root: &Root) -> Result<Vec<String>, Failure> {
+    let all = interfaces(root)?.into_iter().filter(|(_, flags)| flags & PROMISCUOUS != 0);
+    Ok(all.map(|(name, _)| shorten(&name)).collect())
+}
+
+fn redirects(root: &Root) -> Result<BTreeMap<String, Redirects>, Failure> {
+    let mut found = BTreeMap::new();
+    for (name, flags) in interfaces(root)? {
+        if flags & LOOPBACK == 0 {
+            let of = |protocol| redirect_settings(root, protocol, &name);
+            found.insert(shorten(&name), Redirects { ipv4: of("ipv4")?, ipv6: of("ipv6")? });
         }
     }
     Ok(found)
+}
+
+/// Without IPv6, and on an interface that is none of IP's, the kernel has no settings.
+fn redirect_settings(root: &Root, protocol: &str, interface: &str) -> Result<Option<RedirectSettings>, Failure> {
+    let folder = Path::new("/proc/sys/net").join(protocol).join("conf");
+    if !root.exists(&folder)? {
+        return if protocol == "ipv6" { Ok(None) } else { Err(absent(&folder)) };
+    }
+    let read =
+        |name: &str| if_there(root.word(&folder.join(interface).join(name))).map(|word| word.map(|word| word != "0"));
+    let (accepts, forwards) = (read("accept_redirects")?, read("forwarding")?);
+    Ok(accepts.zip(forwards).map(|(accepts, forwards)| RedirectSettings { accepts, forwards }))
+}
+
+fn absent(path: &Path) -> Failure {
+    Failure::new(FailureKind::NotFound, format_args!("{}: No such file or directory", path.display()))
 }
 
 #[cfg(test)]
@@ -170,6 +204,10 @@ mod tests {
             ("sys/kernel/security/lockdown", "none [integrity] confidentiality\n"),
             ("sys/class/net/eth0/flags", "0x1103\n"),
             ("sys/class/net/eth1/flags", "0x1003\n"),
+            ("sys/class/net/lo/flags", "0x9\n"),
+            ("proc/sys/net/ipv4/conf/eth0/accept_redirects", "1\n"),
+            ("proc/sys/net/ipv4/conf/eth0/forwarding", "0\n"),
+            ("proc/sys/net/ipv4/conf/lo/accept_redirects", "1\n"),
             ("etc/systemd/coredump.conf", "[Coredump]\n#Storage=external\nStorage=none\n"),
             ("etc/systemd/coredump.conf.d/a.conf", "[Coredump]\nStorage=journal\n"),
         ]);
@@ -180,6 +218,9 @@ mod tests {
         assert_eq!(kernel.core_limits.seen().unwrap(), &["* hard core 0"]);
         assert_eq!(kernel.lockdown.seen().unwrap(), "integrity");
         assert_eq!(kernel.promiscuous.seen().unwrap(), &["eth0"]);
+        let eth0 = Redirects { ipv4: Some(RedirectSettings { accepts: true, forwards: false }), ipv6: None };
+        let redirects = BTreeMap::from([("eth0".into(), eth0), ("eth1".into(), Redirects::default())]);
+        assert_eq!(kernel.redirects.seen().unwrap(), &redirects);
         assert_eq!(kernel.core_storage.seen().unwrap().as_deref(), Some("journal"), "a drop-in comes last");
     }
 }

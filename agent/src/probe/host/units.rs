@@ -21,14 +21,17 @@ const SYSTEM: &str = "/etc/systemd/system";
 /// When a folder can not be listed.
 pub fn enabled(root: &Root) -> Result<Vec<String>, Failure> {
     let system = Path::new(SYSTEM);
+    let names = root.list(system)?;
     let mut found = BTreeSet::new();
-    for name in root.list(system)?.iter().filter(|name| name.ends_with(".wants") || name.ends_with(".requires")) {
+    for name in names.iter().filter(|name| name.ends_with(".wants") || name.ends_with(".requires")) {
         found.extend(root.list(&system.join(name))?.iter().map(|name| shorten(name)));
         if found.len() > 2000 {
             return Err(Failure::new(FailureKind::TooLarge, format_args!("{SYSTEM} has more than 2000 units")));
         }
     }
-    Ok(found.into_iter().collect())
+    // A unit that is masked leads nowhere, and is started by nobody.
+    let masked = |name: &String| root.link(&system.join(name)).is_ok_and(|to| to == Path::new("/dev/null"));
+    Ok(found.into_iter().filter(|name| !(names.contains(name) && masked(name))).collect())
 }
 
 /// What is to be seen of services; `watched` are recorded whatever they do.

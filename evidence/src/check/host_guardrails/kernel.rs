@@ -34,6 +34,30 @@ pub struct Kernel {
     pub core_storage: Look<Option<String>>,
     /// Network interfaces that take every packet.
     pub promiscuous: Look<Vec<String>>,
+    /// By network interface, without the loopback: what it does with ICMP redirects.
+    pub redirects: Look<BTreeMap<String, Redirects>>,
+}
+
+/// What an interface does with ICMP redirects; a protocol that it does not speak is absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Redirects {
+    /// `net.ipv4.conf.<interface>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv4: Option<RedirectSettings>,
+    /// `net.ipv6.conf.<interface>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6: Option<RedirectSettings>,
+}
+
+/// The settings of one interface and one protocol.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RedirectSettings {
+    /// `accept_redirects` is not 0.
+    pub accepts: bool,
+    /// `forwarding` is not 0.
+    pub forwards: bool,
 }
 
 /// Facts about the kernel beyond its settings.
@@ -66,6 +90,12 @@ pub struct KernelFacts {
     /// Network interfaces that take every packet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub promiscuous: Option<Vec<String>>,
+    /// Network interfaces on which an ICMP redirect changes the routes of IPv4.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redirected_ipv4: Option<Vec<String>>,
+    /// Network interfaces on which an ICMPv6 redirect changes the routes of IPv6.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redirected_ipv6: Option<Vec<String>>,
 }
 
 /// Modules that are told when they are loaded. USB storage is told in any case.
@@ -120,7 +150,13 @@ const WEAKENING: [&str; 16] = [
     "systemd.debug-shell=1",
 ];
 
-pub(super) fn facts(seen: &Option<Kernel>, running: Option<&str>, unknown: &mut Unknown) -> Option<KernelFacts> {
+/// Facts from what was `seen` under the `running` release, where `all_ipv4` is `net.ipv4.conf.all.accept_redirects`.
+pub(super) fn facts(
+    seen: &Option<Kernel>,
+    running: Option<&str>,
+    all_ipv4: Option<i64>,
+    unknown: &mut Unknown,
+) -> Option<KernelFacts> {
     let seen = seen.as_ref()?;
     let modules = take(&seen.modules, &["/kernel_state/unwanted_modules", "/kernel_state/usb_storage"], "", unknown);
     let blocked = take(&seen.blocked_modules, &["/kernel_state/usb_storage"], "", unknown);
@@ -166,7 +202,32 @@ pub(super) fn facts(seen: &Option<Kernel>, running: Option<&str>, unknown: &mut 
         newer_installed: newest.filter(|(newest, running)| newest != running).map(|(newest, _)| newest),
         core_dumps: core_dumps(seen, unknown),
         promiscuous: take(&seen.promiscuous, &["/kernel_state/promiscuous"], "", unknown).cloned(),
+        redirected_ipv4: redirected_ipv4(seen, all_ipv4, unknown),
+        redirected_ipv6: take(&seen.redirects, &["/kernel_state/redirected_ipv6"], "", unknown).map(|interfaces| {
+            which(interfaces, |one| one.ipv6.as_ref().is_some_and(|six| six.accepts && !six.forwards))
+        }),
     })
+}
+
+/// An interface that passes packets on follows a redirect when it and `all` say so; any other, when one of them does
+/// (ip-sysctl.rst). IPv6 asks the interface alone, and follows none where it passes packets on.
+fn redirected_ipv4(seen: &Kernel, all: Option<i64>, unknown: &mut Unknown) -> Option<Vec<String>> {
+    let place = "/kernel_state/redirected_ipv4";
+    let interfaces = take(&seen.redirects, &[place], "", unknown)?;
+    let Some(all) = all else {
+        unknown.because(place, "net.ipv4.conf.all.accept_redirects is not known");
+        return None;
+    };
+    Some(which(interfaces, |one| {
+        one.ipv4.as_ref().is_some_and(|four| match four.forwards {
+            true => four.accepts && all != 0,
+            false => four.accepts || all != 0,
+        })
+    }))
+}
+
+fn which(interfaces: &BTreeMap<String, Redirects>, is: impl Fn(&Redirects) -> bool) -> Vec<String> {
+    interfaces.iter().filter(|(_, one)| is(one)).map(|(name, _)| name.clone()).collect()
 }
 
 /// `6.1.0-28-amd64` is of the flavour `amd64`, `6.6.51+rpt-rpi-2712` of `rpi-2712`.
@@ -229,13 +290,31 @@ mod tests {
             core_limits: Look::Seen(vec!["* hard core 0".into()]),
             core_storage: Look::Failed(failed()),
             promiscuous: Look::Seen(vec![]),
+            redirects: Look::Seen(BTreeMap::new()),
         }
+    }
+
+    #[test]
+    fn who_follows_redirects_is_asked_as_the_kernel_asks() {
+        let settings = |accepts, forwards| Some(RedirectSettings { accepts, forwards });
+        let interfaces = [("off", false, false), ("on", true, false), ("passes", true, true), ("shut", false, true)];
+        let interfaces = interfaces.map(|(name, accepts, forwards)| {
+            (name.to_owned(), Redirects { ipv4: settings(accepts, forwards), ipv6: settings(accepts, forwards) })
+        });
+        let seen = Kernel { redirects: Look::Seen(interfaces.into()), ..kernel() };
+        let four = |all| facts(&Some(seen.clone()), None, Some(all), &mut Unknown::default()).unwrap().redirected_ipv4;
+        assert_eq!(four(0).unwrap(), ["on"]);
+        assert_eq!(four(1).unwrap(), ["off", "on", "passes"]);
+        let mut unknown = Unknown::default();
+        let found = facts(&Some(seen), None, None, &mut unknown).unwrap();
+        assert_eq!((found.redirected_ipv4, found.redirected_ipv6.unwrap()), (None, vec!["on".to_owned()]));
+        assert!(unknown.reason("/kernel_state/redirected_ipv4").is_some());
     }
 
     #[test]
     fn the_kernel_is_told_as_it_is() {
         let mut unknown = Unknown::default();
-        let seen = facts(&Some(kernel()), Some("6.1.0-9-amd64"), &mut unknown).unwrap();
+        let seen = facts(&Some(kernel()), Some("6.1.0-9-amd64"), None, &mut unknown).unwrap();
         assert_eq!(seen.unwanted_modules.as_deref(), Some(&["sctp".to_owned()][..]));
         assert_eq!(seen.usb_storage.as_deref(), Some("blocked"));
         assert_eq!(seen.weakening_parameters.as_deref(), Some(&["mitigations=off".to_owned()][..]));
@@ -243,7 +322,7 @@ mod tests {
         assert_eq!((seen.newest_runs, seen.newer_installed.as_deref()), (Some(false), Some("6.1.0-28-amd64")));
         assert_eq!(seen.core_dumps.as_deref(), Some("nowhere"));
         assert_eq!(unknown.reason("/kernel_state/lockdown"), Some("not found: none"));
-        assert_eq!(facts(&Some(kernel()), Some("5.0-x"), &mut unknown).unwrap().newest_runs, None);
+        assert_eq!(facts(&Some(kernel()), Some("5.0-x"), None, &mut unknown).unwrap().newest_runs, None);
     }
 
     #[test]
@@ -256,7 +335,7 @@ mod tests {
                 core_limits: Look::Seen(limits),
                 ..kernel()
             };
-            facts(&Some(seen), None, &mut Unknown::default()).unwrap().core_dumps.unwrap()
+            facts(&Some(seen), None, None, &mut Unknown::default()).unwrap().core_dumps.unwrap()
         };
         assert_eq!(with("core", None, &[]), "files");
         assert_eq!(with("core", None, &["* soft core 0"]), "files");

@@ -412,6 +412,7 @@ impl Contract for Check {
         let accounts = take(&observation.accounts, &["/root_twins", "/default_pi_account"], "", unknown);
         let sockets = take(&observation.sockets, &["/sockets"], "", unknown);
         let enabled = observation.enabled_units.as_ref().and_then(Look::seen);
+        let sysctls = sysctls(&observation.sysctls, unknown);
         Facts {
             os_id: release("ID"),
             os_version: release("VERSION_ID"),
@@ -428,15 +429,20 @@ impl Contract for Check {
             empty_passwords: take(&observation.empty_passwords, &["/empty_passwords"], SHADOW, unknown).cloned(),
             default_pi_account: accounts
                 .map(|accounts| accounts.iter().any(|account| account.name == "pi" && has_shell(&account.shell))),
-            sysctls: sysctls(&observation.sysctls, unknown),
             reboot_required: take(&observation.reboot_required, &["/reboot_required"], "", unknown).copied(),
             storage: take(&observation.storage, &["/storage"], "", unknown)
                 .map(|storage| storage.iter().map(storage_facts).collect()),
             ssh,
             firewall: firewall::facts(&observation.firewall, &observation.enabled_units, unknown),
             accounts: accounts::facts(&observation.account_details, accounts, unknown),
-            kernel_state: kernel::facts(&observation.kernel_state, observation.kernel.as_deref(), unknown),
-            updates: updates::facts(&observation.updates, seen, unknown),
+            kernel_state: kernel::facts(
+                &observation.kernel_state,
+                observation.kernel.as_deref(),
+                sysctls.net_ipv4_conf_all_accept_redirects,
+                unknown,
+            ),
+            sysctls,
+            updates: updates::facts(&observation.updates, &observation.enabled_units, seen, unknown),
             media: storage::media(&observation.media, unknown),
             units: units::facts(&observation.units, enabled, unknown),
             containers: containers::facts(&observation.docker, sockets, unknown),

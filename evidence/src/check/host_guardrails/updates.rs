@@ -83,7 +83,7 @@ pub struct UpdateFacts {
     /// Sources whose signatures are not asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsigned_sources: Option<Vec<String>>,
-    /// Security updates are put in without anyone asking.
+    /// Security updates are put in without anyone asking: unattended-upgrades is there, switched on, and its timer is enabled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub automatic: Option<bool>,
     /// Whole days since the package lists changed.
@@ -109,12 +109,18 @@ pub struct UpdateFacts {
     pub inventory: Option<String>,
 }
 
-pub(super) fn facts(seen: &Option<Updates>, at: &Seen, unknown: &mut Unknown) -> Option<UpdateFacts> {
+pub(super) fn facts(
+    seen: &Option<Updates>,
+    enabled: &Option<Look<Vec<String>>>,
+    at: &Seen,
+    unknown: &mut Unknown,
+) -> Option<UpdateFacts> {
     let seen = seen.as_ref()?;
     let today = days_believed(at, &["lists_age_days", "unattended_age_days"], unknown);
     let packages = take(&seen.packages, &["/updates/held", "/updates/broken", "/updates/automatic"], "", unknown);
     let sources = take(&seen.sources, &["/updates/security_source", "/updates/unsigned_sources"], "", unknown);
     let periodic = take(&seen.periodic, &["/updates/automatic"], "", unknown);
+    let enabled = enabled.as_ref().and_then(|enabled| take(enabled, &["/updates/automatic"], "", unknown));
     let lists = take(&seen.lists_changed, &["/updates/lists_age_days"], "", unknown);
     let ran = take(&seen.unattended_ran, &["/updates/unattended_age_days"], "", unknown);
     let pending = take(&seen.security_pending, &["/updates/security_pending"], "", unknown);
@@ -130,9 +136,11 @@ pub(super) fn facts(seen: &Option<Updates>, at: &Seen, unknown: &mut Unknown) ->
         unsigned_sources: sources.map(|sources| {
             sources.iter().filter(|one| one.unsigned).map(|one| format!("{} {}", one.uri, one.suite)).collect()
         }),
-        automatic: packages.zip(periodic).map(|(packages, periodic)| {
+        automatic: packages.zip(periodic).zip(enabled).map(|((packages, periodic), enabled)| {
             let on = |name: &str| periodic.get(name).is_some_and(|value| !matches!(value.as_str(), "0" | "" | "false"));
-            packages.versions.contains_key("unattended-upgrades") && on("apt::periodic::unattended-upgrade")
+            packages.versions.contains_key("unattended-upgrades")
+                && on("apt::periodic::unattended-upgrade")
+                && enabled.iter().any(|unit| unit == "apt-daily-upgrade.timer")
         }),
         lists_age_days: age(lists),
         unattended_age_days: age(ran),
@@ -259,10 +267,11 @@ mod tests {
         };
         let at = |day: &str, distrust| Seen { at: format!("{day}T10:00:00Z").parse().unwrap(), distrust };
         let mut unknown = Unknown::default();
-        let seen = facts(&Some(updates.clone()), &at("2026-09-01", None), &mut unknown).unwrap();
+        let enabled = Some(Look::Seen(vec![]));
+        let seen = facts(&Some(updates.clone()), &enabled, &at("2026-09-01", None), &mut unknown).unwrap();
         assert_eq!((seen.lists_age_days, seen.unattended_age_days), (Some(31), None));
         assert_eq!((seen.security_source, seen.automatic), (Some(false), None));
-        let seen = facts(&Some(updates), &at("1970-01-02", Some("no clock")), &mut unknown).unwrap();
+        let seen = facts(&Some(updates), &enabled, &at("1970-01-02", Some("no clock")), &mut unknown).unwrap();
         assert_eq!(seen.lists_age_days, None);
         assert_eq!(unknown.reason("/updates/lists_age_days"), Some("no clock"));
     }
