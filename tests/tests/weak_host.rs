@@ -320,13 +320,13 @@ fn of_updates() -> Vec<Weakening> {
             &["updates_not_automatic"],
         ),
         weakening(
-            "systemctl mask --quiet apt-daily-upgrade.timer",
-            "systemctl unmask --quiet apt-daily-upgrade.timer",
+            "systemctl mask --no-reload --quiet apt-daily-upgrade.timer",
+            "systemctl unmask --no-reload --quiet apt-daily-upgrade.timer",
             &["updates_not_automatic"],
         ),
         weakening(
-            "systemctl disable --quiet apt-daily-upgrade.timer",
-            "systemctl enable --quiet apt-daily-upgrade.timer",
+            "systemctl disable --no-reload --quiet apt-daily-upgrade.timer",
+            "systemctl enable --no-reload --quiet apt-daily-upgrade.timer",
             &["updates_not_automatic"],
         ),
         weakening(
