@@ -51,6 +51,11 @@ pub const OF_THE_MACHINE: [&str; 12] = [
 /// Where the copies lie inside.
 pub const COPIES: &str = "/run/of-the-machine";
 
+/// On a busy machine the kernel may give up a unit's control group while systemd starts the unit into it (`ENODEV`). What that
+/// happened to is started again; fails when it happened to nothing.
+const LOST_GROUP: &str = "journalctl --no-pager -o cat | grep -q 'Failed to attach to cgroup' && \
+                          systemctl restart $(systemctl --failed --no-legend --plain | cut -d ' ' -f 1)";
+
 /// A booted system.
 pub struct Container {
     // Dropped in this order: first what runs, then the folder.
@@ -155,7 +160,11 @@ impl Container {
         container.write("/etc/gatepost/gatepost.toml", AGENT, 0o600)?;
         // It has no network to hear the time from, and the machine's clock, which others keep.
         container.sh("mkdir -p /run/systemd/timesync; touch /run/systemd/timesync/synchronized")?;
-        let state = container.run("/usr/bin/systemctl", &["is-system-running", "--wait"])?;
+        let running = || container.run("/usr/bin/systemctl", &["is-system-running", "--wait"]);
+        let mut state = running()?;
+        if state.code != Some(0) && container.sh(LOST_GROUP).is_ok() {
+            state = running()?;
+        }
         if setting == Setting::Hardened && state.code != Some(0) {
             let failed = container
                 .sh("systemctl --failed --no-legend --plain; journalctl --no-pager -p warning -o cat -n 50")?;
