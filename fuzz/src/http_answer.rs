@@ -69,13 +69,19 @@ fn read(bytes: &[u8], size: usize, bodiless: bool) -> Read {
 
 /// Answers of real servers, and lies.
 pub fn seeds() -> Seeds {
-    let answers: [(&str, &[u8]); 9] = [
+    let answers: [(&str, &[u8]); 10] = [
         (
             "nginx-401",
             b"HTTP/1.1 401 Unauthorized\r\nServer: nginx\r\nContent-Type: text/html\r\nContent-Length: 12\r\n\
               Connection: close\r\nWWW-Authenticate: Bearer\r\n\r\n<html></html",
         ),
         ("chunked", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n1\r\n!\r\n0\r\n\r\n"),
+        (
+            "long-chunk-line",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\
+              xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\
+              xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\na\r\n0\r\n\r\n",
+        ),
         ("interim", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </>\r\n\r\nHTTP/1.1 202 Accepted\r\n\r\nok"),
         ("old", b"HTTP/1.0 500 Oops\nServer: x\n\nTraceback (most recent call last):\n"),
         ("no-content", b"HTTP/1.1 204 No Content\r\n\r\n"),

@@ -75,6 +75,7 @@ pub fn seeds() -> Seeds {
             "contact: security@example.com\nexpires: tomorrow\nPreferred-Languages: en\nPreferred-Languages: d!\n",
         ),
         ("twice", "Contact:mailto:a@b\nExpires: 2027-01-01T00:00:00Z\nExpires: 2028-01-01T00:00:00Z\n"),
+        ("control", "Contact: https://a/\u{0}\u{1}b\nCanonical: :c\nExpires: 2027-01-01T00:00:00Z\n"),
         ("page", "<!doctype html>\n<html><body>404</body></html>\n"),
         ("mark", "\u{feff}Contact: mailto:a@b\nExpires: 2027-01-01T00:00:00Z\n"),
     ]

@@ -71,7 +71,8 @@ const CHECK_TARGETS: &[(&str, &[TargetKind])] = &[
     ("disclosure_readiness", &[TargetKind::Host]),
 ];
 
-/// Reads, checks and compiles a pack; its vectors are read but not run. Its digest is made, unless it is `known`.
+/// Reads, checks and compiles a pack; its vectors are read but not run. Of a pack whose digest is `known`, which somebody has
+/// tested, the digest is not made and the vectors are not read.
 ///
 /// # Errors
 /// Every mistake in it.
@@ -102,8 +103,14 @@ pub(crate) fn load(text: &str, known: Option<Digest>) -> Result<Pack, PackErrors
     if controls.is_empty() {
         reader.mistake(1, "there is no [[control]]");
     }
-    let mut loader =
-        Loader { reader, tables: &lookups, standards: &standards, shapes: BTreeMap::new(), keys: BTreeSet::new() };
+    let mut loader = Loader {
+        reader,
+        tables: &lookups,
+        standards: &standards,
+        tested: known.is_some(),
+        shapes: BTreeMap::new(),
+        keys: BTreeSet::new(),
+    };
     let controls: Vec<Option<Control>> = controls.into_iter().map(|table| loader.control(table)).collect();
     let mut reader = loader.reader;
     let digest = known.or_else(|| match canonical::to_vec(&to_json(document.get_ref())) {
@@ -125,6 +132,7 @@ struct Loader<'d> {
     reader: Reader,
     tables: &'d Tables,
     standards: &'d Standards,
+    tested: bool,
     shapes: BTreeMap<String, Option<Arc<Shape>>>,
     keys: BTreeSet<&'d str>,
 }
@@ -155,7 +163,7 @@ impl<'d> Loader<'d> {
         let (logic, fail, applies) = self
             .logic(table, shape.as_deref())
             .map_or((None, None, None), |(logic, fail, applies)| (Some(logic), Some(fail), applies));
-        let vectors = self.vectors(table, shape.as_deref());
+        let vectors = if self.tested { Vec::new() } else { self.vectors(table, shape.as_deref()) };
         Some(Control {
             key: key?.0.to_owned(),
             title: title?,

@@ -4,23 +4,24 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use gatepost_rules::assess::Outcome;
-use gatepost_rules::pack::{self, Pack, TestReport};
+use gatepost_rules::pack::{self, BUILTIN_TOML, TestReport};
 
 use super::print;
 use crate::files;
 
 pub(super) fn test(file: Option<&Path>) -> anyhow::Result<super::Outcome> {
-    let report = match file {
-        None => Pack::builtin().test(),
+    let (name, text) = match file {
+        None => ("the built-in pack".to_owned(), BUILTIN_TOML.to_owned()),
         Some(file) => {
             let text = files::read_text(file).map_err(|failure| anyhow::anyhow!("{failure}"))?;
-            match pack::test(&text) {
-                Ok(report) => report,
-                Err(errors) => {
-                    anstream::eprintln!("{}: this pack does not load\n{errors}", file.display());
-                    return Ok(super::Outcome::Findings);
-                }
-            }
+            (file.display().to_string(), text)
+        }
+    };
+    let report = match pack::test(&text) {
+        Ok(report) => report,
+        Err(errors) => {
+            anstream::eprintln!("{name}: this pack does not load\n{errors}");
+            return Ok(super::Outcome::Findings);
         }
     };
     print(&text(&report))?;

@@ -51,7 +51,7 @@ fn the_builtin_pack_loads_and_every_vector_comes_out_as_expected() {
         "the digest beside the pack is another; run this with GATEPOST_BLESS=1"
     );
     assert_eq!((pack.reference().name.as_str(), pack.reference().version.as_str()), ("gateway-baseline", "1.0.0"));
-    assert!(pack.test().ok());
+    assert!(made.test().ok());
     for key in [
         "ingest_auth.unauthenticated_ingest_allowed",
         "ingest_auth.insecure_transport",

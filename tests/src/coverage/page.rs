@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use gatepost_evidence::check::CHECKS;
 use gatepost_rules::assess::Outcome;
-use gatepost_rules::pack::{Control, Pack};
+use gatepost_rules::pack::{BUILTIN_TOML, Control, Pack};
 
 use super::{Coverage, Line, proofs::Proofs};
 
@@ -30,7 +30,7 @@ L Lynis, D AWS IoT Device Defender, B badkeys, M Mosquitto's documentation.
 /// # Errors
 /// When the tests cannot be read.
 pub fn page(coverage: &Coverage) -> Result<String> {
-    let (pack, proofs) = (Pack::builtin(), Proofs::read()?);
+    let (pack, proofs) = (Pack::parse(BUILTIN_TOML)?, Proofs::read()?);
     let mut out = HEAD.to_owned();
     summary(&mut out, coverage, &pack, &proofs);
     standards(&mut out, &pack);

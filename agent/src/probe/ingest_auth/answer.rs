@@ -198,13 +198,12 @@ impl Reader {
                     }
                 }
                 Framing::Chunk(None) => {
-                    let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') else {
-                        if self.rest.len() > MAX_CHUNK_LINE {
-                            return Err(protocol("the size of a chunk is not a number"));
-                        }
-                        return Ok(Progress::Body);
+                    let end = match self.rest.iter().position(|byte| *byte == b'\n') {
+                        Some(end) if end <= MAX_CHUNK_LINE => end,
+                        None if self.rest.len() <= MAX_CHUNK_LINE => return Ok(Progress::Body),
+                        _ => return Err(protocol("the line with the size of a chunk does not end")),
                     };
-                    let size = chunk_size(&self.rest[..end.min(MAX_CHUNK_LINE)])?;
+                    let size = chunk_size(&self.rest[..end])?;
                     self.rest.drain(..=end);
                     // What may follow the last chunk (trailers) is of no use here.
                     self.framing = if size == 0 { Framing::Done } else { Framing::Chunk(Some(size)) };

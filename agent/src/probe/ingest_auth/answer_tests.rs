@@ -122,3 +122,15 @@ fn framing_that_cannot_be_is_a_broken_body_of_an_answer_that_counts() {
         assert_eq!(reader.head().unwrap().status, 200);
     }
 }
+
+#[test]
+fn the_line_of_a_chunk_is_as_long_as_it_may_be_and_no_longer() {
+    let answer = |extension: usize| {
+        let mut bytes = b"HTTP/1.1 200 x\r\ntransfer-encoding: chunked\r\n\r\n1;".to_vec();
+        bytes.extend(b"x".repeat(extension));
+        bytes.extend(b"\r\na\r\n0\r\n\r\n");
+        bytes
+    };
+    assert_eq!(whole(&answer(MAX_CHUNK_LINE - 3)).1, b"a");
+    assert!(failed(&answer(MAX_CHUNK_LINE - 2)).detail.contains("does not end"));
+}

@@ -121,17 +121,18 @@ impl SecurityTxt {
         }
     }
 
-    /// A URI; web URIs must begin with `https://` (section 2.5).
+    /// A URI (RFC 3986, sections 2 and 3.1); web URIs must begin with `https://` (section 2.5).
     fn uri(&mut self, field: &str, value: &str) -> Option<String> {
+        let allowed = |c: u8| c.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&c);
+        let named = |scheme: &str| {
+            scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+                && scheme.bytes().all(|c| c.is_ascii_alphanumeric() || b"+-.".contains(&c))
+        };
         let scheme = value.split_once(':').map(|(scheme, rest)| (scheme.to_ascii_lowercase(), rest));
         let wrong = match &scheme {
-            _ if value.contains(char::is_whitespace) => "is no URI",
+            _ if !value.bytes().all(allowed) => "is no URI",
             Some((scheme, _)) if scheme == "http" => "is a web address without https",
-            Some((scheme, rest))
-                if scheme.bytes().all(|c| c.is_ascii_alphanumeric() || b"+-.".contains(&c)) && !rest.is_empty() =>
-            {
-                return Some(shorten(value));
-            }
+            Some((scheme, rest)) if named(scheme) && !rest.is_empty() => return Some(shorten(value)),
             _ => "is no URI; an address of mail begins with mailto:",
         };
         self.mistake(format!("{field} `{}` {wrong}", shorten(value)));
@@ -205,6 +206,9 @@ mod tests {
             ("Expires: 2027-01-01T00:00:00Z\n", "no Contact"),
             ("Contact: security@example.com\nExpires: 2027-01-01T00:00:00Z\n", "begins with mailto:"),
             ("Contact: http://example.com/\nExpires: 2027-01-01T00:00:00Z\n", "without https"),
+            ("Contact: https://example.com/\u{1}report\nExpires: 2027-01-01T00:00:00Z\n", "is no URI"),
+            ("Contact: https://exämple.com/\nExpires: 2027-01-01T00:00:00Z\n", "is no URI"),
+            ("Contact: :nowhere\nExpires: 2027-01-01T00:00:00Z\n", "is no URI"),
             ("Contact: mailto:a@b.example\nExpires: tomorrow\n", "no time by RFC 3339"),
             (
                 "Contact: mailto:a@b.example\nExpires: 2027-01-01T00:00:00Z\nExpires: 2028-01-01T00:00:00Z\n",
