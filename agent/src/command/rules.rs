@@ -10,14 +10,14 @@ use super::print;
 use crate::files;
 
 pub(super) fn test(file: Option<&Path>) -> anyhow::Result<super::Outcome> {
-    let (name, text) = match file {
+    let (name, source) = match file {
         None => ("the built-in pack".to_owned(), BUILTIN_TOML.to_owned()),
         Some(file) => {
             let text = files::read_text(file).map_err(|failure| anyhow::anyhow!("{failure}"))?;
             (file.display().to_string(), text)
         }
     };
-    let report = match pack::test(&text) {
+    let report = match pack::test(&source) {
         Ok(report) => report,
         Err(errors) => {
             anstream::eprintln!("{name}: this pack does not load\n{errors}");
