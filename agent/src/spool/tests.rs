@@ -11,8 +11,10 @@ mod old;
 
 use std::collections::BTreeMap;
 
-use super::*;
 use gatepost_evidence::key::SigningKey;
+use gatepost_evidence::receipt::Acknowledgement;
+
+use super::*;
 
 fn sign(text: &str) -> impl Fn(Option<Head>) -> Result<SignedRun, String> + '_ {
     move |head| {
