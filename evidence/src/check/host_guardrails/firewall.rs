@@ -4,12 +4,14 @@
 //! through the chains as the kernel leads it. A condition that cannot be decided here (a named set, an extension of
 //! iptables, a limit) counts as not met, so such a rule neither opens nor closes the host in these facts.
 
+mod legacy;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::ask;
 use crate::check::Unknown;
@@ -117,7 +119,7 @@ pub(super) fn facts(
     for (family, look) in &seen.legacy {
         match super::take(look, &places, needs, unknown) {
             Some(lines) => {
-                legacy.insert(family.as_str(), from_legacy(lines));
+                legacy.insert(family.as_str(), legacy::chains(lines));
             }
             None => hidden = true,
         }
@@ -372,131 +374,10 @@ fn any(right: &Value, meets: &dyn Fn(&Value) -> Option<bool>) -> Option<bool> {
     meets(right)
 }
 
-/// The chains of the table `filter` as iptables-save(8) writes it, in the words of nftables.
-fn from_legacy(lines: &[String]) -> Vec<Chain> {
-    let mut chains: Vec<Chain> = Vec::new();
-    let family = "inet";
-    for line in lines {
-        let words = split(line);
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        if let Some(name) = words.first().and_then(|word| word.strip_prefix(':')) {
-            let hook = match name {
-                "INPUT" => Some("input"),
-                "FORWARD" => Some("forward"),
-                "OUTPUT" => Some("output"),
-                _ => None,
-            };
-            chains.push(Chain {
-                family: family.into(),
-                table: "filter".into(),
-                name: name.into(),
-                kind: hook.map(|_| "filter".into()),
-                hook: hook.map(str::to_owned),
-                priority: hook.map(|_| 0),
-                policy: words.get(1).map(|policy| policy.to_ascii_lowercase()),
-                rules: Vec::new(),
-            });
-        } else if let ["-A", name, rule @ ..] = words.as_slice()
-            && let Some(chain) = chains.iter_mut().find(|chain| chain.name == *name)
-        {
-            chain.rules.push(legacy_rule(rule));
-        }
-    }
-    chains
-}
-
-fn legacy_rule(words: &[&str]) -> Vec<Value> {
-    let mut statements = Vec::new();
-    let mut negated = false;
-    let mut protocol = "th";
-    let mut words = words.iter().copied();
-    let condition = |left: Value, right: Value, negated: bool| json!({"match": {"op": if negated { "!=" } else { "==" }, "left": left, "right": right}});
-    while let Some(word) = words.next() {
-        if word == "!" {
-            negated = true;
-            continue;
-        }
-        let statement = match word {
-            "-m" => {
-                words.next();
-                negated = false;
-                continue;
-            }
-            "--comment" => {
-                words.next();
-                continue;
-            }
-            "-p" => {
-                protocol = words.next().unwrap_or_default();
-                condition(json!({"meta": {"key": "l4proto"}}), json!(protocol), negated)
-            }
-            "-i" => condition(json!({"meta": {"key": "iifname"}}), json!(words.next()), negated),
-            "-s" => {
-                let text = words.next().unwrap_or_default();
-                let right = match text.split_once('/') {
-                    Some((address, length)) => json!({"prefix": {"addr": address, "len": length.parse::<u64>().ok()}}),
-                    None => json!(text),
-                };
-                let of = if text.contains(':') { "ip6" } else { "ip" };
-                condition(json!({"payload": {"protocol": of, "field": "saddr"}}), right, negated)
-            }
-            "--dport" | "--dports" => {
-                let ports = words.next().unwrap_or_default().split(',').map(|port| match port.split_once(':') {
-                    Some((first, last)) => json!({"range": [first.parse::<u64>().ok(), last.parse::<u64>().ok()]}),
-                    None => json!(port.parse::<u64>().ok()),
-                });
-                let ports: Vec<_> = ports.collect();
-                condition(json!({"payload": {"protocol": protocol, "field": "dport"}}), json!({"set": ports}), negated)
-            }
-            "--ctstate" | "--state" => {
-                let states: Vec<_> = words.next().unwrap_or_default().split(',').map(str::to_ascii_lowercase).collect();
-                condition(json!({"ct": {"key": "state"}}), json!(states), negated)
-            }
-            "-j" | "-g" => match words.next().unwrap_or_default() {
-                "ACCEPT" => json!({"accept": null}),
-                "DROP" => json!({"drop": null}),
-                "REJECT" => json!({"reject": null}),
-                "RETURN" => json!({"return": null}),
-                "LOG" | "NFLOG" => json!({"log": null}),
-                target if word == "-g" => json!({"goto": {"target": target}}),
-                target => json!({"jump": {"target": target}}),
-            },
-            other => json!({"xt": other}),
-        };
-        let is_verdict = matches!(word, "-j" | "-g");
-        negated = false;
-        statements.push(statement);
-        if is_verdict {
-            break;
-        }
-    }
-    statements
-}
-
-/// Words, with double quotes around some.
-fn split(line: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let (mut word, mut quoted, mut any) = (String::new(), false, false);
-    for character in line.chars() {
-        match character {
-            '"' => (quoted, any) = (!quoted, true),
-            ' ' if !quoted => {
-                if any || !word.is_empty() {
-                    words.push(std::mem::take(&mut word));
-                }
-                any = false;
-            }
-            other => word.push(other),
-        }
-    }
-    if any || !word.is_empty() {
-        words.push(word);
-    }
-    words
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn chain(policy: &str, rules: Value) -> Vec<Chain> {
@@ -569,7 +450,7 @@ mod tests {
     fn the_older_iptables_is_read_in_the_same_words() {
         let facts = |lines: &[&str]| {
             let lines: Vec<_> = lines.iter().map(|line| (*line).to_owned()).collect();
-            let facts = of_family("ipv4", &[], &from_legacy(&lines));
+            let facts = of_family("ipv4", &[], &legacy::chains(&lines));
             (facts.filtered, facts.accepts_by_default, facts.accepts_by_rule)
         };
         let start = [":INPUT DROP [0:0]", ":FORWARD DROP [0:0]", ":site - [0:0]"];
