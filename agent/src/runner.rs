@@ -98,11 +98,15 @@ const AT_ONCE: usize = 64;
 const MAX_PAYLOAD_BYTES: usize = MAX_ENVELOPE_BYTES / 4 * 3 - 2048;
 
 /// Leaves out the largest observations until `run` has at most `limit` bytes; their records say so. A run that no reader
-/// accepts would be worth nothing, and a gap that is on the record is seen. Devices go first: there may be thousands of them,
-/// and they must not cost the run what was seen of the one host or the one broker.
+/// accepts would be worth nothing, and a gap that is on the record is seen. Where it is devices that are too many, of which
+/// there may be thousands, it is devices that go: they must not cost the run what was seen of the one host or the one broker.
 fn fit(run: &mut Run, limit: usize) {
     let mut total = size(run);
-    let of = |record: &Record| (record.target.kind == TargetKind::Device, size(&record.observation));
+    let is_device = |record: &Record| record.target.kind == TargetKind::Device;
+    let devices: usize =
+        run.records.iter().filter(|record| is_device(record)).map(|record| size(&record.observation)).sum();
+    let too_many = total.saturating_sub(devices) <= limit;
+    let of = |record: &Record| (too_many && is_device(record), size(&record.observation));
     let mut largest: Vec<((bool, usize), usize)> =
         run.records.iter().enumerate().map(|(index, record)| (of(record), index)).collect();
     // Of equal ones the last goes first.
@@ -245,6 +249,14 @@ mod tests {
         assert!(run.records[7].detail.as_ref().unwrap().contains("200002 bytes"), "{:?}", run.records[7].detail);
         assert_eq!(run.records[0].status, Status::Observed);
         assert_eq!(run.records[1000].status, Status::Observed, "one of many goes before the only one");
+        // Without devices it would still be too large.
+        run.records.truncate(40);
+        run.records[0].target = Target::new(TargetKind::Host, "host");
+        run.records[0].observation = Some("x".repeat(MAX_PAYLOAD_BYTES).into());
+        run.records[7] = run.records[8].clone();
+        fit(&mut run, MAX_PAYLOAD_BYTES);
+        let left_out = run.records.iter().filter(|record| record.observation.is_none()).count();
+        assert_eq!((left_out, run.records[0].status), (1, Status::Error));
         gatepost_evidence::verify::VerifiedRun::open(
             &gatepost_evidence::envelope::Envelope::parse(signed.envelope.as_bytes()).unwrap(),
             key.public(),

@@ -53,8 +53,9 @@ pub const COPIES: &str = "/run/of-the-machine";
 
 /// On a busy machine the kernel may give up a unit's control group while systemd starts the unit into it (`ENODEV`). What that
 /// happened to is started again; fails when it happened to nothing.
-const LOST_GROUP: &str = "journalctl --no-pager -o cat | grep -q 'Failed to attach to cgroup' && \
-                          systemctl restart $(systemctl --failed --no-legend --plain | cut -d ' ' -f 1)";
+const LOST_GROUP: &str = "found=1; for unit in $(systemctl --failed --no-legend --plain | cut -d ' ' -f 1); do \
+                          if journalctl --no-pager -o cat -u $unit | grep -q 'Failed to attach to cgroup'; \
+                          then systemctl restart $unit; found=0; fi; done; exit $found";
 
 /// A booted system.
 pub struct Container {

@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::pki::write;
 use crate::port::Port;
 use crate::process::{LIMIT, Program, command, installed};
+use crate::webserver::mosquitto_passwords;
 
 /// A certificate authority with the certificates that a broker and its clients need, valid from 2000 to 2150.
 pub struct Keys {
@@ -36,7 +37,8 @@ fn at(year: u16) -> Timestamp {
 
 impl Keys {
     /// Makes them in `folder`: `ca.pem`, `broker.pem`, `client.pem`, `other.pem` (another authority), `other-client.pem` and
-    /// `battery/`; each file but the authorities' has its key in it.
+    /// `battery/`; each file but the authorities' has its key in it. With them comes a password of `gateway`, in `password` and
+    /// for the broker in `passwords`.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -66,6 +68,8 @@ impl Keys {
         write(&keys.file("crl"), minted.crl.context("no CRL")?.as_bytes(), 0o644)?;
         let both = [fs::read(keys.file("ca"))?, fs::read(keys.file("other"))?].concat();
         write(&keys.file("both"), &both, 0o644)?;
+        write(&folder.join("password"), b"of the gateway", 0o600)?;
+        mosquitto_passwords(&folder.join("passwords"), "gateway", "of the gateway")?;
         Ok(keys)
     }
 

@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result};
 use gatepost_tests::brokers::{Kind, agent, look};
 use serde_json::{Value, json};
@@ -15,6 +17,7 @@ fn compare(kind: Kind, expected: &[Value]) -> Result<()> {
     let agent = agent(folder.path(), "broker", &running.listeners())?;
     let (observation, facts, unknown) = look(&agent)?;
     let mut wrong = Vec::new();
+    let mut shut_out = BTreeSet::new();
     for (listener, expected) in observation.listeners.iter().zip(expected) {
         let found = serde_json::to_value(&facts.listeners[&listener.address])?;
         for (pointer, value) in expected.as_object().context("a table of facts")? {
@@ -38,6 +41,7 @@ fn compare(kind: Kind, expected: &[Value]) -> Result<()> {
     running.stop();
     assert!(wrong.is_empty(), "{kind:?}: {wrong:#?}\n{observation:#?}\n{said}");
     assert_eq!(observation.listeners.len(), expected.len());
+    assert!(shut_out.len() < expected.len(), "no listener let us in: {observation:#?}");
     Ok(())
 }
 

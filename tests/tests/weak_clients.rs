@@ -30,6 +30,8 @@ backend mqtt
   server broker 127.0.0.1:{port}
 ";
 
+const NONE: &[&str] = &[];
+
 fn behind_a_proxy() -> Field {
     let tls = "cafile {keys}/ca.pem\ncertfile {keys}/broker.pem\nkeyfile {keys}/broker.pem\ncrlfile {keys}/crl.pem\n\
                require_certificate true\nuse_identity_as_username true\n";
@@ -50,6 +52,17 @@ fn sound(name: &str) -> Field {
 /// With the certificate of another authority to be tried.
 fn with_another_ca(mut field: Field) -> Field {
     field.battery.push_str("wrong_ca = \"{keys}/other-client.pem\"\n");
+    field
+}
+
+/// A broker that takes certificates of two authorities, revoked ones too, and asks everybody for a password besides.
+fn wants_a_password() -> Field {
+    let mut field = with_another_ca(sound("wants-a-password"))
+        .with("cafile {keys}/ca.pem", "cafile {keys}/both.pem")
+        .with("crlfile {keys}/crl.pem\n", "")
+        .with("use_identity_as_username true\n", "")
+        .with("allow_anonymous false\n", "allow_anonymous false\npassword_file {keys}/passwords\n");
+    field.client.push_str("username = \"gateway\"\npassword_file = \"{keys}/password\"\n");
     field
 }
 
@@ -110,7 +123,7 @@ fn each_misconfiguration_alone_lets_its_own_clients_in() -> Result<()> {
             ],
         ),
     ];
-    let (fields, expected): (Vec<Field>, Vec<&[&str]>) = cases.into_iter().unzip();
+    let (fields, expected): (Vec<Field>, Vec<&[&str]>) = cases.into_iter().chain([(wants_a_password(), NONE)]).unzip();
     let looked = look_at_all(&fields)?;
     for ((field, expected), found) in fields.iter().zip(expected).zip(&looked) {
         let expected: BTreeSet<String> = expected.iter().map(|key| (*key).to_owned()).collect();
@@ -139,6 +152,13 @@ fn each_misconfiguration_alone_lets_its_own_clients_in() -> Result<()> {
         (&listener["battery"]["seen"]["connections"], &listener["acl"]["seen"]["connections"]),
         (&8.into(), &6.into())
     );
+    // One that wants a password beside the certificate has turned nobody away for it.
+    let password = looked.last().unwrap();
+    for key in ["revoked_client_accepted", "foreign_ca_client_accepted"] {
+        let gap =
+            password.gaps.iter().find(|gap| gap.starts_with(key)).with_context(|| format!("{:#?}", password.gaps))?;
+        assert!(gap.contains("for want of a user name"), "{gap}");
+    }
     // What a broker that refuses everybody refuses proves nothing.
     let refused: Vec<_> = looked[7].gaps.iter().filter(|gap| gap.starts_with("expired_client_accepted")).collect();
     assert!(refused[0].contains("no sound client is known to be let in"), "{refused:?}");

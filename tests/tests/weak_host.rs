@@ -262,7 +262,6 @@ fn of_the_kernel() -> Vec<Weakening> {
         kernel("/proc/cmdline", "root=/dev/vda1 mitigations=off", &["boot_parameter_weakens"]),
         kernel("/sys/devices/system/cpu/vulnerabilities/retbleed", "Vulnerable", &["processor_flaw_open"]),
         net(&["net.ipv4.conf.all.accept_redirects=1"], &["icmp_redirects_accepted"]),
-        net(&["net.ipv6.conf.all.accept_redirects=1"], &["icmp6_redirects_accepted"]),
         // An interface that was there before its defaults were set keeps what it had.
         weakening(
             "ip link add weak0 type veth peer name weak1; sysctl -qw net.ipv4.conf.weak0.accept_redirects=1",
@@ -319,6 +318,7 @@ fn of_updates() -> Vec<Weakening> {
             &format!("sed -i 's/Unattended-Upgrade \"1\"/Unattended-Upgrade \"0\"/' {periodic}"),
             &["updates_not_automatic"],
         ),
+        line(periodic, "APT::Periodic::Enable \\\"0\\\";", &["updates_not_automatic"]),
         weakening(
             "systemctl mask --no-reload --quiet apt-daily-upgrade.timer",
             "systemctl unmask --no-reload --quiet apt-daily-upgrade.timer",

@@ -47,12 +47,14 @@ const LYNIS: &[Test] = &[
     test("KRNL-6000", "kernel.unprivileged_bpf_disabled", &["unprivileged_bpf"]),
     test("KRNL-6000", "kernel.yama.ptrace_scope", &["ptrace_unrestricted"]),
     test("KRNL-6000", "net.ipv4.conf.all.accept_redirects", &["icmp_redirects_accepted"]),
+    test("KRNL-6000", "net.ipv4.conf.default.accept_redirects", &["icmp_redirects_accepted"]),
     test("KRNL-6000", "net.ipv4.conf.all.accept_source_route", &["source_routing_accepted"]),
     test("KRNL-6000", "net.ipv4.conf.all.rp_filter", &["source_addresses_not_checked"]),
     test("KRNL-6000", "net.ipv4.conf.all.send_redirects", &["icmp_redirects_sent"]),
     test("KRNL-6000", "net.ipv4.icmp_echo_ignore_broadcasts", &["broadcast_pings_answered"]),
     test("KRNL-6000", "net.ipv4.tcp_syncookies", &["syn_flood_unprotected"]),
     test("KRNL-6000", "net.ipv6.conf.all.accept_redirects", &["icmp6_redirects_accepted"]),
+    test("KRNL-6000", "net.ipv6.conf.default.accept_redirects", &["icmp6_redirects_accepted"]),
     test("KRNL-6000", "net.ipv6.conf.all.accept_source_route", &["source_routing_accepted_ipv6"]),
     test("BOOT-5264", "", &["service_unfenced"]),
     test("HOME-9304", "", &["home_writable_by_others"]),
@@ -411,8 +413,8 @@ fn not_asked(line: &Line, id: &str) -> Option<&'static str> {
             "Port, Compression, TCPKeepAlive and ClientAliveCountMax: no value of these opens anything."
         }
         ("FIRE-4512", _) => "The same question as our `firewall_missing`, of iptables alone.",
-        ("KRNL-6000", setting) if setting.contains(".default.accept_") => {
-            "The same settings for interfaces to come. Ours records them as facts and judges `all` alone, which is a gap: where nothing is forwarded, an interface that comes later takes redirects by `default`."
+        ("KRNL-6000", setting) if setting.contains(".default.accept_source_route") => {
+            "The same setting for interfaces to come. The kernel takes a source route where `all` and the interface allow it, so that `all`, which is judged, decides."
         }
         ("KRNL-6000", _) => {
             "A setting that lynis's profile has and ours has not: none opens the host to anybody who is not root, or to a neighbour."

@@ -154,18 +154,17 @@ fn promiscuous(root: &Root) -> Result<Vec<String>, Failure> {
     Ok(all.map(|(name, _)| shorten(&name)).collect())
 }
 
+/// Nothing reaches the loopback by a redirect. Interfaces to come are called `default`, as the kernel does.
 fn redirects(root: &Root) -> Result<BTreeMap<String, Redirects>, Failure> {
-    let mut found = BTreeMap::new();
-    for (name, flags) in interfaces(root)? {
-        if flags & LOOPBACK == 0 {
-            let of = |protocol| redirect_settings(root, protocol, &name);
-            found.insert(shorten(&name), Redirects { ipv4: of("ipv4")?, ipv6: of("ipv6")? });
-        }
-    }
-    Ok(found)
+    let own = interfaces(root)?.into_iter().filter(|(_, flags)| flags & LOOPBACK == 0).map(|(name, _)| name);
+    let of = |name: String| {
+        let settings = |protocol| redirect_settings(root, protocol, &name);
+        Ok((shorten(&name), Redirects { ipv4: settings("ipv4")?, ipv6: settings("ipv6")? }))
+    };
+    own.chain(["default".to_owned()]).map(of).collect()
 }
 
-/// Without IPv6, and on an interface that is none of IP's, the kernel has no settings.
+/// Without IPv6, where it is switched off, and on an interface that is none of IP's there are none.
 fn redirect_settings(root: &Root, protocol: &str, interface: &str) -> Result<Option<RedirectSettings>, Failure> {
     let folder = Path::new("/proc/sys/net").join(protocol).join("conf");
     if !root.exists(&folder)? {
@@ -173,6 +172,9 @@ fn redirect_settings(root: &Root, protocol: &str, interface: &str) -> Result<Opt
     }
     let read =
         |name: &str| if_there(root.word(&folder.join(interface).join(name))).map(|word| word.map(|word| word != "0"));
+    if read("disable_ipv6")? == Some(true) {
+        return Ok(None);
+    }
     let (accepts, forwards) = (read("accept_redirects")?, read("forwarding")?);
     Ok(accepts.zip(forwards).map(|(accepts, forwards)| RedirectSettings { accepts, forwards }))
 }
@@ -208,6 +210,9 @@ mod tests {
             ("proc/sys/net/ipv4/conf/eth0/accept_redirects", "1\n"),
             ("proc/sys/net/ipv4/conf/eth0/forwarding", "0\n"),
             ("proc/sys/net/ipv4/conf/lo/accept_redirects", "1\n"),
+            ("proc/sys/net/ipv6/conf/eth0/accept_redirects", "1\n"),
+            ("proc/sys/net/ipv6/conf/eth0/forwarding", "0\n"),
+            ("proc/sys/net/ipv6/conf/eth0/disable_ipv6", "1\n"),
             ("etc/systemd/coredump.conf", "[Coredump]\n#Storage=external\nStorage=none\n"),
             ("etc/systemd/coredump.conf.d/a.conf", "[Coredump]\nStorage=journal\n"),
         ]);
@@ -219,7 +224,9 @@ mod tests {
         assert_eq!(kernel.lockdown.seen().unwrap(), "integrity");
         assert_eq!(kernel.promiscuous.seen().unwrap(), &["eth0"]);
         let eth0 = Redirects { ipv4: Some(RedirectSettings { accepts: true, forwards: false }), ipv6: None };
-        let redirects = BTreeMap::from([("eth0".into(), eth0), ("eth1".into(), Redirects::default())]);
+        let none = Redirects::default();
+        let redirects =
+            BTreeMap::from([("eth0".into(), eth0), ("eth1".into(), none.clone()), ("default".into(), none)]);
         assert_eq!(kernel.redirects.seen().unwrap(), &redirects);
         assert_eq!(kernel.core_storage.seen().unwrap().as_deref(), Some("journal"), "a drop-in comes last");
     }

@@ -192,10 +192,11 @@ pub(super) fn facts(
     place: &str,
     unknown: &mut Unknown,
 ) -> BatteryFacts {
-    let sound = sound_client(battery, listener);
+    let canary = canary_let_in(battery);
+    let sound = canary || listener.authenticated.as_ref().is_some_and(lets_in);
     let mut of = |member: Member| {
         let trial = battery.trials.iter().find(|trial| trial.member == member)?;
-        match outcome(trial, sound, seen) {
+        match outcome(trial, sound, canary, seen) {
             Ok(facts) => Some(facts),
             Err(why) => {
                 unknown.because(format!("{place}/{member}"), why);
@@ -216,14 +217,17 @@ pub(super) fn facts(
     }
 }
 
-/// Whether the listener lets a client with a sound certificate in: the configured one, or the battery's own.
-fn sound_client(battery: &Battery, listener: &Listener) -> bool {
-    let canary = battery.trials.iter().find(|trial| trial.member == Member::Canary && trial.shown);
-    let accepted = |look: &Look<Connack>| look.seen().is_some_and(|connack| connack.code == 0);
-    canary.is_some_and(|trial| accepted(&trial.answer)) || listener.authenticated.as_ref().is_some_and(accepted)
+fn lets_in(answer: &Look<Connack>) -> bool {
+    answer.seen().is_some_and(|connack| connack.code == 0)
 }
 
-fn outcome(trial: &Trial, sound: bool, seen: &Seen) -> Result<MemberFacts, String> {
+/// Whether the battery's own sound client, which has no user name either, is let in.
+fn canary_let_in(battery: &Battery) -> bool {
+    battery.trials.iter().any(|trial| trial.member == Member::Canary && trial.shown && lets_in(&trial.answer))
+}
+
+/// What became of `trial`, at a listener that lets a `sound` client in: the configured one or the `canary`.
+fn outcome(trial: &Trial, sound: bool, canary: bool, seen: &Seen) -> Result<MemberFacts, String> {
     if let Look::Failed(failure @ Failure { kind: FailureKind::NotFound, .. }) = &trial.answer {
         return Err(failure.to_string());
     }
@@ -231,7 +235,7 @@ fn outcome(trial: &Trial, sound: bool, seen: &Seen) -> Result<MemberFacts, Strin
         is_what_it_is_called(trial.member, der, seen)?;
     }
     let answered = |let_in, answer: String| Ok(MemberFacts { let_in, answer });
-    let (answer, says_why) = match &trial.answer {
+    let (answer, names_it) = match &trial.answer {
         Look::Seen(_) | Look::Failed(Failure { kind: FailureKind::TlsAlert | FailureKind::Closed, .. })
             if !trial.shown =>
         {
@@ -242,7 +246,15 @@ fn outcome(trial: &Trial, sound: bool, seen: &Seen) -> Result<MemberFacts, Strin
         Look::Seen(Connack { code: code @ (1 | 3), .. }) => {
             return Err(format!("CONNACK {code} is no word about the client"));
         }
-        Look::Seen(Connack { code, .. }) => (format!("CONNACK {code}"), matches!(code, 4 | 5)),
+        // TLS has taken the certificate by then. Only beside a sound one that is let in does it say that this one is refused,
+        // and not everybody who has no user name.
+        Look::Seen(Connack { code, .. }) if !canary && trial.member != Member::Canary => {
+            return Err(format!(
+                "CONNACK {code} came after the certificate was taken, and may be for want of a user name; needs a canary of \
+                 [broker.battery] that is let in"
+            ));
+        }
+        Look::Seen(Connack { code, .. }) => (format!("CONNACK {code}"), true),
         Look::Failed(Failure { kind: FailureKind::TlsAlert, detail }) => (detail.clone(), names_a_certificate(detail)),
         Look::Failed(Failure { kind: FailureKind::Closed, .. }) => ("closed".into(), false),
         Look::Failed(failure) => return Err(failure.to_string()),
@@ -252,7 +264,7 @@ fn outcome(trial: &Trial, sound: bool, seen: &Seen) -> Result<MemberFacts, Strin
             "{answer}: it was refused for its issuer; needs a certificate of a CA that the broker accepts"
         ));
     }
-    if !sound && (trial.member.of_the_right_ca() || !says_why) {
+    if !sound && (trial.member.of_the_right_ca() || !names_it) {
         let words = "and no sound client is known to be let in; needs client_certificate of [broker] or canary of \
                      [broker.battery]";
         return Err(format!("{answer}, {words}"));

@@ -64,9 +64,8 @@ fn only_connack_0_lets_in_and_only_what_speaks_of_the_client_refuses() {
     let good = || Some(connack(0));
     for (answer, expected) in [
         (connack(0), Ok(true)),
-        (connack(5), Ok(false)),
-        (connack(4), Ok(false)),
-        (connack(2), Ok(false)),
+        (connack(5), Err("for want of a user name")),
+        (connack(2), Err("for want of a user name")),
         (connack(1), Err("no word about the client")),
         (connack(3), Err("no word about the client")),
         (alert("unknown_ca (48)"), Ok(false)),
@@ -89,7 +88,6 @@ fn only_connack_0_lets_in_and_only_what_speaks_of_the_client_refuses() {
 #[test]
 fn without_a_sound_client_a_refusal_has_to_name_its_reason() {
     assert_eq!(one(trial(Member::WrongCa, alert("unknown_ca (48)")), None), Ok(false));
-    assert_eq!(one(trial(Member::SelfSigned, connack(5)), None), Ok(false));
     for answer in [alert("internal_error (80)"), alert("handshake_failure (40)"), failed(FailureKind::Closed, "closed")]
     {
         assert!(one(trial(Member::WrongCa, answer), None).unwrap_err().contains("no sound client"));
@@ -101,6 +99,20 @@ fn without_a_sound_client_a_refusal_has_to_name_its_reason() {
     let (facts, _) = read(both, &listener(None), &seen());
     assert_eq!(facts["expired"]["answer"], "certificate_expired (45)");
     assert_eq!((&facts["expired"]["let_in"], &facts["canary"]["let_in"]), (&false.into(), &true.into()));
+}
+
+/// A broker that wants a password beside the certificate answers each member alike, whatever it thinks of certificates.
+#[test]
+fn a_connack_refuses_a_certificate_only_beside_one_that_is_let_in() {
+    for code in [2, 4, 5] {
+        for (canary, expected) in [(0, Some(false)), (code, None)] {
+            let both = vec![trial(Member::Revoked, connack(code)), trial(Member::Canary, connack(canary))];
+            let (facts, unknown) = read(both, &listener(Some(connack(0))), &seen());
+            assert_eq!(facts["revoked"]["let_in"].as_bool(), expected, "{code}");
+            assert_eq!(unknown.reason("/b/revoked").is_some(), expected.is_none());
+            assert_eq!(facts["canary"]["let_in"], canary == 0);
+        }
+    }
 }
 
 #[test]

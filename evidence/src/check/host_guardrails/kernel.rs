@@ -34,7 +34,7 @@ pub struct Kernel {
     pub core_storage: Look<Option<String>>,
     /// Network interfaces that take every packet.
     pub promiscuous: Look<Vec<String>>,
-    /// By network interface, without the loopback: what it does with ICMP redirects.
+    /// By network interface, without the loopback and with `default` for those to come: what it does with ICMP redirects.
     pub redirects: Look<BTreeMap<String, Redirects>>,
 }
 
@@ -90,10 +90,10 @@ pub struct KernelFacts {
     /// Network interfaces that take every packet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub promiscuous: Option<Vec<String>>,
-    /// Network interfaces on which an ICMP redirect changes the routes of IPv4.
+    /// Network interfaces on which an ICMP redirect changes the routes of IPv4; `default` is those to come.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redirected_ipv4: Option<Vec<String>>,
-    /// Network interfaces on which an ICMPv6 redirect changes the routes of IPv6.
+    /// Network interfaces on which an ICMPv6 redirect changes the routes of IPv6; `default` is those to come.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redirected_ipv6: Option<Vec<String>>,
 }

@@ -138,7 +138,9 @@ pub(super) fn facts(
         }),
         automatic: packages.zip(periodic).zip(enabled).map(|((packages, periodic), enabled)| {
             let on = |name: &str| periodic.get(name).is_some_and(|value| !matches!(value.as_str(), "0" | "" | "false"));
-            packages.versions.contains_key("unattended-upgrades")
+            let at_all = !periodic.contains_key("apt::periodic::enable") || on("apt::periodic::enable");
+            at_all
+                && packages.versions.contains_key("unattended-upgrades")
                 && on("apt::periodic::unattended-upgrade")
                 && enabled.iter().any(|unit| unit == "apt-daily-upgrade.timer")
         }),
