@@ -111,6 +111,12 @@ pub fn read_private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Failure> 
     let bytes = read(path)?;
     // The parser's error could quote the file; say only that it is not a key.
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| {
+        // PKCS #8 says so in its label, the older forms in a header (RFC 1421, section 4.6.1.1).
+        let encrypted = ["-----BEGIN ENCRYPTED PRIVATE KEY-----", "Proc-Type: 4,ENCRYPTED"];
+        if encrypted.iter().any(|mark| bytes.windows(mark.len()).any(|window| window == mark.as_bytes())) {
+            let detail = format!("{} holds an encrypted private key, which is not opened here", path.display());
+            return Failure::new(FailureKind::Error, detail);
+        }
         Failure::new(FailureKind::Unparseable, format_args!("{} holds no private key in PEM", path.display()))
     })
 }
@@ -130,7 +136,15 @@ mod tests {
         std::fs::write(&path, "no pem here").unwrap();
         assert_eq!(read_certificates(&path).unwrap_err().kind, FailureKind::Unparseable);
         let error = read_private_key(&path).unwrap_err();
-        assert!(!error.detail.contains("no pem here"), "{error}");
+        assert_eq!((error.kind, error.detail.contains("no pem here")), (FailureKind::Unparseable, false));
+        for encrypted in [
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n",
+            "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nMIIB\n-----END EC PRIVATE KEY-----\n",
+        ] {
+            std::fs::write(&path, encrypted).unwrap();
+            let error = read_private_key(&path).unwrap_err();
+            assert!(error.kind == FailureKind::Error && error.detail.contains("encrypted"), "{error}");
+        }
         std::fs::write(&path, " \n").unwrap();
         assert_eq!(read_secret(&path).unwrap_err().kind, FailureKind::Unparseable);
     }

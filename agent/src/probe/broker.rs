@@ -3,14 +3,18 @@
 //! Reads configuration and files, dials nothing. A listener is tried once, however many places name it; what each place
 //! knows of it is put together.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use gatepost_evidence::check::broker_transport_posture::{Source, Transport};
+use gatepost_evidence::check::broker_transport_posture::{Scope, Source, Transport};
 use gatepost_evidence::check::gateway_config_guardrails;
 use gatepost_evidence::check::gateway_config_guardrails::broker::resolved;
 use gatepost_evidence::check::gateway_config_guardrails::resolve::Section;
+use gatepost_evidence::check::host_guardrails::Socket;
 use gatepost_evidence::look::{Bytes, Failure, FailureKind};
 
+use super::host::root::Root;
+use super::host::sockets;
 use super::mqtt::Credentials;
 use super::tls::Identity;
 use super::{Missed, mosquitto};
@@ -29,7 +33,7 @@ pub struct Candidate {
     pub transport: Transport,
     /// Who named it.
     pub source: Source,
-    /// The address that the broker's configuration binds it to, `*` for every interface.
+    /// The address that the broker's configuration binds it to, `*` for every interface; or that it is seen to listen on.
     pub bind: Option<String>,
     /// The certificate file that the broker's configuration gives it.
     pub certificate_file: Option<PathBuf>,
@@ -94,6 +98,22 @@ pub fn candidates(config: &Config) -> Result<Vec<Candidate>, Missed> {
     }
 }
 
+/// What is dialled on loopback may listen on every interface, and without a configuration to say so the kernel does. A socket
+/// of loopback alone takes the connection before one of every interface.
+fn seen_to_listen(open: &[Socket], candidates: &mut [Candidate]) {
+    for candidate in candidates.iter_mut().filter(|candidate| candidate.bind.is_none()) {
+        let Some((host, port)) = candidate.address.rsplit_once(':') else { continue };
+        let at = || {
+            let own = open.iter().filter(|socket| port == socket.port.to_string());
+            own.filter_map(|socket| socket.address.parse::<IpAddr>().ok())
+        };
+        let everywhere = at().any(|address| address.is_unspecified()) && !at().any(|address| address.is_loopback());
+        if everywhere && Scope::of(host) == Scope::Loopback {
+            candidate.bind = Some("*".to_owned());
+        }
+    }
+}
+
 /// The listeners to look at: the configured ones (TLS, plaintext, WebSocket, HTTP API), those of the broker's configuration file in its
 /// order, and with neither the registered ports of MQTT on this machine. Blocking.
 ///
@@ -137,6 +157,10 @@ pub fn every_candidate(config: &Config) -> Result<Vec<Candidate>, Missed> {
             }
             None => found.push(candidate),
         }
+    }
+    let host = Root::new(root);
+    if host.is_live() {
+        seen_to_listen(&sockets::tcp(&host).unwrap_or_default(), &mut found);
     }
     if found.len() > MAX_LISTENERS {
         let detail = format!("the broker has {} listeners; at most {MAX_LISTENERS} are looked at", found.len());
@@ -274,6 +298,29 @@ mod tests {
 
     fn addresses(text: &str) -> Vec<(String, Transport)> {
         read(text).into_iter().map(|found| (found.address, found.transport)).collect()
+    }
+
+    #[test]
+    fn what_listens_everywhere_is_not_on_loopback_alone() {
+        let socket = |address: &str, port| Socket {
+            protocol: "tcp".into(),
+            address: address.into(),
+            port,
+            uid: 0,
+            program: None,
+        };
+        let open = [socket("0.0.0.0", 1883), socket("::", 1884), socket("::", 1885), socket("127.0.0.1", 1885)];
+        for (address, expected) in [
+            ("127.0.0.1:1883", Some("*")),
+            ("localhost:1884", Some("*")),
+            ("127.0.0.1:1885", None),
+            ("127.0.0.1:1886", None),
+            ("192.168.4.1:1883", None),
+        ] {
+            let mut candidates = [Candidate::new(address, Transport::Plaintext, Source::Configured)];
+            seen_to_listen(&open, &mut candidates);
+            assert_eq!(candidates[0].bind.as_deref(), expected, "{address}");
+        }
     }
 
     #[test]

@@ -97,7 +97,24 @@ impl RevocationFacts {
         facts.covered = true;
         facts.issuer_revoked = match judge(&Revocation::Anybody(&all)) {
             Ok(()) => Some(false),
-            Err(error) if error.problem == PathProblem::Revoked => Some(facts.revoked == Some(false)),
+            Err(error) if error.problem == PathProblem::Revoked && facts.revoked == Some(false) => Some(true),
+            // The leaf is what was met first: the lists that cannot name it tell of the others.
+            Err(error) if error.problem == PathProblem::Revoked => {
+                let others: Vec<_> = lists
+                    .iter()
+                    .filter(|der| {
+                        CertificateRevocationList::from_der(der)
+                            .is_ok_and(|(_, list)| list.issuer().as_raw() != leaf.issuer().as_raw())
+                    })
+                    .filter_map(|der| BorrowedCertRevocationList::from_der(der).ok())
+                    .map(CertRevocationList::from)
+                    .collect();
+                let others: Vec<&CertRevocationList<'_>> = others.iter().collect();
+                match (others.is_empty(), judge(&Revocation::Anybody(&others))) {
+                    (true, _) | (false, Ok(())) => Some(false),
+                    (false, Err(error)) => (error.problem == PathProblem::Revoked).then_some(true),
+                }
+            }
             Err(_) => None,
         };
         facts
@@ -181,6 +198,29 @@ mod tests {
         assert_eq!((named.revoked, named.issuer_revoked), (Some(true), Some(false)));
         let stale = facts(&chain, &anchors, &[list(&issuer, 8)], "2026-03-01");
         assert_eq!((stale.fresh, stale.revoked), (Some(false), Some(false)));
+    }
+
+    /// As a CA does that lost its intermediate's key: it revokes that, and the intermediate's own list names the leaf.
+    #[test]
+    fn an_issuer_is_revoked_whatever_the_leaf_is() {
+        let (ca, root) = authority(&BOTH);
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "intermediate");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = BOTH.to_vec();
+        params.serial_number = Some(SerialNumber::from(9));
+        params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2027, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &root).unwrap().der().to_vec();
+        let intermediate = Issuer::new(params, key);
+        let (chain, anchors) = ([leaf(&intermediate), certificate], [ca]);
+        for (named_leaf, named_issuer) in [(8, 8), (7, 8), (8, 9), (7, 9)] {
+            let lists = [list(&intermediate, named_leaf), list(&root, named_issuer)];
+            let found = facts(&chain, &anchors, &lists, "2026-02-01");
+            let expected = (Some(named_leaf == 7), Some(named_issuer == 9));
+            assert_eq!((found.revoked, found.issuer_revoked), expected, "{named_leaf} {named_issuer}");
+        }
     }
 
     #[test]

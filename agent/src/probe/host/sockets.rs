@@ -31,15 +31,7 @@ type Held = (Socket, u64);
 /// # Errors
 /// When a table can not be read or understood, or there are more than [`MAX_SOCKETS`].
 pub fn sockets(root: &Root) -> Result<Vec<Socket>, Failure> {
-    let mut held = Vec::new();
-    for (table, protocol) in [("tcp", "tcp"), ("tcp6", "tcp"), ("udp", "udp"), ("udp6", "udp")] {
-        let result = read_table(root, &Path::new("/proc/net").join(table), protocol, &mut held);
-        match result {
-            // A kernel without IPv6 has no such tables.
-            Err(Failure { kind: FailureKind::NotFound, .. }) if table.ends_with('6') => {}
-            result => result?,
-        }
-    }
+    let held = held(root, &[("tcp", "tcp"), ("tcp6", "tcp"), ("udp", "udp"), ("udp6", "udp")])?;
     let mut programs = programs(root, &held);
     let mut sockets: Vec<_> =
         held.into_iter().map(|(socket, inode)| Socket { program: programs.remove(&inode), ..socket }).collect();
@@ -48,6 +40,27 @@ pub fn sockets(root: &Root) -> Result<Vec<Socket>, Failure> {
     });
     sockets.dedup();
     Ok(sockets)
+}
+
+/// Every socket that accepts connections over TCP; whose they are is not asked.
+///
+/// # Errors
+/// As [`sockets`].
+pub fn tcp(root: &Root) -> Result<Vec<Socket>, Failure> {
+    Ok(held(root, &[("tcp", "tcp"), ("tcp6", "tcp")])?.into_iter().map(|(socket, _)| socket).collect())
+}
+
+fn held(root: &Root, tables: &[(&str, &str)]) -> Result<Vec<Held>, Failure> {
+    let mut held = Vec::new();
+    for (table, protocol) in tables {
+        let result = read_table(root, &Path::new("/proc/net").join(table), protocol, &mut held);
+        match result {
+            // A kernel without IPv6 has no such tables.
+            Err(Failure { kind: FailureKind::NotFound, .. }) if table.ends_with('6') => {}
+            result => result?,
+        }
+    }
+    Ok(held)
 }
 
 fn read_table(root: &Root, path: &Path, protocol: &str, held: &mut Vec<Held>) -> Result<(), Failure> {

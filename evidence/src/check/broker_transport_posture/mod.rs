@@ -54,7 +54,8 @@ pub struct Observation {
 pub struct Listener {
     /// Address and port that were dialled, such as `127.0.0.1:8883`.
     pub address: String,
-    /// The address that the broker's configuration binds it to, `*` for every interface; null when that is not known.
+    /// The address that the broker's configuration binds it to, or that it is seen to listen on, `*` for every interface; null when
+    /// neither is known, and for what listens on loopback as it is dialled.
     pub bind: Option<String>,
     /// What was spoken to it.
     pub transport: Transport,

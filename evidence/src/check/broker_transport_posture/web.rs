@@ -66,7 +66,8 @@ pub struct WebSocketFacts {
 pub struct HttpApi {
     /// Address and port that were dialled.
     pub address: String,
-    /// The address that the broker's configuration binds it to, `*` for every interface; null when that is not known.
+    /// The address that the broker's configuration binds it to, or that it is seen to listen on, `*` for every interface; null when
+    /// neither is known, and for what listens on loopback as it is dialled.
     pub bind: Option<String>,
     /// HTTP over TCP, or over TLS.
     pub transport: Transport,
