@@ -1,4 +1,4 @@
-//! What brokers answer, as the probe of `broker_transport_posture` reads it: packets of MQTT 3.1.1 and 5, and frames of WebSocket.
+//! What brokers answer, as the probe of `broker_transport_posture` reads it: packets of MQTT 3.1.1 and 5.
 
 #[allow(dead_code, reason = "what the probe itself says is not attacked")]
 #[path = "../../agent/src/probe/mqtt/packet.rs"]

@@ -318,7 +318,7 @@ fn of_updates() -> Vec<Weakening> {
             &format!("sed -i 's/Unattended-Upgrade \"1\"/Unattended-Upgrade \"0\"/' {periodic}"),
             &["updates_not_automatic"],
         ),
-        line(periodic, "APT::Periodic::Enable \\\"0\\\";", &["updates_not_automatic"]),
+        line(periodic, "APT::Periodic::Enable \"0\";", &["updates_not_automatic"]),
         weakening(
             "systemctl mask --no-reload --quiet apt-daily-upgrade.timer",
             "systemctl unmask --no-reload --quiet apt-daily-upgrade.timer",

@@ -616,6 +616,14 @@ const HAPROXY_CASES: &[Case] = &[
         &["client_certificate_not_required"],
     ),
     case("certificates are demanded", &[("# certificates of clients", "ca-file @CA@ verify required")], &[]),
+    case(
+        "beside a certificate any header will do",
+        &[
+            ("# certificates of clients", "ca-file @CA@ verify required"),
+            ("-m str \"Bearer @TOKEN@\"", "-m beg \"Bearer \""),
+        ],
+        &["wrong_credentials_accepted"],
+    ),
 ];
 
 #[test]
@@ -700,6 +708,11 @@ fn each_weakness_of_a_mosquitto_in_the_cloud_makes_its_own_finding_and_no_other(
             "certificates are demanded",
             &[("allow_anonymous false", "allow_anonymous false\nrequire_certificate true")],
             &[],
+        ),
+        case(
+            "beside a certificate any password will do",
+            &[("allow_anonymous false\npassword_file @PASSWORDS@", "allow_anonymous true\nrequire_certificate true")],
+            &["wrong_credentials_accepted"],
         ),
         case(
             "the certificate can be left out",

@@ -63,7 +63,7 @@ impl Honest<'_> {
             ("malformed.null", "Bearer null"),
         ] {
             let message = Message { authorization: Some(Secret::new(value)), ..self.post(event()?) };
-            questions.push((name.to_owned(), message));
+            questions.push((name.to_owned(), self.beside_a_token(message)));
         }
         if let Some(expired) = self.expired {
             // It has been a real one, and somebody may have revived it.
@@ -116,6 +116,12 @@ impl Honest<'_> {
 
     fn without_body(&self, method: &'static str, target: &str) -> Message {
         Message { method, target: target.to_owned(), body: None, ..self.post(String::new()) }
+    }
+
+    /// With the client certificate where it goes with a token: an edge that wants both would refuse in TLS and never judge what
+    /// stands in the place of the token. Where the certificate is all there is, it would be let in for that.
+    pub(super) fn beside_a_token(&self, message: Message) -> Message {
+        if self.token.is_some() { self.with_certificate(message) } else { message }
     }
 
     /// With the client certificate, so that an alteration of the token is the one thing that is wrong.

@@ -120,7 +120,9 @@ impl Asking<'_> {
             Wrong => {
                 let username = self.edge.username.clone().map_or_else(canary::name, Ok)?;
                 let credentials = Credentials { username, password: Some(made_up) };
-                self.connect(None, Some(credentials), &budget).await
+                // Beside a certificate that is asked for, the password alone is wrong.
+                let identity = if self.edge.username.is_some() { self.identity()? } else { None };
+                self.connect(identity, Some(credentials), &budget).await
             }
             Right | WithoutCertificate => {
                 let identity = if kind == Right { self.identity()? } else { None };

@@ -62,7 +62,7 @@ impl Talk<'_> {
         let none = asked.send(&client, &honest.post(event()?)).await;
         let made_up = Secret::new(canary::random::<16>()?);
         let message = Message { authorization: Some(bearer(&made_up)), ..honest.post(event()?) };
-        let wrong = asked.send(&client, &message).await;
+        let wrong = asked.send(&client, &honest.beside_a_token(message)).await;
         let answers = none.is_ok() || wrong.is_ok() || refused_in_tls(&none);
         let open = none.as_ref().is_ok_and(Answer::takes);
         put(Credentials::None, false, none.clone());
