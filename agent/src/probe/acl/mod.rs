@@ -235,7 +235,7 @@ impl Trying<'_> {
             for own in &self.own {
                 let subscribe = session.subscribe(&format!("{own}+"), budget).await.into();
                 let publish = Look::Failed(Failure::new(FailureKind::Error, "not tried"));
-                spots.push(Spot { subscribe, publish, reached: BTreeSet::new() });
+                spots.push(Spot { subscribe, publish, reached: BTreeSet::new(), gone: None });
             }
             (client.foreign, client.canary) = (spots.pop(), spots.pop());
         }
@@ -269,6 +269,14 @@ impl Trying<'_> {
                 let Some(spot) = spot else { continue };
                 let accepted = matches!(spot.publish, Look::Seen(code) if code.is_none_or(|code| code < 0x80));
                 spot.reached = self.reached(topic, accepted, sessions).await;
+            }
+        }
+        // Whoever is gone by now has not been refused what did not come.
+        for (client, session) in clients.iter_mut().zip(sessions.iter_mut()) {
+            let Some(session) = session else { continue };
+            let Err(failure) = session.fence(&self.budget).await else { continue };
+            for spot in [&mut client.canary, &mut client.foreign].into_iter().flatten() {
+                spot.gone = Some(failure.clone());
             }
         }
     }

@@ -111,6 +111,9 @@ pub struct Spot {
     pub publish: Look<Option<u8>>,
     /// Whom the message reached.
     pub reached: BTreeSet<Who>,
+    /// Why it could not hear everything: its session had ended by the end. Null when it was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<Failure>,
 }
 
 /// A subscription to more than one's own.
@@ -261,7 +264,8 @@ impl Acl {
 
     /// Whether anybody was seen to receive on that topic, and so would have received more.
     fn watched(&self, foreign: bool) -> bool {
-        self.spots(foreign).any(|(_, spot)| !spot.reached.is_empty())
+        let there = |who: &Who| self.spots(foreign).any(|(one, spot)| one == *who && spot.gone.is_none());
+        self.spots(foreign).any(|(_, spot)| spot.reached.iter().any(there))
     }
 
     fn may_write(&self, spot: &Spot, foreign: bool) -> Known<Permission> {
@@ -290,6 +294,9 @@ impl Acl {
             Look::Failed(Failure { kind: FailureKind::Closed, .. }) => return Ok(Permission::Deny),
             Look::Failed(failure) => return why(failure.to_string()),
             Look::Seen(_) => {}
+        }
+        if let Some(failure) = &spot.gone {
+            return why(format!("it was gone before the end: {failure}"));
         }
         let sent = self.spots(foreign).any(|(_, spot)| self.may_write(spot, foreign) == Ok(Permission::Allow));
         if sent {

@@ -55,7 +55,7 @@ fn a_list_is_evaluated_as_mosquitto_does() {
 
 fn spot(subscribe: u8, publish: Option<u8>, reached: &[Who]) -> Option<Spot> {
     let reached = reached.iter().copied().collect();
-    Some(Spot { subscribe: Look::Seen(subscribe), publish: Look::Seen(publish), reached })
+    Some(Spot { subscribe: Look::Seen(subscribe), publish: Look::Seen(publish), reached, gone: None })
 }
 
 fn client(who: Who, canary: Option<Spot>, foreign: Option<Spot>) -> Client {
@@ -165,6 +165,24 @@ fn an_acknowledgement_of_mqtt_3_is_no_right_and_silence_is_no_denial() {
     assert_eq!(found["h:1 configured read gatepost/foreign"].effective, DENY);
 }
 
+/// What did not come to somebody who was not there any more.
+#[test]
+fn whoever_is_gone_is_neither_refused_nor_a_witness() {
+    use Who::{Canary, Configured};
+    let gone =
+        |spot: Option<Spot>| spot.map(|spot| Spot { gone: Some(Failure::new(FailureKind::TimedOut, "8 s")), ..spot });
+    let reader = client(Configured, None, gone(spot(0, None, &[])));
+    let writer = client(Canary, None, spot(0, None, &[Canary]));
+    let (found, unknown) = table(acl(vec![reader, writer]));
+    assert_eq!(found["h:1 configured read gatepost/foreign"].effective, None);
+    let reason = unknown.reason("/acl/h:1 configured read gatepost~1foreign/effective").unwrap();
+    assert!(reason.contains("gone before the end"), "{reason}");
+    let other = client(Configured, None, spot(0, None, &[]));
+    let witness = client(Canary, None, gone(spot(0, None, &[Canary])));
+    let (found, _) = table(acl(vec![other, witness]));
+    assert_eq!(found["h:1 configured write gatepost/foreign"].effective, None);
+}
+
 #[test]
 fn refusals_by_code_or_by_hanging_up_are_denials_and_other_failures_are_not() {
     use Who::Configured;
@@ -176,7 +194,7 @@ fn refusals_by_code_or_by_hanging_up_are_denials_and_other_failures_are_not() {
         (Look::Failed(closed(FailureKind::TimedOut)), None),
         (Look::Failed(closed(FailureKind::Protocol)), None),
     ] {
-        let tried = Some(Spot { subscribe: Look::Seen(0x80), publish, reached: BTreeSet::new() });
+        let tried = Some(Spot { subscribe: Look::Seen(0x80), publish, reached: BTreeSet::new(), gone: None });
         let (found, _) = table(acl(vec![client(Configured, tried, None)]));
         assert_eq!(found["h:1 configured write gatepost/canary"].effective, expected);
         assert_eq!(found["h:1 configured read gatepost/canary"].effective, DENY);
