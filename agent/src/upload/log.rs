@@ -119,8 +119,8 @@ pub(super) fn judge(
 pub(super) fn rewound(enrolment: &Enrolment, known: &Checkpoint, claimed: Option<String>, said: &str) -> Doubt {
     let unproved = |why: String| {
         Doubt::Worthless(format!(
-            "the sink says that it lost part of its log, and shows no checkpoint that says so: {why}. Nothing is given up \
-             for that; it said: {said}"
+            "the sink says that it lost part of its log, and shows no checkpoint that says so: {why}. Nothing is given \
+             up for that; it said: {said}"
         ))
     };
     let Some(note) = claimed else { return unproved("it shows none".to_owned()) };

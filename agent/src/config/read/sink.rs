@@ -66,8 +66,8 @@ fn pins(table: &mut Table<'_>) -> Vec<Pin> {
     pins
 }
 
-/// Whether the host of an `http` URL is this machine by its text: `localhost` or a loopback address. What any other name stands
-/// for now says nothing about what it stands for when evidence is sent.
+/// Whether the host of an `http` URL is this machine by its text: `localhost` or a loopback address. What any other name
+/// stands for now says nothing about what it stands for when evidence is sent.
 fn on_loopback(url: &str) -> bool {
     let rest = url.strip_prefix("http://").unwrap_or_default();
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
