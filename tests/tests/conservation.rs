@@ -57,9 +57,11 @@ fn nothing_is_lost_doubled_or_invented() -> Result<()> {
                     }
                 }
                 Err(error) => {
+                    // With the programs that it failed with.
+                    let release = if cfg!(debug_assertions) { "" } else { "--release " };
                     say(&format!(
-                        "seed {seed} does not hold: {error:#}\n\nagain: GATEPOST_SEED={seed} cargo test -p gatepost-tests \
-                         --test conservation\n"
+                        "seed {seed} does not hold: {error:#}\n\nagain: GATEPOST_SEED={seed} cargo test {release}-p \
+                         gatepost-tests --test conservation\n"
                     ));
                     let mut failed = failed.lock().unwrap();
                     failed.push(seed);

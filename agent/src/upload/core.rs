@@ -88,8 +88,6 @@ pub struct Refused<'a> {
     pub lines: usize,
     /// Whether they were compressed against something that the sink should have.
     pub dictionary: bool,
-    /// Whether a checkpoint is known that the sink's log had to continue.
-    pub known: bool,
 }
 
 /// What became of the lines of a batch.
@@ -248,7 +246,6 @@ impl Core {
 
     fn refused(&mut self, now: Duration, random: u64, refused: Refused<'_>) -> Then {
         match (refused.status, refused.reason) {
-            (409, Some(LOG_REWOUND)) if refused.known => return self.broke(now, random),
             (415, _) if refused.dictionary => {
                 // The same without one can be read by any sink, at once.
                 self.without_dictionary = true;

@@ -7,7 +7,7 @@ use gatepost_evidence::checkpoint::{Checkpoint, CheckpointError, LogProof};
 use gatepost_evidence::log::{ConsistencyProof, LogRoot};
 use gatepost_evidence::receipt::{Acknowledgement, Receipt};
 use gatepost_evidence::rotation::Keyring;
-use gatepost_evidence::wire::{Answer, Answers};
+use gatepost_evidence::wire::{Answer, Answers, LOG_REWOUND};
 use jiff::Timestamp;
 
 use super::UploadError;
@@ -114,8 +114,29 @@ pub(super) fn judge(
     Ok((checkpoint, verdicts))
 }
 
+/// What it means that the sink said that its log is smaller than the one of `known`, and shows `claimed` as its newest
+/// checkpoint. What it said is no evidence, so it is a dispute only if it signed that it has less, or something else.
+pub(super) fn rewound(enrolment: &Enrolment, known: &Checkpoint, claimed: Option<String>, said: &str) -> Doubt {
+    let unproved = |why: String| {
+        Doubt::Worthless(format!(
+            "the sink says that it lost part of its log, and shows no checkpoint that says so: {why}. Nothing is given \
+             up for that; it said: {said}"
+        ))
+    };
+    let Some(note) = claimed else { return unproved("it shows none".to_owned()) };
+    let checkpoint = match Checkpoint::open(&note, &enrolment.sink_key) {
+        Ok(checkpoint) => checkpoint,
+        Err(error) => return unproved(words(&format!("what it shows is not its own: {error}"))),
+    };
+    if checkpoint.size() > known.size() || checkpoint.root() == known.root() {
+        return unproved(format!("{} leaves are known, and it shows {}", known.size(), checkpoint.size()));
+    }
+    let detail = format!("the sink says that it lost part of its log: {said}");
+    Doubt::Dispute(Box::new(disputed(enrolment, Some(known), Some(note), LOG_REWOUND, detail)))
+}
+
 /// A dispute over what the sink claims beside what is known.
-pub(super) fn disputed(
+fn disputed(
     enrolment: &Enrolment,
     known: Option<&Checkpoint>,
     claimed: Option<String>,

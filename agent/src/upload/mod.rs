@@ -21,7 +21,7 @@ use gatepost_evidence::batch::{CONTENT_TYPE, Encoded, encode};
 use gatepost_evidence::checkpoint::Checkpoint;
 use gatepost_evidence::look::Failure;
 use gatepost_evidence::rotation::Keyring;
-use gatepost_evidence::wire::{Answers, ENROL_PATH, ENROLMENT_TYPE, Enrolled, LOG_REWOUND, LOG_SIZE_HEADER, RUNS_PATH};
+use gatepost_evidence::wire::{Answers, ENROL_PATH, ENROLMENT_TYPE, Enrolled, LOG_SIZE_HEADER, RUNS_PATH};
 use gatepost_evidence::{canonical, envelope::Envelope, wire};
 
 use self::core::{Ask, Core, Heard, Next, Refused, Tally, Then};
@@ -33,7 +33,7 @@ use crate::secret::Secret;
 use crate::spool::{Enrolment, Spool, SpoolError};
 use lines::Line;
 use log::Doubt;
-use post::{Connection, Refusal, Unanswered, words};
+use post::{Connection, Refusal, Unanswered};
 
 /// Why something was not handed over.
 #[derive(Debug, thiserror::Error)]
@@ -194,7 +194,7 @@ impl Uploader {
             let came = upload.exchange(ask, &mut connection).unwrap_or_else(Came::Failed);
             sent.quarantined += upload.spool.unreadable() - unreadable;
             let then = self.heard(came.heard(upload.lines.len(), upload.dictionary));
-            match upload.settle(came, then, connection.as_ref()) {
+            match upload.settle(came, then) {
                 Ok(settled) => sent += settled,
                 Err(error) => {
                     connection = None;
@@ -228,15 +228,9 @@ struct Upload<'s, 'a> {
 enum Came {
     NothingWaits,
     Failed(UploadError),
-    Unanswered(Unanswered, Box<Known>),
+    Unanswered(Unanswered),
     Doubted(Doubt),
     Answered(Sent, Tally),
-}
-
-/// The sink as this gateway knows it.
-struct Known {
-    enrolment: Enrolment,
-    checkpoint: Option<Checkpoint>,
 }
 
 impl Came {
@@ -244,12 +238,11 @@ impl Came {
         match self {
             Self::NothingWaits => Heard::NothingWaits,
             Self::Failed(_) => Heard::Failed,
-            Self::Unanswered(Unanswered::TimedOut(_), _) => Heard::TimedOut(lines),
-            Self::Unanswered(Unanswered::NoAnswer(_) | Unanswered::Unbound(_), _) => Heard::NoAnswer,
-            Self::Unanswered(Unanswered::Refused(Refusal { status, problem, after }), known) => {
-                let reason = problem.as_ref().map(|problem| problem.reason.as_str());
-                let known = known.checkpoint.is_some();
-                Heard::Refused(Refused { status: *status, reason, after: *after, lines, dictionary, known })
+            Self::Unanswered(Unanswered::TimedOut(_)) => Heard::TimedOut(lines),
+            Self::Unanswered(Unanswered::NoAnswer(_) | Unanswered::Unbound(_)) => Heard::NoAnswer,
+            Self::Unanswered(Unanswered::Refused(refusal)) => {
+                let Refusal { status, after, .. } = *refusal;
+                Heard::Refused(Refused { status, reason: refusal.reason(), after, lines, dictionary })
             }
             Self::Doubted(doubt) => Heard::Doubted(doubt.reason()),
             Self::Answered(_, tally) => Heard::Answered(*tally),
@@ -274,13 +267,17 @@ impl<'a> Upload<'_, 'a> {
         let seen = checkpoint.as_ref().map_or(0, Checkpoint::size);
         let dictionary = if ask.dictionary { dictionary::choose(self.spool, &self.lines) } else { None };
         self.dictionary = dictionary.is_some();
-        let answers = match send(connection, &enrolment, &self.lines, seen, dictionary.as_deref())? {
-            Ok(answers) => answers,
-            Err(unanswered) => {
-                return Ok(Came::Unanswered(unanswered, Box::new(Known { enrolment, checkpoint })));
-            }
+        let unanswered = match send(connection, &enrolment, &self.lines, seen, dictionary.as_deref())? {
+            Ok(answers) => return self.take(&enrolment, checkpoint.as_ref(), answers),
+            Err(unanswered) => unanswered,
         };
-        self.take(&enrolment, checkpoint.as_ref(), answers)
+        match (&unanswered, checkpoint) {
+            (Unanswered::Refused(refusal), Some(known)) if refusal.says_rewound() => {
+                let claimed = connection.newest_checkpoint();
+                Ok(Came::Doubted(log::rewound(&enrolment, &known, claimed, &refusal.to_string())))
+            }
+            _ => Ok(Came::Unanswered(unanswered)),
+        }
     }
 
     /// Holds the answers to the log, and writes what they say.
@@ -301,7 +298,7 @@ impl<'a> Upload<'_, 'a> {
     }
 
     /// Does what the core makes of it to the spool; gives what was taken, or why nothing was.
-    fn settle(&mut self, came: Came, then: Then, connection: Option<&Connection<'_>>) -> Result<Sent, UploadError> {
+    fn settle(&mut self, came: Came, then: Then) -> Result<Sent, UploadError> {
         match (came, then) {
             (Came::NothingWaits, _) => Ok(Sent::default()),
             (Came::Failed(error), _) => Err(error),
@@ -311,20 +308,12 @@ impl<'a> Upload<'_, 'a> {
             (Came::Doubted(Doubt::Dispute(dispute)), then) => {
                 Err(log::report(self.spool, &dispute, then == Then::StartOver))
             }
-            (Came::Unanswered(Unanswered::Refused(refusal), known), Then::StartOver) => {
-                let said = refusal.problem.map(|problem| problem.detail).unwrap_or_default();
-                let detail = format!("the sink says it lost part of its log: {}", words(&said));
-                let claimed = connection.and_then(Connection::newest_checkpoint);
-                let Known { enrolment, checkpoint } = *known;
-                let dispute = log::disputed(&enrolment, checkpoint.as_ref(), claimed, LOG_REWOUND, detail);
-                Err(log::report(self.spool, &dispute, true))
-            }
-            (Came::Unanswered(Unanswered::Refused(refusal), _), Then::Quarantine) => {
+            (Came::Unanswered(Unanswered::Refused(refusal)), Then::Quarantine) => {
                 let reason = format!("too_large: {refusal}");
                 self.lines.iter().try_for_each(|line| lines::quarantine(self.spool, line, &reason))?;
                 Ok(Sent { quarantined: self.lines.len() as u64, ..Sent::default() })
             }
-            (Came::Unanswered(unanswered, _), _) => Err(unanswered.error(self.sink)),
+            (Came::Unanswered(unanswered), _) => Err(unanswered.error(self.sink)),
         }
     }
 }

@@ -17,6 +17,8 @@ mod world;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use gatepost_evidence::wire::LOG_REWOUND;
+
 use super::backoff;
 use super::core::{BATCHES_PER_CONNECTION, Core, Heard, Kind, MOST_BYTES, MOST_LINES, Next, Refused, Then};
 use world::{Checkpoint, Item, Luck, MISFORTUNES, Random, Reply, Seen, Sink, Spool, State, Worth, judge};
@@ -220,14 +222,7 @@ impl World {
         ensure!(self.on_connection <= BATCHES_PER_CONNECTION, "{} batches on one connection", self.on_connection);
         self.now += Duration::from_millis(self.random.below(90_000));
         let refused = |status, reason, after| {
-            Heard::Refused(Refused {
-                status,
-                reason,
-                after,
-                lines,
-                dictionary: dictionary.is_some(),
-                known: seen.is_some(),
-            })
+            Heard::Refused(Refused { status, reason, after, lines, dictionary: dictionary.is_some() })
         };
         self.name += 1;
         let (to, reply) = match luck {
@@ -292,6 +287,8 @@ impl World {
         }
         let full = luck == Luck::DiskFull;
         match &reply {
+            // As `log.rs` finds out by the checkpoint that the sink then shows.
+            Reply::Refused { reason: LOG_REWOUND, .. } => self.heard_while(batch, Heard::Doubted(LOG_REWOUND), full),
             Reply::Refused { status, reason } => self.heard_while(batch, refused(*status, Some(reason), None), full),
             Reply::Answers { .. } => match self.taken(batch, &reply, full)? {
                 Ok(heard) | Err(heard) => self.heard_while(batch, heard, full),

@@ -6,7 +6,7 @@ use gatepost_evidence::bound::{NAME_BYTES, RequestName};
 use gatepost_evidence::key::PublicKey;
 use gatepost_evidence::look::FailureKind;
 use gatepost_evidence::note::MAX_NOTE_BYTES;
-use gatepost_evidence::wire::{ANSWER_HEADER, LOG_CHECKPOINT_PATH, Problem, REQUEST_HEADER};
+use gatepost_evidence::wire::{ANSWER_HEADER, LOG_CHECKPOINT_PATH, LOG_REWOUND, Problem, REQUEST_HEADER};
 use jiff::fmt::rfc2822::DateTimeParser;
 use serde::de::DeserializeOwned;
 
@@ -61,6 +61,18 @@ impl Unanswered {
                 _ => UploadError::Refused(refusal.to_string()),
             },
         }
+    }
+}
+
+impl Refusal {
+    /// The sink's own word for why, if it was the sink.
+    pub(super) fn reason(&self) -> Option<&str> {
+        self.problem.as_ref().map(|problem| problem.reason.as_str())
+    }
+
+    /// Whether the sink says that its log is smaller than it was.
+    pub(super) fn says_rewound(&self) -> bool {
+        self.status == 409 && self.reason() == Some(LOG_REWOUND)
     }
 }
 
@@ -136,7 +148,7 @@ impl<'a> Connection<'a> {
         Err(Unanswered::Refused(Refusal { status, problem, after }))
     }
 
-    /// The sink's own word on its log, to be kept beside a dispute; none if it does not say.
+    /// What is shown as the sink's newest checkpoint, by whoever answers; none if nobody does.
     pub(super) fn newest_checkpoint(&self) -> Option<String> {
         let url = format!("{}{LOG_CHECKPOINT_PATH}", self.sink.url);
         let mut response = self.client.agent().get(&url).call().ok()?;

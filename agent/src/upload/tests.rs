@@ -138,7 +138,7 @@ impl Field {
         let mut upload = Upload { spool: &mut self.spool, sink: &sink, ring: &ring, lines, dictionary: false };
         let came = upload.take(&enrolment, known.as_ref(), answers).unwrap_or_else(Came::Failed);
         let then = Core::default().heard(std::time::Duration::ZERO, 0, came.heard(upload.lines.len(), false));
-        upload.settle(came, then, None)
+        upload.settle(came, then)
     }
 
     fn answer(&mut self, answers: Vec<Answer>) -> Result<Sent, UploadError> {

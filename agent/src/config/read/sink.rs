@@ -1,7 +1,5 @@
 //! `[sink]` and `[disclosure]`: who is told, by whom evidence is taken, and where weaknesses are reported.
 
-use std::net::ToSocketAddrs as _;
-
 use gatepost_evidence::check::broker_transport_posture::Scope;
 
 use super::values::{is_address, web_address};
@@ -33,7 +31,10 @@ pub(super) fn sink(mut table: Table<'_>) -> Option<Sink> {
     }
     let plaintext = url.as_deref().is_some_and(|url| url.starts_with("http://"));
     if plaintext && !url.as_deref().is_some_and(on_loopback) {
-        table.object("url", "is plaintext; evidence leaves this machine by https only");
+        table.object(
+            "url",
+            "is plaintext; evidence leaves this machine by https only (http:// is for localhost and 127.0.0.1)",
+        );
     }
     for (name, given) in [("pin_sha256", !pin_sha256.is_empty()), ("proxy", proxy.is_some())] {
         if plaintext && given {
@@ -65,14 +66,16 @@ fn pins(table: &mut Table<'_>) -> Vec<Pin> {
     pins
 }
 
-/// Whether the host of an `http` URL is this machine.
+/// Whether the host of an `http` URL is this machine by its text: `localhost` or a loopback address. What any other name
+/// stands for now says nothing about what it stands for when evidence is sent.
 fn on_loopback(url: &str) -> bool {
-    let authority = url.trim_start_matches("http://").split('/').next().unwrap_or_default();
-    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
-    if Scope::of(host) == Scope::Loopback {
-        return true;
-    }
-    (host, 80).to_socket_addrs().is_ok_and(|mut addresses| addresses.all(|address| address.ip().is_loopback()))
+    let rest = url.strip_prefix("http://").unwrap_or_default();
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|c| c.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    Scope::of(host) == Scope::Loopback
 }
 
 #[cfg(test)]
@@ -105,9 +108,30 @@ mod tests {
 
     #[test]
     fn evidence_does_not_leave_the_machine_in_plaintext() {
-        let found = mistakes("[sink]\nurl = \"http://192.0.2.7:8080\"\n");
-        assert!(found[0].contains("https only"), "{found:#?}");
-        for good in ["http://127.0.0.1:8080", "http://[::1]:80", "https://sink.example"] {
+        // A name is not asked for what it stands for: it may stand for something else later.
+        for bad in [
+            "http://192.0.2.7:8080",
+            "http://[2001:db8::1]:80",
+            "http://[2001:db8::1]",
+            "http://ip6-localhost:80",
+            "http://localhost.example:80",
+            "http://127.0.0.1.example",
+            "http://http://127.0.0.1",
+            "http://sink.example?:localhost",
+            "http://sink.example#/127.0.0.1",
+        ] {
+            let found = mistakes(&format!("[sink]\nurl = \"{bad}\"\n"));
+            assert!(found.len() == 1 && found[0].contains("https only"), "{bad}: {found:#?}");
+        }
+        for good in [
+            "http://127.0.0.1:8080",
+            "http://127.9.9.9/",
+            "http://[::1]:80",
+            "http://[::1]",
+            "http://localhost",
+            "http://localhost:80/sink",
+            "https://sink.example",
+        ] {
             assert!(read(&format!("[sink]\nurl = \"{good}\"\n")).sink.is_some(), "{good}");
         }
     }

@@ -9,7 +9,7 @@ use gatepost_evidence::batch::Coded;
 use gatepost_evidence::bound::RequestName;
 use gatepost_evidence::look::Bytes;
 use gatepost_evidence::tombstone::Tombstone;
-use gatepost_evidence::wire::{ANSWER_HEADER, REQUEST_HEADER};
+use gatepost_evidence::wire::{ANSWER_HEADER, LOG_REWOUND, REQUEST_HEADER};
 
 use super::super::backoff;
 use super::*;
@@ -167,6 +167,15 @@ fn connect(uploader: &mut Uploader, spool: &mut Spool, sink: &Sink) -> Result<Se
     uploader.connect(spool, sink, &Keyring::new(SigningKey::from_seed(&[1; 32]).unwrap().public().clone()))
 }
 
+/// An uploader that has failed so often that its next wait is not over before the test looks.
+fn patient() -> Uploader {
+    let mut uploader = Uploader::default();
+    for _ in 0..20 {
+        let _ = uploader.core.heard(Duration::ZERO, 0, Heard::Doubted("not_consistent"));
+    }
+    uploader
+}
+
 fn rest(uploader: &mut Uploader) -> Duration {
     match uploader.due() {
         Next::Rest(rest) => rest,
@@ -236,11 +245,11 @@ fn a_wait_that_the_sink_asks_for_is_waited() {
     }
 }
 
-#[test]
-fn a_sink_that_says_that_it_lost_its_log_is_asked_for_what_it_has_and_gets_everything_back() {
-    let (_folder, mut spool, mut taker) = waiting(2);
-    let mut uploader = Uploader::default();
-    let (sent, _) = against(|request| taker.answers(request), |sink| connect(&mut uploader, &mut spool, sink));
+/// A spool whose two runs the sink has, with a third that waits.
+fn two_taken() -> (tempfile::TempDir, Spool, Taker) {
+    let (folder, mut spool, mut taker) = waiting(2);
+    let (sent, _) =
+        against(|request| taker.answers(request), |sink| connect(&mut Uploader::default(), &mut spool, sink));
     assert_eq!(sent.unwrap().acknowledged, 2);
     let third = SignedRun {
         digest: Digest::of(b"three"),
@@ -248,23 +257,65 @@ fn a_sink_that_says_that_it_lost_its_log_is_asked_for_what_it_has_and_gets_every
     };
     spool.append(|_| Ok::<_, String>(third)).unwrap();
     taker.places.insert(Digest::of(b"three"), 3);
-    let left = Tree::of(&["one"]);
-    let claimed = left.checkpoint(&taker.field.sink);
-    let rewound = |request: &Request| match request.path.as_str() {
+    (folder, spool, taker)
+}
+
+/// What comes of an upload that the sink refuses because its log is smaller, when asked for its newest checkpoint it says
+/// `shown`.
+fn rewound(spool: &mut Spool, shown: &Reply) -> UploadError {
+    let answer = |request: &Request| match request.path.as_str() {
         "/v1/runs" => problem("409 Conflict", LOG_REWOUND),
-        _ => ("200 OK", claimed.clone()),
+        _ => shown.clone(),
     };
-    uploader.news();
-    let (error, requests) = against(rewound, |sink| connect(&mut uploader, &mut spool, sink).unwrap_err());
-    assert!(matches!(error, UploadError::StartedOver(_)), "{error}");
-    assert_eq!((requests[0].seen, requests[1].path.as_str()), (2, "/v1/log/checkpoint"));
-    let disputes = dispute::list(spool.folder()).unwrap();
-    assert_eq!(disputes[0].1.as_ref().unwrap().claimed.as_ref(), Some(&claimed));
-    assert_eq!(spool.counts().unwrap(), counts(3, 0, 0));
-    taker.field.tree = left;
-    let mut uploader = Uploader::default();
-    let (sent, requests) = against(|request| taker.answers(request), |sink| connect(&mut uploader, &mut spool, sink));
-    assert_eq!((sent.unwrap().acknowledged, requests[0].seen), (3, 0));
+    let mut uploader = patient();
+    let (error, requests) = against(answer, |sink| connect(&mut uploader, spool, sink).unwrap_err());
+    assert_eq!((requests[0].seen, requests[1].path.as_str(), requests.len()), (2, "/v1/log/checkpoint", 2));
+    assert!(rest(&mut uploader) > Duration::ZERO);
+    error
+}
+
+#[test]
+fn a_sink_that_shows_that_it_lost_its_log_gets_everything_back() {
+    // All of it, a part of it, and one that took something else in its place.
+    for left in [Tree::default(), Tree::of(&["one"]), Tree::of(&["one", "three"])] {
+        let (_folder, mut spool, mut taker) = two_taken();
+        let known = spool.checkpoint().unwrap();
+        let claimed = left.checkpoint(&taker.field.sink);
+        let error = rewound(&mut spool, &("200 OK", claimed.clone()));
+        assert!(matches!(error, UploadError::StartedOver(_)), "{error}");
+        let dispute = dispute::list(spool.folder()).unwrap().remove(0).1.unwrap();
+        assert_eq!((dispute.reason.as_str(), dispute.known, dispute.claimed), (LOG_REWOUND, known, Some(claimed)));
+        assert_eq!((spool.counts().unwrap(), spool.checkpoint().unwrap()), (counts(3, 0, 0), None));
+        taker.field.tree = left;
+        let mut uploader = Uploader::default();
+        let (sent, requests) =
+            against(|request| taker.answers(request), |sink| connect(&mut uploader, &mut spool, sink));
+        assert_eq!((sent.unwrap().acknowledged, requests[0].seen), (3, 0));
+    }
+}
+
+#[test]
+fn a_sink_that_only_says_that_it_lost_its_log_changes_nothing() {
+    let (_folder, mut spool, taker) = two_taken();
+    let (sink, known) = (&taker.field.sink, spool.checkpoint().unwrap());
+    let other = SigningKey::from_seed(&[9; 32]).unwrap();
+    let went_on = Tree::of(&["one", "two", "three"]);
+    for (shown, why) in [
+        (("503 Busy", String::new()), "it shows none"),
+        (("404 Not Found", Tree::of(&["one"]).checkpoint(sink)), "it shows none"),
+        (("200 OK", "nonsense".to_owned()), "not its own"),
+        (("200 OK", Tree::of(&["one"]).checkpoint(&other)), "not its own"),
+        (("200 OK", known.clone().unwrap()), "2 leaves are known, and it shows 2"),
+        (("200 OK", went_on.checkpoint(sink)), "2 leaves are known, and it shows 3"),
+    ] {
+        let error = rewound(&mut spool, &shown);
+        assert!(matches!(error, UploadError::NotBelieved(_)), "{error}");
+        let said = error.to_string();
+        assert!(said.contains("no checkpoint that says so") && said.contains(why), "{why}: {said}");
+        assert_eq!((spool.counts().unwrap(), spool.checkpoint().unwrap()), (counts(1, 2, 0), known.clone()), "{why}");
+        assert!((1..=2).all(|seq| spool.acknowledgement(seq).unwrap().is_some()), "{why}: the receipts stay");
+        assert!(spool.started_over().unwrap().is_none() && dispute::list(spool.folder()).unwrap().is_empty(), "{why}");
+    }
 }
 
 #[test]
@@ -346,7 +397,7 @@ fn an_answer_to_another_request_changes_nothing_and_accuses_nobody() {
                 };
                 (*head, body.clone(), signature)
             };
-            let mut uploader = Uploader::default();
+            let mut uploader = patient();
             let (came, requests) = against_who_signs(reply, |sink| connect(&mut uploader, &mut spool, sink));
             let error = came.unwrap_err();
             assert_ne!(requests[0].name, Some(earlier), "a name is used once");
