@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Verifies Gatepost's evidence bundles from docs/evidence-format.md alone, with libraries that know nothing of Gatepost.
 
-It checks everything that `gatepost verify` checks but the verdicts: those need the rules, which are not written down here.
-It says so. The first word after "broken:" or "not a bundle:" is the reason, the same as that of `gatepost verify`.
+It checks what `gatepost verify` checks, verdicts as far as judge.py knows how: where it does not, a line begins with
+"not judged:", with the reason, and the exit code is that of the rest. The first word after "broken:" or "not a bundle:" is the
+reason, the same as that of `gatepost verify`.
 
     verify_bundle.py BUNDLE [--gateway-key PEM | --gateway ID] [--sink-key PEM]
 
@@ -17,6 +18,7 @@ import os
 import re
 import sys
 import tomllib
+from collections import Counter
 from datetime import datetime
 
 import rfc8785
@@ -29,6 +31,7 @@ from securesystemslib.signer import SSlibKey
 # Python's isolated mode does not look beside the script.
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+from judge import NotJudged, Pack, assess
 from verify_envelope import RECEIPT_TYPE, Rejected, Ring, number, once, open_payload, open_run_payload
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -303,7 +306,7 @@ def check_seal(files, key):
 
 
 def check_runs(files, ring):
-    """Each run's place, with what it names as the one before, and its digest."""
+    """Each run by its place, and its digest."""
     runs = {}
     for (seq,), name, data in of_kind(files, "run"):
         key = ring.named(data)
@@ -311,7 +314,7 @@ def check_runs(files, ring):
         ring.check(key, run["seq"])
         if run["seq"] != seq:
             broken("other_seq", f"{name} is run {run['seq']}")
-        runs[seq] = (run["prev"], digest)
+        runs[seq] = (run, digest)
     return runs
 
 
@@ -350,7 +353,7 @@ def check_tombstones(files, ring):
 
 def check_chain(manifest, rotations, runs, tombstones):
     """That every place from first to last has a run or a tombstone, and that nothing names another run than is there."""
-    pieces = [(seq, seq, prev, digest, digest, None) for seq, (prev, digest) in runs.items()]
+    pieces = [(seq, seq, run["prev"], digest, digest, None) for seq, (run, digest) in runs.items()]
     pieces += [stone[:6] for stone in tombstones]
     upcoming = manifest["first_seq"]
     for first, last, *_ in sorted(pieces, key=lambda piece: piece[:2]):
@@ -534,27 +537,40 @@ def check_log(runs, proofs, sink):
 
 
 def check_claims(files, runs):
-    """That packs are those they are named and claims name what is there. What comes out is not judged."""
-    packs = set()
+    """That packs are those they are named, claims name what is there, and verdicts come out again."""
+    packs = {}
     for (digest,), name, data in of_kind(files, "pack"):
         try:
-            found = sha256(rfc8785.dumps(tomllib.loads(data.decode())))
+            document = tomllib.loads(data.decode())
+            found = sha256(rfc8785.dumps(document))
+            packs[digest] = Pack(document, digest)
         except (ValueError, RecursionError) as error:
             raise Rejected("bad_pack", error) from error
         if found != digest:
             broken("wrong_pack", f"{name} is {found}")
-        packs.add(digest)
-    claims = of_kind(files, "claim")
-    for (seq, pack), name, data in claims:
+    judged, not_judged = 0, Counter()
+    for (seq, pack), name, data in of_kind(files, "claim"):
         claim = canonical(data, "malformed")
         shape(claim, "malformed", run=is_digest, pack=is_digest, assessment=is_digest)
         if seq not in runs:
             broken("no_run", name)
-        if (claim["run"], claim["pack"]) != (runs[seq][1], pack):
+        run, digest = runs[seq]
+        if (claim["run"], claim["pack"]) != (digest, pack):
             broken("other_run", name)
         if pack not in packs:
             broken("missing_pack", name)
-    return len(claims)
+        try:
+            found = assess(run, digest, packs[pack])
+        except NotJudged as why:
+            not_judged[str(why)] += 1
+            continue
+        if found != claim["assessment"]:
+            broken("other_verdict", f"{name}: judged again it comes out as {found}")
+        judged += 1
+    if judged or not not_judged:
+        print(f"holds: {judged} verdicts came out the same")
+    for why, count in sorted(not_judged.items()):
+        print(f"not judged: {why} ({count} verdicts)")
 
 
 def verify(files, arguments):
@@ -588,8 +604,7 @@ def verify(files, arguments):
             print(f"not checked: whether {len(roots)} checkpoints are one history: they are {len(found)}")
     else:
         print("not checked: receipts and log, for want of a sink's key")
-    claims = check_claims(files, runs)
-    print(f"not checked: {claims} verdicts; this verifier does not judge")
+    check_claims(files, runs)
 
 
 def main():
