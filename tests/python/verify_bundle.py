@@ -19,11 +19,10 @@ import re
 import sys
 import tomllib
 from collections import Counter
-from datetime import datetime
 
 import rfc8785
 import zstandard
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from securesystemslib.signer import SSlibKey
@@ -32,15 +31,16 @@ from securesystemslib.signer import SSlibKey
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from judge import NotJudged, Pack, assess
-from verify_envelope import RECEIPT_TYPE, Rejected, Ring, number, once, open_payload, open_run_payload
+from verify_envelope import (
+    HEX, MAX_ENVELOPE, RECEIPT_TYPE, Rejected, Ring, canonical, from_base64, is_count, is_digest, is_text, is_time, listed,
+    members, one_of, open_payload, open_run_payload, or_null, read_json,
+)
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_FILES = 100_000
 BLOCK = 512
 SEAL_TYPE = "application/vnd.gatepost.bundle+json"
 TOMBSTONE_TYPE = "application/vnd.gatepost.tombstone+json"
-HEX = "[0-9a-f]{64}"
-TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{0,8}[1-9])?Z")
 SEQ = "[1-9][0-9]{0,15}"
 KINDS = {
     "key": re.compile(r"keys/(gateway|sink)\.pem"),
@@ -52,7 +52,7 @@ KINDS = {
     "pack": re.compile(rf"packs/({HEX})\.toml"),
     "claim": re.compile(rf"assessments/({SEQ})\.({HEX})\.json"),
 }
-CAUSES = {"acknowledged_expired", "quarantined_expired", "too_old", "no_room", "damaged"}
+CAUSES = ("acknowledged_expired", "quarantined_expired", "too_old", "no_room", "damaged")
 
 
 class NotABundle(Exception):
@@ -152,47 +152,13 @@ def sha256(data):
     return hashlib.sha256(data).hexdigest()
 
 
-def canonical(data, cause):
-    """The value of canonical JSON."""
-    try:
-        value = json.loads(data, object_pairs_hook=once, parse_int=number)
-        if rfc8785.dumps(value) == data:
-            return value
-    except (ValueError, RecursionError) as error:
-        raise Rejected(cause, error) from error
-    raise Rejected(cause, "it is not canonical JSON")
-
-
-def shape(value, cause, /, **members):
+def shape(value, cause, /, **wanted):
     """That an object has exactly these members, each as its predicate wants it."""
-    if not isinstance(value, dict) or set(value) != set(members):
+    if not isinstance(value, dict) or set(value) != set(wanted):
         broken(cause, "it has other members")
-    for name, is_right in members.items():
+    for name, is_right in wanted.items():
         if not is_right(value[name]):
             broken(cause, f"{name} is {value[name]!r}")
-
-
-def is_digest(value):
-    """Whether this is a digest."""
-    return isinstance(value, str) and re.fullmatch(HEX, value) is not None
-
-
-def is_count(value):
-    """Whether this is a whole number of zero or more."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def is_time(value):
-    """Whether this is a time, in the one form it has."""
-    try:
-        return datetime.fromisoformat(value) is not None and TIME.fullmatch(value) is not None
-    except (TypeError, ValueError):
-        return False
-
-
-def or_null(is_right):
-    """The same, or null."""
-    return lambda value: value is None or is_right(value)
 
 
 def of_kind(files, kind):
@@ -212,7 +178,7 @@ def load_pem(data):
             raise ValueError("not an Ed25519 key")
         if public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo) != data:
             raise ValueError("not the plain PEM of its key")
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise Rejected("bad_key", error) from error
     spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return public, SSlibKey.from_crypto(public, keyid=sha256(spki), scheme="ed25519")
@@ -228,14 +194,12 @@ def check_manifest(files):
         "bad_manifest",
         format=is_count,
         gateway=is_digest,
-        maker=lambda maker: maker in ("agent", "sink"),
+        maker=one_of("agent", "sink"),
         created_at=is_time,
         first_seq=is_count,
         last_seq=is_count,
-        files=lambda value: isinstance(value, list),
+        files=listed(members(path=is_text, sha256=is_digest, size=is_count)),
     )
-    for entry in manifest["files"]:
-        shape(entry, "bad_manifest", path=lambda path: isinstance(path, str), sha256=is_digest, size=is_count)
     if manifest["format"] != 1:
         broken("format_version", manifest["format"])
     paths = [entry["path"] for entry in manifest["files"]]
@@ -290,7 +254,7 @@ def check_seal(files, key):
         broken("missing_seal", "nobody sealed the manifest")
     data = files["seal.json"]
     payload = open_payload(data, SEAL_TYPE, key)
-    document = json.loads(data)
+    document = read_json(data)
     [signature] = document["signatures"]
     plain = {
         "payload": document["payload"],
@@ -333,7 +297,7 @@ def check_tombstones(files, ring):
             from_seq=is_count,
             to_seq=is_count,
             count=or_null(is_count),
-            cause=lambda cause: cause in CAUSES,
+            cause=one_of(*CAUSES),
             at=is_time,
             **{member: or_null(is_digest) for member in digests},
         )
@@ -391,9 +355,11 @@ def check_receipts(files, runs, gateway, sink):
     """The proofs that stand beside receipts that are good."""
     proofs = {}
     for (seq,), name, data in of_kind(files, "receipt"):
+        if len(data) > MAX_ENVELOPE:
+            broken("too_large", name)
         try:
-            word = json.loads(data, object_pairs_hook=once)
-        except (ValueError, RecursionError) as error:
+            word = read_json(data)
+        except ValueError as error:
             raise Rejected("malformed", error) from error
         if isinstance(word, dict) and set(word) == {"receipt", "log"}:
             receipt, proof = json.dumps(word["receipt"]).encode(), word["log"]
@@ -406,12 +372,20 @@ def check_receipts(files, runs, gateway, sink):
         if (receipt["gateway"], receipt["seq"], receipt["digest"]) != (gateway, seq, runs[seq][1]):
             broken("other_run", f"{name} is for run {receipt['seq']}")
         if proof is not None:
-            try:
-                path = [base64.b64decode(part, validate=True) for part in proof["inclusion"]]
-                proofs[seq] = (proof["index"], path, proof["checkpoint"])
-            except (ValueError, KeyError, TypeError) as error:
-                raise Rejected("malformed", repr(error)) from error
+            shape(proof, "malformed", index=is_count, inclusion=listed(is_text), checkpoint=is_text)
+            proofs[seq] = (proof["index"], hashes(proof["inclusion"]), proof["checkpoint"])
     return proofs
+
+
+def hashes(path):
+    """The hashes of a proof."""
+    try:
+        found = [from_base64(part) for part in path]
+    except ValueError as error:
+        raise Rejected("malformed", error) from error
+    if len(found) > 64 or any(len(part) != 32 for part in found):
+        broken("malformed", "it is not a proof")
+    return found
 
 
 def open_checkpoint(note, sink):
@@ -490,16 +464,11 @@ def check_links(files, roots, sink):
         shape(
             link,
             "malformed",
-            **{"from": lambda note: isinstance(note, str)},
-            to=lambda note: isinstance(note, str),
-            consistency=lambda path: isinstance(path, list) and len(path) <= 64,
+            **{"from": is_text},
+            to=is_text,
+            consistency=listed(is_text),
         )
-        try:
-            path = [base64.b64decode(part, validate=True) for part in link["consistency"]]
-        except (ValueError, TypeError) as error:
-            raise Rejected("malformed", repr(error)) from error
-        if any(len(part) != 32 for part in path):
-            broken("malformed", "it is not a proof")
+        path = hashes(link["consistency"])
         ends = [open_checkpoint(link[end], sink) for end in ("from", "to")]
         if tuple(size for size, _ in ends) != sizes or sizes[0] >= sizes[1]:
             broken("other_range", name)
@@ -527,7 +496,7 @@ def check_log(runs, proofs, sink):
     for seq, (index, path, note) in sorted(proofs.items()):
         size, root = open_checkpoint(note, sink)
         digest = runs[seq][1]
-        if not is_count(index) or index >= size or root_of(bytes.fromhex(digest), index, size, path) != root:
+        if index >= size or root_of(bytes.fromhex(digest), index, size, path) != root:
             broken("not_included", f"receipt {seq}")
         if roots.setdefault(size, root) != root:
             broken("log_forked", f"two logs of {size} leaves")
