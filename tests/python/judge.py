@@ -6,12 +6,15 @@ by their path. For anything else it raises NotJudged: that is no verdict, neithe
 
 import copy
 import hashlib
+import re
 
 import celpy
 import rfc8785
 from celpy.celparser import CELParseError
 from celpy.evaluation import CELEvalError
 from lark import Token
+
+from verify_envelope import is_count, is_text, listed, members, one_of, or_null
 
 SEVERITIES = ("low", "medium", "high", "critical")
 OUTCOMES = ("pass", "fail", "unknown", "not_applicable")
@@ -26,6 +29,34 @@ CERTIFICATE_ALERTS = (
     "certificate_required", "bad_certificate", "unsupported_certificate", "certificate_revoked", "certificate_expired",
     "certificate_unknown", "unknown_ca", "access_denied",
 )
+IS_ANSWER = members(
+    status=lambda value: is_count(value) and value < 2**16,
+    headers=lambda value: isinstance(value, dict) and all(map(is_text, value.values())),
+    micros=is_count,
+)
+IS_FAILURE = members(kind=one_of(*FAILURES), detail=is_text)
+IS_REQUEST = members(
+    credentials=one_of("none", "wrong", "right"),
+    plaintext=lambda value: isinstance(value, bool),
+    answer=lambda value: members(seen=IS_ANSWER)(value) or members(failed=IS_FAILURE)(value),
+)
+IS_OBSERVATION = members(url=is_text, plaintext_url=or_null(is_text), requests=listed(IS_REQUEST))
+# What a pack's tables may have, and what each check looks at.
+PACK = {"name", "version", "tables", "standards", "control"}
+TEXTS = ("key", "title", "severity", "domain", "target", "fail", "why", "remediation", "verify")
+CONTROL = {*TEXTS, "for_each", "applies", "show", "mappings", "vector"}
+VECTOR = {"name", "expect", "facts", "subject"}
+TARGETS = {
+    "broker_transport_posture": ("broker",),
+    "broker_certificate_identity": ("broker",),
+    "ingest_auth": ("ingest_edge",),
+    "gateway_config_guardrails": ("gateway_service", "broker"),
+    "device_certificate_hygiene": ("device", "registry"),
+    "host_guardrails": ("host",),
+    "link_posture": ("uplink",),
+    "telemetry_integrity": ("broker",),
+    "disclosure_readiness": ("host",),
+}
 ENVIRONMENT = celpy.Environment()
 
 
@@ -38,27 +69,12 @@ class NotJudged(Exception):
 
 def ingest_auth(observation):
     """Facts about an edge that was asked by HTTP, and why some are missing, by JSON pointer."""
-    try:
-        return facts_of_requests(observation)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise NotJudged("ingest_auth: an observation of another shape") from error
-
-
-def facts_of_requests(observation):
-    """The same, for an observation that has its shape."""
-    if set(observation) != {"url", "plaintext_url", "requests"}:
-        raise NotJudged("ingest_auth: questions, TLS or MQTT")
+    if not IS_OBSERVATION(observation):
+        raise NotJudged("ingest_auth: questions, TLS, MQTT or an observation of another shape")
     first, plaintext, answers, unknown = {}, [], [], {}
     for request in observation["requests"]:
-        if set(request) != {"credentials", "plaintext", "answer"} or request["credentials"] not in ("none", "wrong", "right"):
-            raise ValueError("not a request")
-        [(kind, answer)] = request["answer"].items()
-        wanted = {"seen": {"status", "headers", "micros"}, "failed": {"kind", "detail"}}[kind]
-        if set(answer) != wanted or (kind == "failed" and answer["kind"] not in FAILURES):
-            raise ValueError("not an answer")
-        if kind == "seen" and not all(type(answer[name]) is int for name in ("status", "micros")):
-            raise ValueError("not a number")
-        if kind == "seen":
+        [answer] = request["answer"].values()
+        if "status" in answer:
             answers.append(answer)
         if request["plaintext"]:
             plaintext.append(answer)
@@ -132,8 +148,10 @@ class Expression:
             tree = ENVIRONMENT.compile(source)
             self.walk(tree)
             self.program = ENVIRONMENT.program(tree)
-        except (CELParseError, RecursionError) as error:
-            raise NotJudged(f"the expression `{source}`") from error
+        except CELParseError as error:
+            raise ValueError(f"`{source}` is not CEL") from error
+        except RecursionError as error:
+            raise NotJudged("a deep expression") from error
 
     def walk(self, tree):
         """Finds the facts that are named, in order, and refuses what is not known here."""
@@ -255,18 +273,16 @@ class Pack:
     """A pack, as far as it can be judged by. Raises ValueError for one that does not load."""
 
     def __init__(self, document, digest):
-        texts = ("key", "title", "severity", "domain", "target", "fail", "why", "remediation", "verify")
         try:
             self.reference = {"name": document["name"], "version": document["version"], "digest": digest}
             self.tables = document["control"]
-            if not self.tables or not all(isinstance(table[name], str) for table in self.tables for name in texts):
-                raise ValueError("it has no controls, or one lacks a text")
-            if any(table["severity"] not in SEVERITIES for table in self.tables):
-                raise ValueError("there is no such severity")
+            if not set(document) <= PACK or not is_text(document["name"]) or not self.tables:
+                raise ValueError("it has other members, or no controls")
+            if not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", document["version"]):
+                raise ValueError("its version is not three numbers")
             self.controls = {}
             for table in self.tables:
-                if table["key"].split(".")[0] in {check for check, _ in CHECKS}:
-                    self.test(table)
+                self.test(table)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(repr(error)) from error
 
@@ -277,8 +293,19 @@ class Pack:
         return self.controls[table["key"]]
 
     def test(self, table):
-        """That the vectors of a control come out as they should, if it can be judged here."""
-        for vector in table["vector"]:
+        """That a control has its members, and that its vectors come out as they should, if it can be judged here."""
+        key, vectors = table["key"], table["vector"]
+        if not set(table) <= CONTROL or not all(is_text(table[name]) for name in TEXTS) or table["severity"] not in SEVERITIES:
+            raise ValueError(f"{key} has other members than a control")
+        if table["target"] not in TARGETS.get(key.split(".")[0], ()):
+            raise ValueError(f"{key} is of no check, or its check does not look at this target")
+        if sum(other["key"] == key for other in self.tables) > 1:
+            raise ValueError(f"there are two controls {key}")
+        if not {"pass", "fail"} <= {vector["expect"] for vector in vectors} or not all(set(one) <= VECTOR for one in vectors):
+            raise ValueError(f"{key} lacks a vector that passes or fails, or one has other members")
+        if key.split(".")[0] not in {check for check, _ in CHECKS}:
+            return
+        for vector in vectors:
             try:
                 outcome = self.control(table).judge(vector["facts"], {})[0]
             except NotJudged:
