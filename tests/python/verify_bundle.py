@@ -30,7 +30,6 @@ from securesystemslib.signer import SSlibKey
 # Python's isolated mode does not look beside the script.
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from judge import NotJudged, Pack, assess
 from verify_envelope import (
     HEX, MAX_ENVELOPE, RECEIPT_TYPE, Rejected, Ring, canonical, from_base64, is_count, is_digest, is_text, is_time, listed,
     members, one_of, open_payload, open_run_payload, or_null, read_json,
@@ -507,6 +506,9 @@ def check_log(runs, proofs, sink):
 
 def check_claims(files, runs):
     """That packs are those they are named, claims name what is there, and verdicts come out again."""
+    # Here, since it takes longer to load than most bundles to be refused.
+    from judge import NotJudged, Pack, assess
+
     packs = {}
     for (digest,), name, data in of_kind(files, "pack"):
         try:
