@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Verifies Gatepost's evidence bundles from docs/evidence-format.md alone, with libraries that know nothing of Gatepost.
 
-It checks everything that `gatepost verify` checks but the verdicts: those need the rules, which are not written down here.
-It says so. The first word after "broken:" or "not a bundle:" is the reason, the same as that of `gatepost verify`.
+It checks what `gatepost verify` checks, verdicts as far as judge.py knows how: where it does not, a line begins with
+"not judged:", with the reason, and the exit code is that of the rest. The first word after "broken:" or "not a bundle:" is the
+reason, the same as that of `gatepost verify`.
 
     verify_bundle.py BUNDLE [--gateway-key PEM | --gateway ID] [--sink-key PEM]
 
@@ -17,11 +18,11 @@ import os
 import re
 import sys
 import tomllib
-from datetime import datetime
+from collections import Counter
 
 import rfc8785
 import zstandard
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from securesystemslib.signer import SSlibKey
@@ -29,15 +30,16 @@ from securesystemslib.signer import SSlibKey
 # Python's isolated mode does not look beside the script.
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from verify_envelope import RECEIPT_TYPE, Rejected, Ring, number, once, open_payload, open_run_payload
+from verify_envelope import (
+    HEX, MAX_ENVELOPE, RECEIPT_TYPE, Rejected, Ring, canonical, from_base64, is_count, is_digest, is_text, is_time, listed,
+    members, one_of, open_payload, open_run_payload, or_null, read_json,
+)
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_FILES = 100_000
 BLOCK = 512
 SEAL_TYPE = "application/vnd.gatepost.bundle+json"
 TOMBSTONE_TYPE = "application/vnd.gatepost.tombstone+json"
-HEX = "[0-9a-f]{64}"
-TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{0,8}[1-9])?Z")
 SEQ = "[1-9][0-9]{0,15}"
 KINDS = {
     "key": re.compile(r"keys/(gateway|sink)\.pem"),
@@ -49,7 +51,7 @@ KINDS = {
     "pack": re.compile(rf"packs/({HEX})\.toml"),
     "claim": re.compile(rf"assessments/({SEQ})\.({HEX})\.json"),
 }
-CAUSES = {"acknowledged_expired", "quarantined_expired", "too_old", "no_room", "damaged"}
+CAUSES = ("acknowledged_expired", "quarantined_expired", "too_old", "no_room", "damaged")
 
 
 class NotABundle(Exception):
@@ -149,47 +151,13 @@ def sha256(data):
     return hashlib.sha256(data).hexdigest()
 
 
-def canonical(data, cause):
-    """The value of canonical JSON."""
-    try:
-        value = json.loads(data, object_pairs_hook=once, parse_int=number)
-        if rfc8785.dumps(value) == data:
-            return value
-    except (ValueError, RecursionError) as error:
-        raise Rejected(cause, error) from error
-    raise Rejected(cause, "it is not canonical JSON")
-
-
-def shape(value, cause, /, **members):
+def shape(value, cause, /, **wanted):
     """That an object has exactly these members, each as its predicate wants it."""
-    if not isinstance(value, dict) or set(value) != set(members):
+    if not isinstance(value, dict) or set(value) != set(wanted):
         broken(cause, "it has other members")
-    for name, is_right in members.items():
+    for name, is_right in wanted.items():
         if not is_right(value[name]):
             broken(cause, f"{name} is {value[name]!r}")
-
-
-def is_digest(value):
-    """Whether this is a digest."""
-    return isinstance(value, str) and re.fullmatch(HEX, value) is not None
-
-
-def is_count(value):
-    """Whether this is a whole number of zero or more."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def is_time(value):
-    """Whether this is a time, in the one form it has."""
-    try:
-        return datetime.fromisoformat(value) is not None and TIME.fullmatch(value) is not None
-    except (TypeError, ValueError):
-        return False
-
-
-def or_null(is_right):
-    """The same, or null."""
-    return lambda value: value is None or is_right(value)
 
 
 def of_kind(files, kind):
@@ -209,7 +177,7 @@ def load_pem(data):
             raise ValueError("not an Ed25519 key")
         if public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo) != data:
             raise ValueError("not the plain PEM of its key")
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise Rejected("bad_key", error) from error
     spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return public, SSlibKey.from_crypto(public, keyid=sha256(spki), scheme="ed25519")
@@ -225,14 +193,12 @@ def check_manifest(files):
         "bad_manifest",
         format=is_count,
         gateway=is_digest,
-        maker=lambda maker: maker in ("agent", "sink"),
+        maker=one_of("agent", "sink"),
         created_at=is_time,
         first_seq=is_count,
         last_seq=is_count,
-        files=lambda value: isinstance(value, list),
+        files=listed(members(path=is_text, sha256=is_digest, size=is_count)),
     )
-    for entry in manifest["files"]:
-        shape(entry, "bad_manifest", path=lambda path: isinstance(path, str), sha256=is_digest, size=is_count)
     if manifest["format"] != 1:
         broken("format_version", manifest["format"])
     paths = [entry["path"] for entry in manifest["files"]]
@@ -287,7 +253,7 @@ def check_seal(files, key):
         broken("missing_seal", "nobody sealed the manifest")
     data = files["seal.json"]
     payload = open_payload(data, SEAL_TYPE, key)
-    document = json.loads(data)
+    document = read_json(data)
     [signature] = document["signatures"]
     plain = {
         "payload": document["payload"],
@@ -303,7 +269,7 @@ def check_seal(files, key):
 
 
 def check_runs(files, ring):
-    """Each run's place, with what it names as the one before, and its digest."""
+    """Each run by its place, and its digest."""
     runs = {}
     for (seq,), name, data in of_kind(files, "run"):
         key = ring.named(data)
@@ -311,7 +277,7 @@ def check_runs(files, ring):
         ring.check(key, run["seq"])
         if run["seq"] != seq:
             broken("other_seq", f"{name} is run {run['seq']}")
-        runs[seq] = (run["prev"], digest)
+        runs[seq] = (run, digest)
     return runs
 
 
@@ -330,7 +296,7 @@ def check_tombstones(files, ring):
             from_seq=is_count,
             to_seq=is_count,
             count=or_null(is_count),
-            cause=lambda cause: cause in CAUSES,
+            cause=one_of(*CAUSES),
             at=is_time,
             **{member: or_null(is_digest) for member in digests},
         )
@@ -350,7 +316,7 @@ def check_tombstones(files, ring):
 
 def check_chain(manifest, rotations, runs, tombstones):
     """That every place from first to last has a run or a tombstone, and that nothing names another run than is there."""
-    pieces = [(seq, seq, prev, digest, digest, None) for seq, (prev, digest) in runs.items()]
+    pieces = [(seq, seq, run["prev"], digest, digest, None) for seq, (run, digest) in runs.items()]
     pieces += [stone[:6] for stone in tombstones]
     upcoming = manifest["first_seq"]
     for first, last, *_ in sorted(pieces, key=lambda piece: piece[:2]):
@@ -388,9 +354,11 @@ def check_receipts(files, runs, gateway, sink):
     """The proofs that stand beside receipts that are good."""
     proofs = {}
     for (seq,), name, data in of_kind(files, "receipt"):
+        if len(data) > MAX_ENVELOPE:
+            broken("too_large", name)
         try:
-            word = json.loads(data, object_pairs_hook=once)
-        except (ValueError, RecursionError) as error:
+            word = read_json(data)
+        except ValueError as error:
             raise Rejected("malformed", error) from error
         if isinstance(word, dict) and set(word) == {"receipt", "log"}:
             receipt, proof = json.dumps(word["receipt"]).encode(), word["log"]
@@ -403,12 +371,20 @@ def check_receipts(files, runs, gateway, sink):
         if (receipt["gateway"], receipt["seq"], receipt["digest"]) != (gateway, seq, runs[seq][1]):
             broken("other_run", f"{name} is for run {receipt['seq']}")
         if proof is not None:
-            try:
-                path = [base64.b64decode(part, validate=True) for part in proof["inclusion"]]
-                proofs[seq] = (proof["index"], path, proof["checkpoint"])
-            except (ValueError, KeyError, TypeError) as error:
-                raise Rejected("malformed", repr(error)) from error
+            shape(proof, "malformed", index=is_count, inclusion=listed(is_text), checkpoint=is_text)
+            proofs[seq] = (proof["index"], hashes(proof["inclusion"]), proof["checkpoint"])
     return proofs
+
+
+def hashes(path):
+    """The hashes of a proof."""
+    try:
+        found = [from_base64(part) for part in path]
+    except ValueError as error:
+        raise Rejected("malformed", error) from error
+    if len(found) > 64 or any(len(part) != 32 for part in found):
+        broken("malformed", "it is not a proof")
+    return found
 
 
 def open_checkpoint(note, sink):
@@ -487,16 +463,11 @@ def check_links(files, roots, sink):
         shape(
             link,
             "malformed",
-            **{"from": lambda note: isinstance(note, str)},
-            to=lambda note: isinstance(note, str),
-            consistency=lambda path: isinstance(path, list) and len(path) <= 64,
+            **{"from": is_text},
+            to=is_text,
+            consistency=listed(is_text),
         )
-        try:
-            path = [base64.b64decode(part, validate=True) for part in link["consistency"]]
-        except (ValueError, TypeError) as error:
-            raise Rejected("malformed", repr(error)) from error
-        if any(len(part) != 32 for part in path):
-            broken("malformed", "it is not a proof")
+        path = hashes(link["consistency"])
         ends = [open_checkpoint(link[end], sink) for end in ("from", "to")]
         if tuple(size for size, _ in ends) != sizes or sizes[0] >= sizes[1]:
             broken("other_range", name)
@@ -524,7 +495,7 @@ def check_log(runs, proofs, sink):
     for seq, (index, path, note) in sorted(proofs.items()):
         size, root = open_checkpoint(note, sink)
         digest = runs[seq][1]
-        if not is_count(index) or index >= size or root_of(bytes.fromhex(digest), index, size, path) != root:
+        if index >= size or root_of(bytes.fromhex(digest), index, size, path) != root:
             broken("not_included", f"receipt {seq}")
         if roots.setdefault(size, root) != root:
             broken("log_forked", f"two logs of {size} leaves")
@@ -534,27 +505,43 @@ def check_log(runs, proofs, sink):
 
 
 def check_claims(files, runs):
-    """That packs are those they are named and claims name what is there. What comes out is not judged."""
-    packs = set()
+    """That packs are those they are named, claims name what is there, and verdicts come out again."""
+    # Here, since it takes longer to load than most bundles to be refused.
+    from judge import NotJudged, Pack, assess
+
+    packs = {}
     for (digest,), name, data in of_kind(files, "pack"):
         try:
-            found = sha256(rfc8785.dumps(tomllib.loads(data.decode())))
+            document = tomllib.loads(data.decode())
+            found = sha256(rfc8785.dumps(document))
+            packs[digest] = Pack(document, digest)
         except (ValueError, RecursionError) as error:
             raise Rejected("bad_pack", error) from error
         if found != digest:
             broken("wrong_pack", f"{name} is {found}")
-        packs.add(digest)
-    claims = of_kind(files, "claim")
-    for (seq, pack), name, data in claims:
+    judged, not_judged = 0, Counter()
+    for (seq, pack), name, data in of_kind(files, "claim"):
         claim = canonical(data, "malformed")
         shape(claim, "malformed", run=is_digest, pack=is_digest, assessment=is_digest)
         if seq not in runs:
             broken("no_run", name)
-        if (claim["run"], claim["pack"]) != (runs[seq][1], pack):
+        run, digest = runs[seq]
+        if (claim["run"], claim["pack"]) != (digest, pack):
             broken("other_run", name)
         if pack not in packs:
             broken("missing_pack", name)
-    return len(claims)
+        try:
+            found = assess(run, digest, packs[pack])
+        except NotJudged as why:
+            not_judged[str(why)] += 1
+            continue
+        if found != claim["assessment"]:
+            broken("other_verdict", f"{name}: judged again it comes out as {found}")
+        judged += 1
+    if judged or not not_judged:
+        print(f"holds: {judged} verdicts came out the same")
+    for why, count in sorted(not_judged.items()):
+        print(f"not judged: {why} ({count} verdicts)")
 
 
 def verify(files, arguments):
@@ -588,8 +575,7 @@ def verify(files, arguments):
             print(f"not checked: whether {len(roots)} checkpoints are one history: they are {len(found)}")
     else:
         print("not checked: receipts and log, for want of a sink's key")
-    claims = check_claims(files, runs)
-    print(f"not checked: {claims} verdicts; this verifier does not judge")
+    check_claims(files, runs)
 
 
 def main():

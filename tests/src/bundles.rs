@@ -86,8 +86,6 @@ pub const BAD: &[(&str, i32, &str)] = &[
     ("something-behind", 2, "trailing_data"),
     ("bomb", 2, "too_large"),
 ];
-/// The one that a verifier that does not judge cannot see.
-pub const NEEDS_JUDGEMENT: &str = "verdict-lying";
 
 /// A small pack, so that the bundles are small.
 const PACK: &str = r#"name = "golden"
