@@ -18,6 +18,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 
+use super::error::unless_lost;
 use super::place::{self, Place};
 use super::rows::{self, Kept};
 use super::tombstones;
@@ -66,7 +67,7 @@ fn fill(draft: &Path, damaged: &Path, keeping: &Keeping, mended: &mut Mended) ->
     to.pragma_update(None, "synchronous", "FULL").map_err(at)?;
     let transaction = to.transaction_with_behavior(TransactionBehavior::Immediate).map_err(at)?;
     let mut salvage = Salvage::default();
-    if let Ok(from) = look_into(damaged) {
+    if let Some(from) = unless_lost(look_into(damaged)).map_err(at)? {
         salvage.settings(&from, &transaction).map_err(at)?;
         log::salvage(&from, &transaction).map_err(at)?;
         rotations::salvage(&from, &transaction).map_err(at)?;
@@ -121,7 +122,7 @@ impl Salvage {
             let mut all = from.prepare("SELECT key, value FROM settings WHERE key != 'checked'")?;
             all.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
         };
-        for (key, value) in read().unwrap_or_default() {
+        for (key, value) in unless_lost(read())?.unwrap_or_default() {
             to.execute("INSERT INTO settings (key, value) VALUES (?1, ?2)", params![key, value])?;
         }
         Ok(())
@@ -129,9 +130,9 @@ impl Salvage {
 
     fn tombstones(&mut self, from: &Connection, to: &Connection, identity: &Identity) -> rusqlite::Result<()> {
         // Version 1 had none.
-        let none = schema::version(from).is_ok_and(|version| version == 1);
-        let found = if none { Ok(Vec::new()) } else { tombstones::all(from, false) };
-        self.complete = found.is_ok();
+        let none = unless_lost(schema::version(from))? == Some(1);
+        let found = if none { Some(Vec::new()) } else { unless_lost(tombstones::all(from, false))? };
+        self.complete = found.is_some();
         for buried in found.unwrap_or_default() {
             match super::open_tombstone(&buried, identity.ring()) {
                 Ok(tombstone) => {
@@ -146,18 +147,18 @@ impl Salvage {
     }
 
     fn runs(&mut self, from: &Connection, to: &Connection, identity: &Identity) -> rusqlite::Result<()> {
-        let version = schema::version(from).unwrap_or(2);
-        if from.prepare("SELECT seq FROM runs").is_err() {
+        let version = unless_lost(schema::version(from))?.unwrap_or(2);
+        if unless_lost(from.prepare("SELECT seq FROM runs"))?.is_none() {
             // There is no table to look into.
             return Ok(());
         }
-        let places = self.places(from);
+        let places = self.places(from)?;
         let mut before: Option<(i64, Timestamp)> = None;
         for seq in places {
             if self.buried.range(seq..).next().is_some_and(|(_, tombstone)| tombstone.covers(seq)) {
                 continue;
             }
-            let Ok(Some(found)) = read(from, version, seq) else { continue };
+            let Some(found) = unless_lost(read(from, version, seq))?.flatten() else { continue };
             self.last_seen = self.last_seen.max(seq);
             let kept = found.run.and_then(|kept| Ok((link(&kept, identity)?, kept)));
             match kept {
@@ -180,11 +181,11 @@ impl Salvage {
     }
 
     /// Every place that may hold a run, and what is known of the end of the chain.
-    fn places(&mut self, from: &Connection) -> BTreeSet<u64> {
-        let ((ahead, whole), (back, _)) = (walk(from, ""), walk(from, "DESC"));
-        let last: rusqlite::Result<Option<u64>> = from.query_row("SELECT max(seq) FROM runs", [], |row| row.get(0));
+    fn places(&mut self, from: &Connection) -> rusqlite::Result<BTreeSet<u64>> {
+        let ((ahead, whole), (back, _)) = (walk(from, "")?, walk(from, "DESC")?);
+        let last = from.query_row("SELECT max(seq) FROM runs", [], |row| row.get::<_, Option<u64>>(0));
         let buried = self.buried.keys().copied().max();
-        if let (true, Ok(last)) = (self.complete, last) {
+        if let (true, Some(last)) = (self.complete, unless_lost(last)?) {
             // The end of the table could be read: nothing can lie behind it.
             self.head = last.max(buried).or(Some(0));
         }
@@ -197,7 +198,7 @@ impl Salvage {
             places.extend(hole.clone().take(LOOK_FAR));
             places.extend(hole.rev().take(if since.is_some() { LOOK_FAR } else { 0 }));
         }
-        places
+        Ok(places)
     }
 
     /// One tombstone for each stretch without a run.
@@ -258,7 +259,7 @@ impl Salvage {
 }
 
 /// The places that a walk through the table meets, and whether it came to its end.
-fn walk(from: &Connection, order: &str) -> (Vec<u64>, bool) {
+fn walk(from: &Connection, order: &str) -> rusqlite::Result<(Vec<u64>, bool)> {
     let mut places = Vec::new();
     let mut meet = || -> rusqlite::Result<()> {
         let mut statement = from.prepare(&format!("SELECT seq FROM runs ORDER BY seq {order}"))?;
@@ -268,8 +269,8 @@ fn walk(from: &Connection, order: &str) -> (Vec<u64>, bool) {
         }
         Ok(())
     };
-    let whole = meet().is_ok();
-    (places, whole)
+    let whole = unless_lost(meet())?.is_some();
+    Ok((places, whole))
 }
 
 struct Read {

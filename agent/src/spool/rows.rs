@@ -7,6 +7,7 @@ use gatepost_evidence::id::Digest;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 
+use super::error::unless_lost;
 use super::{Head, Refused, State, pack, rotations};
 
 /// Runs that share one base at most: damage to a base takes no more than these with it.
@@ -157,7 +158,7 @@ pub(super) fn select(
 /// The run at `seq`, as pending if the answer to it cannot be read: it is then handed over once more.
 pub(super) fn rescue(connection: &Connection, seq: u64) -> rusqlite::Result<Option<Found>> {
     let one = |join| select_from(connection, join, "WHERE r.seq = ?1", [seq]).map(|mut runs| runs.pop());
-    one(WITH_ANSWERS).or_else(|_| one(WITHOUT_ANSWERS))
+    unless_lost(one(WITH_ANSWERS))?.map_or_else(|| one(WITHOUT_ANSWERS), Ok)
 }
 
 fn select_from(
