@@ -41,22 +41,32 @@ pub struct Mended {
     pub saved: u64,
     /// How many were not; null when not even their number is known.
     pub lost: Option<u64>,
+    /// Damaged databases from before that were removed to make room.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<PathBuf>,
 }
 
 impl std::fmt::Display for Mended {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let lost = self.lost.map_or_else(|| "an unknown number".to_owned(), |lost| lost.to_string());
         let (saved, aside) = (self.saved, self.aside.display());
-        write!(f, "the spool was damaged ({}); {saved} runs saved, {lost} lost; it is kept as {aside}", self.why)
+        write!(f, "the spool was damaged ({}); {saved} runs saved, {lost} lost; it is kept as {aside}", self.why)?;
+        self.removed.iter().try_for_each(|removed| write!(f, "; {}, kept from before, goes", removed.display()))
     }
 }
 
 /// Replaces the damaged database. To be called with nobody else on the spool, see [`Place::exclusively`].
 pub(super) fn mend(place: &Place, keeping: &Keeping, why: String, now: Timestamp) -> Result<Mended, SpoolError> {
     let draft = place.draft()?;
-    let mut mended = Mended { at: now, aside: place.aside(now), why, saved: 0, lost: None };
+    let aside = place.aside(now);
+    let removed = place.too_many(&aside)?;
+    let mut mended = Mended { at: now, aside, why, saved: 0, lost: None, removed };
     fill(&draft, &place.file(), keeping, &mut mended)?;
     place.replace(&draft, &mended.aside)?;
+    for removed in &mended.removed {
+        // It takes space and nothing else: the next mending tries again.
+        place.let_go(removed).unwrap_or_else(|error| tracing::warn!("{error}"));
+    }
     Ok(mended)
 }
 

@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::civil::DateTime;
 use rusqlite::Connection;
 
 use super::{FILE, SpoolError, schema};
@@ -20,6 +21,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Companions of SQLite's database file.
 const COMPANIONS: [&str; 2] = ["-wal", "-shm"];
+
+/// When a database was moved aside, in its file name.
+const STAMP: &str = "%Y%m%dT%H%M%S";
 
 /// The folder of a spool, locked.
 pub(super) struct Place {
@@ -94,12 +98,38 @@ impl Place {
 
     /// Where a database that was found damaged at this time is kept.
     pub(super) fn aside(&self, at: jiff::Timestamp) -> PathBuf {
-        let stamp = at.strftime("%Y%m%dT%H%M%S");
+        let stamp = at.strftime(STAMP);
         let name = |n: u32| match n {
             0 => self.folder.join(format!("{FILE}.damaged-{stamp}")),
             n => self.folder.join(format!("{FILE}.damaged-{stamp}-{n}")),
         };
         (0..).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(0))
+    }
+
+    /// Which damaged databases go when this one is kept: all but the first, which is nearest to what happened, and the
+    /// newest two, this one among them.
+    pub(super) fn too_many(&self, aside: &Path) -> Result<Vec<PathBuf>, SpoolError> {
+        let wrong = |source| SpoolError::Files { path: self.folder.clone(), source };
+        let mut kept = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(wrong)? {
+            let path = entry.map_err(wrong)?.path();
+            if let Some(age) = path.file_name().and_then(|name| name.to_str()).and_then(age)
+                && path != aside
+            {
+                kept.push((age, path));
+            }
+        }
+        kept.sort();
+        let between = kept.len().saturating_sub(1);
+        Ok(kept.into_iter().take(between).skip(1).map(|(_, path)| path).collect())
+    }
+
+    /// Removes a damaged database that was kept.
+    pub(super) fn let_go(&self, aside: &Path) -> Result<(), SpoolError> {
+        for suffix in COMPANIONS {
+            remove(&with_suffix(aside, suffix))?;
+        }
+        remove(aside)
     }
 
     /// Declares `draft` to be the spool from now on; the one that was is kept at `aside`. Only for whom is
@@ -145,6 +175,13 @@ impl Place {
     fn sync(&self) -> Result<(), SpoolError> {
         self.lock.sync_all().map_err(|source| SpoolError::Files { path: self.folder.clone(), source })
     }
+}
+
+/// When the damaged database with this file name was moved aside, and which one of that second it is.
+fn age(name: &str) -> Option<(DateTime, u32)> {
+    let stamp = name.strip_prefix(FILE)?.strip_prefix(".damaged-")?;
+    let (time, number) = stamp.split_once('-').unwrap_or((stamp, "0"));
+    Some((DateTime::strptime(STAMP, time).ok()?, number.parse().ok()?))
 }
 
 /// The replacement in `folder` that waits to be put into place.
