@@ -21,6 +21,7 @@ mod rows;
 mod schema;
 mod sink;
 mod tombstones;
+mod wal;
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -115,6 +116,14 @@ impl Spool {
         let path = place.file();
         let check = if keeping.is_some() { Check::IfDue } else { Check::No };
         let mut mended = None;
+        // Before SQLite sees the log: it would write over what it does not read. With others here, it has seen it.
+        if place.is_alone()
+            && let Some(cut) = wal::look(&path)?
+        {
+            let keeping = keeping.as_ref().ok_or_else(|| SpoolError::damaged(&path, cut.to_string()))?;
+            mended = mend_now(&place, keeping)?;
+        }
+        place.share()?;
         let (connection, checked) = match (connect(&path, check), &keeping) {
             (Err(error), Some(keeping)) if error.damage().is_some() => {
                 mended = mend_now(&place, keeping)?;

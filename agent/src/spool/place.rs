@@ -5,6 +5,7 @@
 //! moved. A spool that is to replace a damaged one is first renamed to `spool.db.mended-<time>`; from then on whoever opens
 //! the folder carries on from there.
 
+use std::cell::Cell;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,14 +30,32 @@ const STAMP: &str = "%Y%m%dT%H%M%S";
 pub(super) struct Place {
     folder: PathBuf,
     lock: File,
+    /// Whether the lock is held so that nobody else can have the spool open.
+    alone: Cell<bool>,
 }
 
 impl Place {
-    /// Locks the folder against replacement of what is in it.
+    /// Locks the folder against replacement of what is in it; the first one has it alone until it shares it.
     pub(super) fn lock(folder: &Path) -> Result<Self, SpoolError> {
-        let lock = File::open(folder).and_then(|lock| lock.lock_shared().map(|()| lock));
-        let lock = lock.map_err(|source| SpoolError::Files { path: folder.to_owned(), source })?;
-        Ok(Self { folder: folder.to_owned(), lock })
+        let wrong = |source| SpoolError::Files { path: folder.to_owned(), source };
+        let lock = File::open(folder).map_err(wrong)?;
+        let alone = match lock.try_lock() {
+            Ok(()) => true,
+            Err(TryLockError::WouldBlock) => lock.lock_shared().map(|()| false).map_err(wrong)?,
+            Err(TryLockError::Error(source)) => return Err(wrong(source)),
+        };
+        Ok(Self { folder: folder.to_owned(), lock, alone: Cell::new(alone) })
+    }
+
+    /// Whether nobody else can have the spool open.
+    pub(super) fn is_alone(&self) -> bool {
+        self.alone.get()
+    }
+
+    /// Lets others have the spool open, too.
+    pub(super) fn share(&self) -> Result<(), SpoolError> {
+        self.alone.set(false);
+        self.lock.lock_shared().map_err(|source| SpoolError::Files { path: self.folder.clone(), source })
     }
 
     /// The database file.
@@ -46,6 +65,9 @@ impl Place {
 
     /// Runs `change` while nobody else has the spool open.
     pub(super) fn exclusively<T>(&self, change: impl FnOnce() -> Result<T, SpoolError>) -> Result<T, SpoolError> {
+        if self.is_alone() {
+            return change();
+        }
         let wrong = |source| SpoolError::Files { path: self.folder.clone(), source };
         for _ in 0..TRIES {
             match self.lock.try_lock() {
@@ -96,6 +118,13 @@ impl Place {
         Ok(draft)
     }
 
+    /// Where a copy of a damaged database is looked into; there is none.
+    pub(super) fn copy(&self) -> Result<PathBuf, SpoolError> {
+        let copy = self.folder.join(format!("{FILE}.copy"));
+        self.let_go(&copy)?;
+        Ok(copy)
+    }
+
     /// Where a database that was found damaged at this time is kept.
     pub(super) fn aside(&self, at: jiff::Timestamp) -> PathBuf {
         let stamp = at.strftime(STAMP);
@@ -124,12 +153,12 @@ impl Place {
         Ok(kept.into_iter().take(between).skip(1).map(|(_, path)| path).collect())
     }
 
-    /// Removes a damaged database that was kept.
-    pub(super) fn let_go(&self, aside: &Path) -> Result<(), SpoolError> {
+    /// Removes a database that was kept.
+    pub(super) fn let_go(&self, kept: &Path) -> Result<(), SpoolError> {
         for suffix in COMPANIONS {
-            remove(&with_suffix(aside, suffix))?;
+            remove(&with_suffix(kept, suffix))?;
         }
-        remove(aside)
+        remove(kept)
     }
 
     /// Declares `draft` to be the spool from now on; the one that was is kept at `aside`. Only for whom is
@@ -218,7 +247,7 @@ pub(super) fn close(connection: Connection, path: &Path) -> Result<(), SpoolErro
         .map_err(|source| SpoolError::Files { path: path.to_owned(), source })
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

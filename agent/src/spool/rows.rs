@@ -68,7 +68,8 @@ pub(super) fn pack_run(connection: &Connection, seq: u64, envelope: &str) -> rus
         let (id, compressed) = base?;
         // A base that cannot be read back is no use to a new run; the runs that need it are found by those who read them.
         let Ok(base) = pack::decompress(&compressed, None) else { continue };
-        if seq.saturating_sub(id) >= RUNS_PER_BASE {
+        // Nor is one of a later run, as when runs are saved in two rounds: it would go before this one.
+        if id > seq || seq - id >= RUNS_PER_BASE {
             continue;
         }
         let content = pack::pack(envelope, Some(&base)).map_err(failed)?;
