@@ -68,7 +68,7 @@ struct Frame {
 type Sum = (u32, u32);
 
 /// Whether the words of a checksum are big-endian.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Words {
     big_endian: bool,
 }
@@ -153,7 +153,7 @@ fn scan(log: &mut (impl Read + Seek)) -> io::Result<Option<Cut>> {
     if !known || !sized || words.sum((0, 0), &header[..24]) != sum {
         return Ok(None);
     }
-    let mut scan = Scan { words, salts: two_words(&header[16..]), before: vec![sum], ..Scan::default() };
+    let mut scan = Scan { words, salts: two_words(&header[16..]), before: vec![sum], reading: true, ..Scan::default() };
     let mut frame = vec![0; FRAME_HEADER + page_bytes];
     for offset in (HEADER as u64..length).step_by(frame.len()) {
         match read_at(log, offset, &mut frame)? {
@@ -165,6 +165,7 @@ fn scan(log: &mut (impl Read + Seek)) -> io::Result<Option<Cut>> {
     Ok(scan.finish(page_bytes))
 }
 
+#[derive(Default)]
 struct Scan {
     words: Words,
     salts: Sum,
@@ -181,23 +182,6 @@ struct Scan {
     last_page: u32,
     /// By damaged frame: page and size that would make its checksum fit.
     solved: BTreeMap<usize, (u32, u32)>,
-}
-
-impl Default for Scan {
-    fn default() -> Self {
-        Self {
-            words: Words { big_endian: false },
-            salts: (0, 0),
-            frames: Vec::new(),
-            before: Vec::new(),
-            read: 0,
-            reading: true,
-            stopped: false,
-            unreadable: false,
-            last_page: 0,
-            solved: BTreeMap::new(),
-        }
-    }
 }
 
 impl Scan {

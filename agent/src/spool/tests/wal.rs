@@ -11,8 +11,10 @@ const RUNS: u64 = 20;
 const HEADER: usize = 32;
 const FRAME: usize = 24 + 1024;
 
+type Template = (Vec<u8>, Vec<u8>, BTreeMap<u64, Digest>);
+
 /// Database, log, and the runs in them, as they are when the power goes.
-static TEMPLATE: LazyLock<(Vec<u8>, Vec<u8>, BTreeMap<u64, Digest>)> = LazyLock::new(|| {
+static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     let mut spool = Spool::open_keeping(folder.path(), keeping(Bounds::default())).unwrap();
     let mut known = BTreeMap::new();
