@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
 use super::mend::{self, Mended};
 use super::place::Place;
-use super::{Keeping, SpoolError, schema, set};
+use super::{Keeping, SpoolError, schema, set, wal};
 use crate::clock;
 
 /// A sound database is looked through again after this long, and after every start of the machine.
@@ -84,11 +84,15 @@ pub(super) fn check(connection: &Connection, path: &Path, wanted: Check) -> Resu
 pub(super) fn mend_now(place: &Place, keeping: &Keeping) -> Result<Option<Mended>, SpoolError> {
     let path = place.file();
     let mended = place.exclusively(|| {
-        let why = match connect(&path, Check::Now) {
-            Ok(_) => return Ok(None),
-            Err(error) => error.damage().ok_or(error)?,
+        let cut = wal::look(&path)?;
+        let why = match &cut {
+            Some(cut) => cut.to_string(),
+            None => match connect(&path, Check::Now) {
+                Ok(_) => return Ok(None),
+                Err(error) => error.damage().ok_or(error)?,
+            },
         };
-        mend::mend(place, keeping, why, clock::now()).map(Some)
+        mend::mend(place, keeping, (why, cut), clock::now()).map(Some)
     })?;
     if let Some(mended) = &mended {
         tracing::error!("{mended}");

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use gatepost_evidence::envelope::MAX_ENVELOPE_BYTES;
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 /// What went wrong with the spool.
 #[derive(Debug, thiserror::Error)]
@@ -83,13 +83,40 @@ impl SpoolError {
     pub(super) fn damage(&self) -> Option<String> {
         match self {
             Self::Damaged { detail, .. } => Some(detail.clone()),
-            Self::Database { source, .. } => match source.sqlite_error_code() {
-                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Some(source.to_string()),
-                _ => None,
-            },
+            Self::Database { source, .. } => is_damage(source).then(|| source.to_string()),
             _ => None,
         }
     }
+}
+
+/// What SQLite says when the card does not give back what was written to it (<https://sqlite.org/rescode.html>).
+const NOT_GIVEN_BACK: [i32; 3] = [ffi::SQLITE_IOERR_READ, ffi::SQLITE_IOERR_SHORT_READ, ffi::SQLITE_IOERR_CORRUPTFS];
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| {
+        matches!(error.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+            || NOT_GIVEN_BACK.contains(&error.extended_code)
+    })
+}
+
+/// What was read of a damaged database; none if damage took it. An error that says nothing about what is there, such as
+/// a lack of memory, stays an error: it must not pass for a loss.
+pub(super) fn unless_lost<T>(read: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if is_lost(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_lost(error: &rusqlite::Error) -> bool {
+    // An error that is not SQLite's is a value that is not what stands in such a column.
+    error.sqlite_error().is_none_or(|source| {
+        is_damage(error)
+            // A table that is not there any more, and a value longer than any that is written.
+            || source.extended_code == ffi::SQLITE_ERROR
+            || matches!(source.code, ErrorCode::TooBig | ErrorCode::TypeMismatch)
+    })
 }
 
 const FULL: &str = "; free some space there, nothing that was reported as done is lost";
@@ -110,5 +137,41 @@ fn hint_on_files(error: &std::io::Error) -> &'static str {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => FULL,
         ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied | ErrorKind::NotFound => CLOSED,
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(code: i32) -> rusqlite::Error {
+        rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)
+    }
+
+    #[test]
+    fn a_card_that_does_not_give_back_what_was_written_is_damage() {
+        for code in [ffi::SQLITE_CORRUPT_INDEX, ffi::SQLITE_NOTADB].iter().chain(&NOT_GIVEN_BACK) {
+            assert!(is_damage(&failure(*code)), "{code}");
+            assert!(matches!(unless_lost(Err::<(), _>(failure(*code))), Ok(None)), "{code}");
+        }
+    }
+
+    #[test]
+    fn what_says_nothing_about_the_content_is_neither_damage_nor_a_loss() {
+        for code in [
+            ffi::SQLITE_NOMEM,
+            ffi::SQLITE_FULL,
+            ffi::SQLITE_CANTOPEN,
+            ffi::SQLITE_BUSY,
+            ffi::SQLITE_LOCKED,
+            ffi::SQLITE_READONLY,
+            ffi::SQLITE_INTERRUPT,
+            ffi::SQLITE_IOERR_WRITE,
+            ffi::SQLITE_IOERR_FSYNC,
+            ffi::SQLITE_IOERR_NOMEM,
+        ] {
+            assert!(!is_damage(&failure(code)), "{code}");
+            assert!(unless_lost(Err::<(), _>(failure(code))).is_err(), "{code}");
+        }
     }
 }

@@ -11,6 +11,7 @@ use gatepost_evidence::log::ConsistencyProof;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::{Deserialize, Serialize};
 
+use super::error::unless_lost;
 use super::{Spool, SpoolError, pack, rows};
 
 const KEY: &str = "sink_checkpoint";
@@ -142,18 +143,15 @@ pub(super) fn prune(connection: &Connection) -> rusqlite::Result<()> {
 /// Saves what can be read of the checkpoints of a damaged database: from the beginning, and from the end.
 pub(super) fn salvage(from: &Connection, to: &Connection) -> rusqlite::Result<()> {
     for order in ["", "DESC"] {
-        let Ok(mut statement) =
-            from.prepare(&format!("SELECT id, head, continues, size, content FROM checkpoints ORDER BY id {order}"))
-        else {
-            break;
-        };
-        let Ok(mut rows) = statement.query([]) else { break };
-        while let Ok(Some(row)) = rows.next() {
+        let sql = format!("SELECT id, head, continues, size, content FROM checkpoints ORDER BY id {order}");
+        let Some(mut statement) = unless_lost(from.prepare(&sql))? else { break };
+        let Some(mut rows) = unless_lost(statement.query([]))? else { break };
+        while let Some(row) = unless_lost(rows.next())?.flatten() {
             type Columns = (u64, u64, u64, u64, Vec<u8>);
             let columns = || -> rusqlite::Result<Columns> {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
             };
-            let Ok((id, head, continues, size, content)) = columns() else { continue };
+            let Some((id, head, continues, size, content)) = unless_lost(columns())? else { continue };
             let sql = "INSERT OR IGNORE INTO checkpoints (id, head, continues, size, content)
                        VALUES (?1, ?2, ?3, ?4, ?5)";
             to.execute(sql, params![id, head, continues, size, content])?;

@@ -18,9 +18,11 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 
+use super::error::unless_lost;
 use super::place::{self, Place};
 use super::rows::{self, Kept};
 use super::tombstones;
+use super::wal::{self, Cut, Torn};
 use super::{Keeping, SpoolError, bounds, log, pack, rotations, schema};
 use crate::identity::Identity;
 
@@ -40,38 +42,71 @@ pub struct Mended {
     pub saved: u64,
     /// How many were not; null when not even their number is known.
     pub lost: Option<u64>,
+    /// Damaged databases from before that were removed to make room.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<PathBuf>,
 }
 
 impl std::fmt::Display for Mended {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let lost = self.lost.map_or_else(|| "an unknown number".to_owned(), |lost| lost.to_string());
         let (saved, aside) = (self.saved, self.aside.display());
-        write!(f, "the spool was damaged ({}); {saved} runs saved, {lost} lost; it is kept as {aside}", self.why)
+        write!(f, "the spool was damaged ({}); {saved} runs saved, {lost} lost; it is kept as {aside}", self.why)?;
+        self.removed.iter().try_for_each(|removed| write!(f, "; {}, kept from before, goes", removed.display()))
     }
 }
 
 /// Replaces the damaged database. To be called with nobody else on the spool, see [`Place::exclusively`].
-pub(super) fn mend(place: &Place, keeping: &Keeping, why: String, now: Timestamp) -> Result<Mended, SpoolError> {
+/// `cut` is what SQLite would not read of its log.
+pub(super) fn mend(
+    place: &Place,
+    keeping: &Keeping,
+    (why, cut): (String, Option<Cut>),
+    now: Timestamp,
+) -> Result<Mended, SpoolError> {
     let draft = place.draft()?;
-    let mut mended = Mended { at: now, aside: place.aside(now), why, saved: 0, lost: None };
-    fill(&draft, &place.file(), keeping, &mut mended)?;
+    let aside = place.aside(now);
+    let removed = place.too_many(&aside)?;
+    let mut mended = Mended { at: now, aside, why, saved: 0, lost: None, removed };
+    fill(&draft, place, keeping, cut.as_ref(), &mut mended)?;
+    place.copy()?;
     place.replace(&draft, &mended.aside)?;
+    for removed in &mended.removed {
+        // It takes space and nothing else: the next mending tries again.
+        place.let_go(removed).unwrap_or_else(|error| tracing::warn!("{error}"));
+    }
     Ok(mended)
 }
 
-/// Saves what can be read of `damaged` in `draft`, and notes how many runs that were, and how many are lost.
-fn fill(draft: &Path, damaged: &Path, keeping: &Keeping, mended: &mut Mended) -> Result<(), SpoolError> {
+/// Saves what can be read in `draft`, and notes how many runs that were, and how many are lost.
+fn fill(
+    draft: &Path,
+    place: &Place,
+    keeping: &Keeping,
+    cut: Option<&Cut>,
+    mended: &mut Mended,
+) -> Result<(), SpoolError> {
+    let damaged = place.file();
     let at = |source| SpoolError::Database { path: draft.to_owned(), source };
     let mut to = Connection::open(draft).map_err(at)?;
     to.pragma_update(None, "synchronous", "FULL").map_err(at)?;
     let transaction = to.transaction_with_behavior(TransactionBehavior::Immediate).map_err(at)?;
     let mut salvage = Salvage::default();
-    if let Ok(from) = look_into(damaged) {
-        salvage.settings(&from, &transaction).map_err(at)?;
-        log::salvage(&from, &transaction).map_err(at)?;
-        rotations::salvage(&from, &transaction).map_err(at)?;
-        salvage.tombstones(&from, &transaction, &keeping.identity).map_err(at)?;
-        salvage.runs(&from, &transaction, &keeping.identity).map_err(at)?;
+    let mut look = |path: &Path, trust| {
+        let Some(from) = unless_lost(look_into(path))? else { return Ok(()) };
+        salvage.all(&from, &transaction, &keeping.identity, trust)
+    };
+    if let Some(cut) = cut {
+        let copy = place.copy()?;
+        wal::copy(&damaged, &copy)?;
+        // What is said by no damaged page decides how far the chain has come; the others may only add to what is saved.
+        cut.lay_over(&damaged, &copy, Torn::Blank)?;
+        look(&copy, if cut.is_certain() { Trust::Full } else { Trust::Rows }).map_err(at)?;
+        cut.lay_over(&damaged, &copy, Torn::AsTheyAre)?;
+        look(&copy, Trust::Rows).map_err(at)?;
+        look(&damaged, Trust::Rows).map_err(at)?;
+    } else {
+        look(&damaged, Trust::Full).map_err(at)?;
     }
     rotations::adopt(&transaction, &keeping.identity).map_err(at)?;
     if let Some(head) = rotations::head(&transaction).map_err(at)? {
@@ -98,9 +133,20 @@ fn look_into(damaged: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// What of a database is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// Also what it does not hold, and where it ends.
+    Full,
+    /// What each row itself shows to be true.
+    Rows,
+}
+
 /// What was found in a damaged database.
 #[derive(Default)]
 struct Salvage {
+    /// Whether the settings were read.
+    settled: bool,
     /// By place: digest, and the digest of the run before where the run itself says so.
     saved: BTreeMap<u64, (Digest, Option<Digest>)>,
     /// Runs that could not be saved, but whose digest is known.
@@ -116,48 +162,77 @@ struct Salvage {
 }
 
 impl Salvage {
-    fn settings(&mut self, from: &Connection, to: &Connection) -> rusqlite::Result<()> {
+    /// Adds what can be read of `from` to what others held.
+    fn all(&mut self, from: &Connection, to: &Connection, identity: &Identity, trust: Trust) -> rusqlite::Result<()> {
+        if !self.settled {
+            self.settled = self.settings(from, to)?;
+            log::salvage(from, to)?;
+        }
+        rotations::salvage(from, to)?;
+        let complete = self.tombstones(from, to, identity)?;
+        // The runs of this one tell where the chain ends only if it is believed.
+        let before = std::mem::replace(&mut self.complete, complete && trust == Trust::Full);
+        self.runs(from, to, identity, trust)?;
+        self.complete |= before;
+        Ok(())
+    }
+
+    /// Whether they could be read.
+    fn settings(&mut self, from: &Connection, to: &Connection) -> rusqlite::Result<bool> {
         let read = || -> rusqlite::Result<Vec<(String, String)>> {
             let mut all = from.prepare("SELECT key, value FROM settings WHERE key != 'checked'")?;
             all.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
         };
-        for (key, value) in read().unwrap_or_default() {
+        let Some(settings) = unless_lost(read())? else { return Ok(false) };
+        for (key, value) in settings {
             to.execute("INSERT INTO settings (key, value) VALUES (?1, ?2)", params![key, value])?;
         }
-        Ok(())
+        Ok(true)
     }
 
-    fn tombstones(&mut self, from: &Connection, to: &Connection, identity: &Identity) -> rusqlite::Result<()> {
+    /// Whether all of them could be read.
+    fn tombstones(&mut self, from: &Connection, to: &Connection, identity: &Identity) -> rusqlite::Result<bool> {
         // Version 1 had none.
-        let none = schema::version(from).is_ok_and(|version| version == 1);
-        let found = if none { Ok(Vec::new()) } else { tombstones::all(from, false) };
-        self.complete = found.is_ok();
+        let none = unless_lost(schema::version(from))? == Some(1);
+        let found = if none { Some(Vec::new()) } else { unless_lost(tombstones::all(from, false))? };
+        let mut complete = found.is_some();
         for buried in found.unwrap_or_default() {
             match super::open_tombstone(&buried, identity.ring()) {
+                // One that overlaps with what was found is from before it grew.
+                Ok(tombstone) if self.overlaps(&tombstone) => {}
                 Ok(tombstone) => {
                     tombstones::insert(to, &buried)?;
                     self.last_seen = self.last_seen.max(tombstone.to_seq);
                     self.buried.insert(tombstone.to_seq, tombstone);
                 }
-                Err(_) => self.complete = false,
+                Err(_) => complete = false,
             }
         }
-        Ok(())
+        Ok(complete)
     }
 
-    fn runs(&mut self, from: &Connection, to: &Connection, identity: &Identity) -> rusqlite::Result<()> {
-        let version = schema::version(from).unwrap_or(2);
-        if from.prepare("SELECT seq FROM runs").is_err() {
+    fn overlaps(&self, tombstone: &Tombstone) -> bool {
+        let buried = self.buried.range(tombstone.from_seq..).next();
+        buried.is_some_and(|(_, buried)| buried.from_seq <= tombstone.to_seq)
+            || self.saved.range(tombstone.from_seq..=tombstone.to_seq).next().is_some()
+    }
+
+    fn runs(&mut self, from: &Connection, to: &Connection, identity: &Identity, trust: Trust) -> rusqlite::Result<()> {
+        let version = unless_lost(schema::version(from))?.unwrap_or(2);
+        if unless_lost(from.prepare("SELECT seq FROM runs"))?.is_none() {
             // There is no table to look into.
             return Ok(());
         }
-        let places = self.places(from);
+        let places = self.places(from)?;
         let mut before: Option<(i64, Timestamp)> = None;
         for seq in places {
+            if self.saved.contains_key(&seq) {
+                continue;
+            }
             if self.buried.range(seq..).next().is_some_and(|(_, tombstone)| tombstone.covers(seq)) {
                 continue;
             }
-            let Ok(Some(found)) = read(from, version, seq) else { continue };
+            let Some(found) = unless_lost(read(from, version, seq))?.flatten() else { continue };
             self.last_seen = self.last_seen.max(seq);
             let kept = found.run.and_then(|kept| Ok((link(&kept, identity)?, kept)));
             match kept {
@@ -170,7 +245,8 @@ impl Salvage {
                     self.saved.insert(seq, (kept.digest, prev));
                 }
                 Err(_) => {
-                    if let Some(digest) = found.digest {
+                    // On a damaged page, the digest may be what is damaged.
+                    if let Some(digest) = found.digest.filter(|_| trust == Trust::Full) {
                         self.named.insert(seq, digest);
                     }
                 }
@@ -180,11 +256,11 @@ impl Salvage {
     }
 
     /// Every place that may hold a run, and what is known of the end of the chain.
-    fn places(&mut self, from: &Connection) -> BTreeSet<u64> {
-        let ((ahead, whole), (back, _)) = (walk(from, ""), walk(from, "DESC"));
-        let last: rusqlite::Result<Option<u64>> = from.query_row("SELECT max(seq) FROM runs", [], |row| row.get(0));
+    fn places(&mut self, from: &Connection) -> rusqlite::Result<BTreeSet<u64>> {
+        let ((ahead, whole), (back, _)) = (walk(from, "")?, walk(from, "DESC")?);
+        let last = from.query_row("SELECT max(seq) FROM runs", [], |row| row.get::<_, Option<u64>>(0));
         let buried = self.buried.keys().copied().max();
-        if let (true, Ok(last)) = (self.complete, last) {
+        if let (true, Some(last)) = (self.complete, unless_lost(last)?) {
             // The end of the table could be read: nothing can lie behind it.
             self.head = last.max(buried).or(Some(0));
         }
@@ -197,7 +273,7 @@ impl Salvage {
             places.extend(hole.clone().take(LOOK_FAR));
             places.extend(hole.rev().take(if since.is_some() { LOOK_FAR } else { 0 }));
         }
-        places
+        Ok(places)
     }
 
     /// One tombstone for each stretch without a run.
@@ -240,7 +316,9 @@ impl Salvage {
         let last_digest = said.or(after.and_then(|tombstone| tombstone.prev)).or_else(|| named(to));
         let digests = self.named.range(from..=to).map(|(_, digest)| *digest);
         let all_named = self.named.range(from..=to).count() as u64 == to - from + 1;
-        let digest = digests.fold(None, |so_far, digest| Some(fold(so_far, digest))).filter(|_| all_named);
+        let digest = digests
+            .fold(None, |so_far, digest| Some(fold(so_far, digest)))
+            .filter(|_| all_named && named(to) == last_digest);
         let before = || self.buried.get(&(from - 1)).and_then(|tombstone| tombstone.link().ok());
         Tombstone {
             gateway: identity.gateway(),
@@ -249,7 +327,7 @@ impl Salvage {
             count: self.complete.then_some(to - from + 1),
             prev: self.saved.get(&(from - 1)).map(|(digest, _)| *digest).or_else(before),
             digest,
-            first_digest: named(from).or(last_digest.filter(|_| from == to)),
+            first_digest: last_digest.filter(|_| from == to).or_else(|| named(from)),
             last_digest,
             cause: Cause::Damaged,
             at: now,
@@ -258,7 +336,7 @@ impl Salvage {
 }
 
 /// The places that a walk through the table meets, and whether it came to its end.
-fn walk(from: &Connection, order: &str) -> (Vec<u64>, bool) {
+fn walk(from: &Connection, order: &str) -> rusqlite::Result<(Vec<u64>, bool)> {
     let mut places = Vec::new();
     let mut meet = || -> rusqlite::Result<()> {
         let mut statement = from.prepare(&format!("SELECT seq FROM runs ORDER BY seq {order}"))?;
@@ -268,8 +346,8 @@ fn walk(from: &Connection, order: &str) -> (Vec<u64>, bool) {
         }
         Ok(())
     };
-    let whole = meet().is_ok();
-    (places, whole)
+    let whole = unless_lost(meet())?.is_some();
+    Ok((places, whole))
 }
 
 struct Read {
@@ -300,5 +378,8 @@ fn link(kept: &Kept, identity: &Identity) -> Result<Option<Digest>, String> {
         return Ok(None);
     }
     let run = VerifiedRun::open(&envelope, identity.ring()).map_err(|error| error.to_string())?;
+    if run.run().seq != kept.seq {
+        return Err(format!("it is run {}", run.run().seq));
+    }
     Ok(run.run().prev)
 }

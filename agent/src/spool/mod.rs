@@ -21,6 +21,7 @@ mod rows;
 mod schema;
 mod sink;
 mod tombstones;
+mod wal;
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -115,6 +116,14 @@ impl Spool {
         let path = place.file();
         let check = if keeping.is_some() { Check::IfDue } else { Check::No };
         let mut mended = None;
+        // Before SQLite sees the log: it would write over what it does not read. With others here, it has seen it.
+        if place.is_alone()
+            && let Some(cut) = wal::look(&path)?
+        {
+            let keeping = keeping.as_ref().ok_or_else(|| SpoolError::damaged(&path, cut.to_string()))?;
+            mended = mend_now(&place, keeping)?;
+        }
+        place.share()?;
         let (connection, checked) = match (connect(&path, check), &keeping) {
             (Err(error), Some(keeping)) if error.damage().is_some() => {
                 mended = mend_now(&place, keeping)?;
@@ -161,7 +170,8 @@ impl Spool {
         sign: impl FnOnce(Option<Head>) -> Result<SignedRun, E>,
     ) -> Result<(Head, SignedRun), SpoolError> {
         self.look_through(now)?;
-        let result = self.append_once(now, sign);
+        let once = self.append_once(now, sign);
+        let result = self.suspecting(once);
         if result.as_ref().is_err_and(|error| error.damage().is_some()) && self.keeping.is_some() {
             self.mend()?;
         }
@@ -229,6 +239,7 @@ impl Spool {
         self.mended = mend_now(&self.place, keeping)?.or(self.mended.take());
         (self.connection, self.checked) = connect(&self.path, Check::IfDue)?;
         self.stranded = false;
+        self.suspected.set(false);
         self.settled.set(0);
         Ok(())
     }
@@ -252,7 +263,7 @@ impl Spool {
     /// # Errors
     /// When the database cannot be read.
     pub fn head(&self) -> Result<Option<Head>, SpoolError> {
-        rows::head(&self.connection).map_err(self.at())
+        self.suspecting(rows::head(&self.connection).map_err(self.at()))
     }
 
     /// The run at `seq`.
@@ -317,7 +328,7 @@ impl Spool {
     /// # Errors
     /// When the database cannot be read.
     pub fn acknowledged(&self, count: u32) -> Result<Vec<u64>, SpoolError> {
-        rows::acknowledged(&self.connection, count).map_err(self.at())
+        self.suspecting(rows::acknowledged(&self.connection, count).map_err(self.at()))
     }
 
     /// How many runs [`Spool::pending`] found unreadable, and quarantined, since the spool was opened.
@@ -332,7 +343,7 @@ impl Spool {
     /// # Errors
     /// When the database cannot be read.
     pub fn quarantined(&self) -> Result<Vec<Refused>, SpoolError> {
-        rows::quarantined(&self.connection).map_err(self.at())
+        self.suspecting(rows::quarantined(&self.connection).map_err(self.at()))
     }
 
     fn select(&self, clause: &str, values: impl rusqlite::Params) -> Result<Vec<Found>, SpoolError> {
@@ -402,12 +413,14 @@ impl Spool {
     pub fn counts(&self) -> Result<Counts, SpoolError> {
         let sql = "SELECT count(*), count(*) FILTER (WHERE a.state = ?1), count(*) FILTER (WHERE a.state = ?2)
                    FROM runs r LEFT JOIN answers a ON a.seq = r.seq";
-        self.connection
+        let counts = self
+            .connection
             .query_row(sql, params![rows::ACKNOWLEDGED, rows::QUARANTINED], |row| {
                 let (all, acknowledged, quarantined): (u64, u64, u64) = (row.get(0)?, row.get(1)?, row.get(2)?);
                 Ok(Counts { pending: all - acknowledged - quarantined, acknowledged, quarantined })
             })
-            .map_err(self.at())
+            .map_err(self.at());
+        self.suspecting(counts)
     }
 
     /// Bytes of the database file that hold something.
@@ -423,7 +436,7 @@ impl Spool {
     /// # Errors
     /// When the database cannot be read.
     pub fn tombstones(&self) -> Result<Vec<Buried>, SpoolError> {
-        tombstones::all(&self.connection, false).map_err(self.at())
+        self.suspecting(tombstones::all(&self.connection, false).map_err(self.at()))
     }
 
     /// The tombstone that stands for the run at `seq`.
@@ -431,7 +444,7 @@ impl Spool {
     /// # Errors
     /// When the database cannot be read.
     pub fn tombstone_of(&self, seq: u64) -> Result<Option<Buried>, SpoolError> {
-        tombstones::covering(&self.connection, seq).map_err(self.at())
+        self.suspecting(tombstones::covering(&self.connection, seq).map_err(self.at()))
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), SpoolError> {

@@ -5,11 +5,13 @@
 //! moved. A spool that is to replace a damaged one is first renamed to `spool.db.mended-<time>`; from then on whoever opens
 //! the folder carries on from there.
 
+use std::cell::Cell;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::civil::DateTime;
 use rusqlite::Connection;
 
 use super::{FILE, SpoolError, schema};
@@ -21,18 +23,39 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Companions of SQLite's database file.
 const COMPANIONS: [&str; 2] = ["-wal", "-shm"];
 
+/// When a database was moved aside, in its file name.
+const STAMP: &str = "%Y%m%dT%H%M%S";
+
 /// The folder of a spool, locked.
 pub(super) struct Place {
     folder: PathBuf,
     lock: File,
+    /// Whether the lock is held so that nobody else can have the spool open.
+    alone: Cell<bool>,
 }
 
 impl Place {
-    /// Locks the folder against replacement of what is in it.
+    /// Locks the folder against replacement of what is in it; the first one has it alone until it shares it.
     pub(super) fn lock(folder: &Path) -> Result<Self, SpoolError> {
-        let lock = File::open(folder).and_then(|lock| lock.lock_shared().map(|()| lock));
-        let lock = lock.map_err(|source| SpoolError::Files { path: folder.to_owned(), source })?;
-        Ok(Self { folder: folder.to_owned(), lock })
+        let wrong = |source| SpoolError::Files { path: folder.to_owned(), source };
+        let lock = File::open(folder).map_err(wrong)?;
+        let alone = match lock.try_lock() {
+            Ok(()) => true,
+            Err(TryLockError::WouldBlock) => lock.lock_shared().map(|()| false).map_err(wrong)?,
+            Err(TryLockError::Error(source)) => return Err(wrong(source)),
+        };
+        Ok(Self { folder: folder.to_owned(), lock, alone: Cell::new(alone) })
+    }
+
+    /// Whether nobody else can have the spool open.
+    pub(super) fn is_alone(&self) -> bool {
+        self.alone.get()
+    }
+
+    /// Lets others have the spool open, too.
+    pub(super) fn share(&self) -> Result<(), SpoolError> {
+        self.alone.set(false);
+        self.lock.lock_shared().map_err(|source| SpoolError::Files { path: self.folder.clone(), source })
     }
 
     /// The database file.
@@ -42,6 +65,9 @@ impl Place {
 
     /// Runs `change` while nobody else has the spool open.
     pub(super) fn exclusively<T>(&self, change: impl FnOnce() -> Result<T, SpoolError>) -> Result<T, SpoolError> {
+        if self.is_alone() {
+            return change();
+        }
         let wrong = |source| SpoolError::Files { path: self.folder.clone(), source };
         for _ in 0..TRIES {
             match self.lock.try_lock() {
@@ -92,14 +118,47 @@ impl Place {
         Ok(draft)
     }
 
+    /// Where a copy of a damaged database is looked into; there is none.
+    pub(super) fn copy(&self) -> Result<PathBuf, SpoolError> {
+        let copy = self.folder.join(format!("{FILE}.copy"));
+        self.let_go(&copy)?;
+        Ok(copy)
+    }
+
     /// Where a database that was found damaged at this time is kept.
     pub(super) fn aside(&self, at: jiff::Timestamp) -> PathBuf {
-        let stamp = at.strftime("%Y%m%dT%H%M%S");
+        let stamp = at.strftime(STAMP);
         let name = |n: u32| match n {
             0 => self.folder.join(format!("{FILE}.damaged-{stamp}")),
             n => self.folder.join(format!("{FILE}.damaged-{stamp}-{n}")),
         };
         (0..).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(0))
+    }
+
+    /// Which damaged databases go when this one is kept: all but the first, which is nearest to what happened, and the
+    /// newest two, this one among them.
+    pub(super) fn too_many(&self, aside: &Path) -> Result<Vec<PathBuf>, SpoolError> {
+        let wrong = |source| SpoolError::Files { path: self.folder.clone(), source };
+        let mut kept = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(wrong)? {
+            let path = entry.map_err(wrong)?.path();
+            if let Some(age) = path.file_name().and_then(|name| name.to_str()).and_then(age)
+                && path != aside
+            {
+                kept.push((age, path));
+            }
+        }
+        kept.sort();
+        let between = kept.len().saturating_sub(1);
+        Ok(kept.into_iter().take(between).skip(1).map(|(_, path)| path).collect())
+    }
+
+    /// Removes a database that was kept.
+    pub(super) fn let_go(&self, kept: &Path) -> Result<(), SpoolError> {
+        for suffix in COMPANIONS {
+            remove(&with_suffix(kept, suffix))?;
+        }
+        remove(kept)
     }
 
     /// Declares `draft` to be the spool from now on; the one that was is kept at `aside`. Only for whom is
@@ -147,6 +206,13 @@ impl Place {
     }
 }
 
+/// When the damaged database with this file name was moved aside, and which one of that second it is.
+fn age(name: &str) -> Option<(DateTime, u32)> {
+    let stamp = name.strip_prefix(FILE)?.strip_prefix(".damaged-")?;
+    let (time, number) = stamp.split_once('-').unwrap_or((stamp, "0"));
+    Some((DateTime::strptime(STAMP, time).ok()?, number.parse().ok()?))
+}
+
 /// The replacement in `folder` that waits to be put into place.
 pub(super) fn replacement(folder: &Path) -> io::Result<Option<PathBuf>> {
     let prefix = format!("{FILE}.mended-");
@@ -181,7 +247,7 @@ pub(super) fn close(connection: Connection, path: &Path) -> Result<(), SpoolErro
         .map_err(|source| SpoolError::Files { path: path.to_owned(), source })
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

@@ -8,6 +8,7 @@ use gatepost_evidence::id::Digest;
 use gatepost_evidence::receipt::Acknowledgement;
 use rusqlite::{Connection, Row, params};
 
+use super::error::unless_lost;
 use super::{Head, Spool, SpoolError, State};
 use crate::identity::Identity;
 
@@ -176,7 +177,7 @@ pub(super) fn salvage(from: &Connection, to: &Connection) -> rusqlite::Result<()
         };
         all.query_map([], row)?.collect()
     };
-    for (seq, state, digest, prev, envelope, reason, receipt) in read().unwrap_or_default() {
+    for (seq, state, digest, prev, envelope, reason, receipt) in unless_lost(read())?.unwrap_or_default() {
         if Envelope::parse(envelope.as_bytes()).is_err() {
             continue;
         }

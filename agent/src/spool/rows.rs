@@ -7,6 +7,7 @@ use gatepost_evidence::id::Digest;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 
+use super::error::unless_lost;
 use super::{Head, Refused, State, pack, rotations};
 
 /// Runs that share one base at most: damage to a base takes no more than these with it.
@@ -67,7 +68,8 @@ pub(super) fn pack_run(connection: &Connection, seq: u64, envelope: &str) -> rus
         let (id, compressed) = base?;
         // A base that cannot be read back is no use to a new run; the runs that need it are found by those who read them.
         let Ok(base) = pack::decompress(&compressed, None) else { continue };
-        if seq.saturating_sub(id) >= RUNS_PER_BASE {
+        // Nor is one of a later run, as when runs are saved in two rounds: it would go before this one.
+        if id > seq || seq - id >= RUNS_PER_BASE {
             continue;
         }
         let content = pack::pack(envelope, Some(&base)).map_err(failed)?;
@@ -157,7 +159,7 @@ pub(super) fn select(
 /// The run at `seq`, as pending if the answer to it cannot be read: it is then handed over once more.
 pub(super) fn rescue(connection: &Connection, seq: u64) -> rusqlite::Result<Option<Found>> {
     let one = |join| select_from(connection, join, "WHERE r.seq = ?1", [seq]).map(|mut runs| runs.pop());
-    one(WITH_ANSWERS).or_else(|_| one(WITHOUT_ANSWERS))
+    unless_lost(one(WITH_ANSWERS))?.map_or_else(|| one(WITHOUT_ANSWERS), Ok)
 }
 
 fn select_from(

@@ -8,6 +8,7 @@ mod chain;
 mod log;
 mod mend;
 mod old;
+mod wal;
 
 use std::collections::BTreeMap;
 

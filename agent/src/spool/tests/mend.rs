@@ -250,6 +250,33 @@ fn a_database_that_others_have_open_is_not_moved_away_under_them() {
 }
 
 #[test]
+fn of_the_damaged_databases_the_first_and_the_newest_two_are_kept() {
+    let field = Field::new();
+    let folder = field.folder.path();
+    for stamp in ["20260101T000000", "20260101T000000-1", "20260101T000000-2", "20260101T000000-10"] {
+        for suffix in ["", "-wal", "-shm"] {
+            fs::write(folder.join(format!("{FILE}.damaged-{stamp}{suffix}")), stamp).unwrap();
+        }
+    }
+    fs::write(field.file(), b"damaged").unwrap();
+    let spool = field.open().unwrap();
+    let mended = spool.mended().unwrap();
+    let removed = ["20260101T000000-1", "20260101T000000-2"].map(|at| folder.join(format!("{FILE}.damaged-{at}")));
+    assert_eq!(mended.removed, removed);
+    assert!(mended.to_string().ends_with("damaged-20260101T000000-2, kept from before, goes"), "{mended}");
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut left: Vec<_> = names.filter(|name| name.contains(".damaged-2026010")).collect();
+    left.sort();
+    let kept = ["20260101T000000", "20260101T000000-10"].map(|at| format!("{FILE}.damaged-{at}"));
+    let with_companions = |name: &String| ["", "-shm", "-wal"].map(|suffix| format!("{name}{suffix}"));
+    let mut kept: Vec<_> = kept.iter().flat_map(with_companions).collect();
+    kept.sort();
+    assert_eq!(left, kept);
+    assert!(mended.aside.exists());
+    assert_eq!(spool.last_mended().unwrap().as_ref(), Some(mended));
+}
+
+#[test]
 fn a_replacement_that_was_cut_short_is_put_into_place() {
     // Every moment of it, as the files are then: what was is there, or the finished replacement is.
     let mut field = Field::new();
