@@ -21,6 +21,8 @@ use super::fate::Fate;
 #[derive(Default)]
 struct State {
     fates: VecDeque<Fate>,
+    /// How often fates were expected: what an exchange of an earlier command does to the agent must not meet a later one.
+    turn: u64,
     agent: Option<u32>,
     sink: Option<u32>,
     sink_killed: bool,
@@ -119,6 +121,8 @@ impl Proxy {
         let mut state = self.shared.state();
         state.fates = fates.iter().copied().collect();
         (state.agent, state.ended) = (None, false);
+        state.turn += 1;
+        self.shared.news.notify_all();
     }
 
     /// Which process is the agent.
@@ -198,6 +202,7 @@ fn take(shared: &Shared, stream: TcpStream, sink: SocketAddr, fate: Fate) {
 
 /// Does one exchange; says what came of it.
 fn exchange(shared: &Shared, mut agent: TcpStream, sink: SocketAddr, fate: Fate) -> io::Result<String> {
+    let turn = shared.state().turn;
     agent.set_read_timeout(Some(PATIENCE))?;
     if fate == Fate::Refused {
         return Ok("no connection".into());
@@ -283,9 +288,10 @@ fn exchange(shared: &Shared, mut agent: TcpStream, sink: SocketAddr, fate: Fate)
         Fate::ReplyCut(part) => agent.write_all(&reply[..share(reply.len(), part)])?,
         Fate::AgentKilled(part) => {
             agent.write_all(&reply[..share(reply.len(), part)])?;
-            let state = shared.news.wait_while(shared.state(), |state| state.agent.is_none() && !state.over);
+            let waits = |state: &mut State| state.agent.is_none() && !state.over && state.turn == turn;
+            let state = shared.news.wait_while(shared.state(), waits).unwrap_or_else(PoisonError::into_inner);
             // It is not reaped before it has ended, and it waits for the rest.
-            if let Some(id) = state.unwrap_or_else(PoisonError::into_inner).agent {
+            if let Some(id) = state.agent.filter(|_| state.turn == turn) {
                 end(id)?;
             }
         }
