@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::take;
 use super::updates::compare_versions;
 use crate::check::Unknown;
-use crate::look::Look;
+use crate::look::{Failure, FailureKind, Look};
 
 /// What was seen of the kernel beyond its settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -35,7 +35,13 @@ pub struct Kernel {
     /// Network interfaces that take every packet.
     pub promiscuous: Look<Vec<String>>,
     /// By network interface, without the loopback and with `default` for those to come: what it does with ICMP redirects.
+    #[serde(default = "not_read")]
     pub redirects: Look<BTreeMap<String, Redirects>>,
+}
+
+/// Of evidence from before this was read.
+fn not_read() -> Look<BTreeMap<String, Redirects>> {
+    Look::Failed(Failure::new(FailureKind::NotFound, "the agent that looked did not read it yet"))
 }
 
 /// What an interface does with ICMP redirects; a protocol that it does not speak is absent.
@@ -271,7 +277,16 @@ fn core_dumps(seen: &Kernel, unknown: &mut Unknown) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::look::{Failure, FailureKind};
+
+    #[test]
+    fn evidence_from_before_redirects_were_read_is_still_read() {
+        let mut old = serde_json::to_value(kernel()).unwrap();
+        old.as_object_mut().unwrap().remove("redirects");
+        let mut unknown = Unknown::default();
+        let seen = facts(&Some(serde_json::from_value(old).unwrap()), None, Some(0), &mut unknown).unwrap();
+        assert_eq!(seen.redirected_ipv4, None);
+        assert!(unknown.reason("/kernel_state/redirected_ipv4").unwrap().contains("did not read it yet"));
+    }
 
     fn kernel() -> Kernel {
         let failed = || Failure::new(FailureKind::NotFound, "none");
