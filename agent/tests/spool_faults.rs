@@ -10,32 +10,24 @@
 #[path = "common/chain.rs"]
 #[allow(dead_code, reason = "each test file uses its own part")]
 mod chain;
+#[allow(dead_code, reason = "each test file uses its own part")]
+mod fault;
+#[path = "common/handing.rs"]
+mod handing;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::LazyLock;
+use std::process::Command;
 
 use chain::{keeping, run, run_as_before, walk};
+use fault::{Disk, EIO, ENOSPC, Left, faulty, work};
 use gatepost::spool::{Bounds, FILE, Spool, SpoolError, State};
-use gatepost_evidence::checkpoint::{Checkpoint, LogProof};
 use gatepost_evidence::envelope::Envelope;
 use gatepost_evidence::id::Digest;
-use gatepost_evidence::log::{self, LogError, LogHash, NodeId};
-use gatepost_evidence::receipt::{Acknowledgement, Receipt};
+use gatepost_evidence::receipt::Acknowledgement;
 use gatepost_evidence::tombstone::Cause;
-
-const EIO: u32 = 5;
-const ENOSPC: u32 = 28;
-
-static SHIM: LazyLock<PathBuf> = LazyLock::new(|| {
-    let shim = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fault-{}.so", std::process::id()));
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fault/shim.c");
-    let built = Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(&shim).arg(source).arg("-ldl").status();
-    assert!(built.expect("a C compiler is needed").success());
-    shim
-});
+use handing::hand_over;
 
 /// What the child does, told by the folder and the sort of work in its environment. It reports on standard output, a line
 /// for each thing that is done, after it is done.
@@ -91,7 +83,7 @@ fn as_before(folder: &Path, handed_over: bool) {
             let (_, signed) = spool.append(|head| Ok::<_, String>(run_as_before(head, salt))).unwrap();
             compressed += zstd::bulk::compress(signed.envelope.as_bytes(), 3).unwrap().len() as u64;
             if handed_over {
-                hand_over(&mut spool, salt);
+                hand_over(&mut spool, salt).unwrap();
             }
             if reopening {
                 drop(spool);
@@ -104,60 +96,11 @@ fn as_before(folder: &Path, handed_over: bool) {
     }
 }
 
-/// What an upload leaves in the spool when the sink's log has a million leaves of many gateways: receipt, inclusion proof,
-/// checkpoint, and the proof that it continues the one before. The proofs have the hashes that real ones would have, but for
-/// their values.
-fn hand_over(spool: &mut Spool, salt: u64) {
-    let sink = chain::key();
-    let node = |id: NodeId| Ok::<_, LogError>(LogHash::new(*Digest::of(&id.number().to_be_bytes()).as_bytes()));
-    let size = |salt: u64| 1_000_000 + 137 * salt;
-    let checkpoint = |salt: u64| Checkpoint::sign(log::root(size(salt), node).unwrap(), &sink);
-    let head = spool.head().unwrap().unwrap();
-    let at = jiff::Timestamp::from_second(1_772_000_000 + i64::try_from(salt).unwrap()).unwrap();
-    let receipt = Receipt { gateway: sink.public().id(), seq: head.seq, digest: head.digest, accepted_at: at };
-    let (before, next) = (checkpoint(salt - 1), checkpoint(salt));
-    let proof = LogProof {
-        index: size(salt) - 20,
-        inclusion: log::prove_inclusion(size(salt), size(salt) - 20, node).unwrap(),
-        checkpoint: next.note().to_owned(),
-    };
-    let word = Acknowledgement { receipt: receipt.sign(&sink).unwrap(), log: Some(proof) };
-    let consistency = log::prove_consistency(before.size(), next.size(), node).unwrap();
-    let taken = spool.at_once(|spool| {
-        spool.set_checkpoint(next.note())?;
-        spool.keep_proof(Some(before.note()), next.note(), &consistency)?;
-        spool.heard_from_sink(at)?;
-        spool.acknowledge(head.digest, &word)
-    });
-    taken.unwrap_or_else(|error: SpoolError| panic!("{error}"));
-}
-
 /// How many runs of each sort are measured: more than a round of SQLite's log.
 const MEASURED_RUNS: u64 = 300;
 
 /// How many runs the child makes; enough that the first have to go when they are large.
 const WORK_RUNS: u64 = 9;
-
-fn work(folder: &Path, work: &str, environment: &[(&str, String)]) -> Output {
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["child", "--exact", "--nocapture", "--test-threads=1"]);
-    child.env("SPOOL_FOLDER", folder).env("SPOOL_WORK", work);
-    child.envs(environment.iter().map(|(name, value)| (*name, value.as_str())));
-    child.output().unwrap()
-}
-
-fn faulty(folder: &Path, sort: &str, at: u64, errno: u32, log: Option<&Path>) -> (Output, bool) {
-    let mut environment = vec![
-        ("LD_PRELOAD", SHIM.display().to_string()),
-        ("FAULT_FOLDER", folder.display().to_string()),
-        ("FAULT_AT", at.to_string()),
-        ("FAULT_ERRNO", errno.to_string()),
-    ];
-    environment.extend(log.map(|log| ("FAULT_LOG", log.display().to_string())));
-    let output = work(folder, sort, &environment);
-    let met = String::from_utf8_lossy(&output.stderr).contains("fault at");
-    (output, met)
-}
 
 /// What was reported as done: digest and digest of the envelope by place.
 #[derive(Debug, Default)]
@@ -288,124 +231,6 @@ fn each_operation_may_fail_while_a_damaged_spool_is_replaced() {
 fn each_operation_may_find_the_disk_full() {
     let operations = each_operation_fails_once("large", ENOSPC);
     println!("{operations} operations failed in turn");
-}
-
-/// A disk that knows what was synced: files by number, and the names that lead to them.
-#[derive(Clone, Default)]
-struct Disk {
-    files: Vec<Content>,
-    names: BTreeMap<String, usize>,
-    synced_names: BTreeMap<String, usize>,
-}
-
-#[derive(Clone, Default)]
-struct Content {
-    now: Vec<u8>,
-    synced: Vec<u8>,
-    since: Vec<Change>,
-}
-
-#[derive(Clone)]
-enum Change {
-    Write(usize, Vec<u8>),
-    Truncate(usize),
-}
-
-impl Change {
-    fn apply(&self, bytes: &mut Vec<u8>) {
-        match self {
-            Self::Write(offset, new) => {
-                bytes.resize(bytes.len().max(offset + new.len()), 0);
-                bytes[*offset..offset + new.len()].copy_from_slice(new);
-            }
-            Self::Truncate(length) => bytes.resize(*length, 0),
-        }
-    }
-}
-
-impl Disk {
-    fn change(&mut self, name: &str, change: Change) {
-        let file = &mut self.files[self.names[name]];
-        change.apply(&mut file.now);
-        file.since.push(change);
-    }
-
-    /// Does the next operation of the log; gives back what was printed, if that is what it is.
-    fn step<'a>(&mut self, log: &mut &'a [u8]) -> Option<&'a [u8]> {
-        let end = log.iter().position(|&byte| byte == b'\n').unwrap();
-        let line = std::str::from_utf8(&log[..end]).unwrap();
-        *log = &log[end + 1..];
-        let number = |word: &str| word.parse::<usize>().unwrap();
-        let mut take = |length: usize| {
-            let (bytes, rest) = log.split_at(length);
-            *log = rest;
-            bytes
-        };
-        match line.split(' ').collect::<Vec<_>>().as_slice() {
-            ["P", length] => return Some(take(number(length))),
-            ["C", name] => {
-                self.names.insert((*name).to_owned(), self.files.len());
-                self.files.push(Content::default());
-            }
-            ["W", name, offset, length] => {
-                let bytes = take(number(length)).to_vec();
-                self.change(name, Change::Write(number(offset), bytes));
-            }
-            ["T", name, length] => self.change(name, Change::Truncate(number(length))),
-            ["S", "."] => self.synced_names = self.names.clone(),
-            ["S", name] => {
-                let file = &mut self.files[self.names[*name]];
-                (file.synced, file.since) = (file.now.clone(), Vec::new());
-            }
-            ["R", from, to] => {
-                let file = self.names.remove(*from).unwrap();
-                self.names.insert((*to).to_owned(), file);
-            }
-            ["U", name] => drop(self.names.remove(*name)),
-            other => panic!("the log says {other:?}"),
-        }
-        None
-    }
-
-    /// What is there after the power came back.
-    fn lay_down(&self, folder: &Path, left: Left, random: &mut u64) {
-        let mut toss = || {
-            *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            *random >> 63 == 1
-        };
-        let names = match left {
-            Left::OnlySynced => &self.synced_names,
-            Left::Everything => &self.names,
-            Left::SomeOfTheRest => {
-                if toss() {
-                    &self.names
-                } else {
-                    &self.synced_names
-                }
-            }
-        };
-        for (name, file) in names {
-            let file = &self.files[*file];
-            let mut bytes = file.synced.clone();
-            for change in &file.since {
-                if left == Left::Everything || (left == Left::SomeOfTheRest && toss()) {
-                    change.apply(&mut bytes);
-                }
-            }
-            fs::write(folder.join(name), bytes).unwrap();
-        }
-    }
-}
-
-/// What a loss of power leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Left {
-    /// A disk that keeps only what was synced.
-    OnlySynced,
-    /// A process that was killed.
-    Everything,
-    /// Most disks: of what was not synced, some.
-    SomeOfTheRest,
 }
 
 #[test]

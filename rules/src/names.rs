@@ -10,9 +10,9 @@ use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValu
 use crate::expression::{Reference, Root};
 use crate::shape::{Shape, nearest, one_of};
 
-/// The functions an expression may call; each gives the same on every machine.
-const FUNCTIONS: &[&str] =
-    &["size", "contains", "startsWith", "endsWith", "matches", "int", "uint", "double", "string", "bool"];
+/// The functions an expression may call; each gives the same on every machine and in every verifier. Regular expressions are
+/// not among them: no two languages read them alike, and some patterns take seconds.
+const FUNCTIONS: &[&str] = &["size", "contains", "startsWith", "endsWith", "int", "uint", "double", "string", "bool"];
 
 /// What was found in an expression.
 #[derive(Debug, Default)]
@@ -38,7 +38,7 @@ pub(crate) struct Scope<'a> {
 
 /// Finds the names in `expression`, which should come out as true or false.
 pub(crate) fn find(expression: &IdedExpr, scope: Scope<'_>) -> Found {
-    let mut walk = Walk { scope, locals: Vec::new(), found: Found::default() };
+    let mut walk = Walk { scope, locals: Vec::new(), looping: false, found: Found::default() };
     walk.condition(expression);
     walk.found
 }
@@ -48,7 +48,7 @@ pub(crate) fn find(expression: &IdedExpr, scope: Scope<'_>) -> Found {
 /// # Errors
 /// All mistakes in it.
 pub(crate) fn find_fact(expression: &IdedExpr, scope: Scope<'_>) -> Result<Reference, Vec<String>> {
-    let mut walk = Walk { scope, locals: Vec::new(), found: Found::default() };
+    let mut walk = Walk { scope, locals: Vec::new(), looping: false, found: Found::default() };
     walk.value(expression);
     let Found { mut references, mistakes, .. } = walk.found;
     let plain = matches!(expression.expr, Expr::Select(_) | Expr::Ident(_)) || index(expression).is_some();
@@ -71,6 +71,8 @@ const TRUTH: Part<'static> = Part { shape: Some(&Shape::Bool), place: None };
 struct Walk<'a> {
     scope: Scope<'a>,
     locals: Vec<(String, Option<&'a Shape>)>,
+    /// Inside a loop, or in what one goes over.
+    looping: bool,
     found: Found,
 }
 
@@ -266,7 +268,7 @@ impl<'a> Walk<'a> {
                     self.value(part);
                 }
                 match name {
-                    "contains" | "startsWith" | "endsWith" | "matches" | operators::NOT_STRICTLY_FALSE => TRUTH,
+                    "contains" | "startsWith" | "endsWith" | operators::NOT_STRICTLY_FALSE => TRUTH,
                     _ => NOTHING,
                 }
             }
@@ -295,7 +297,20 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// A loop takes as long as what it goes over. In each other, or over what another made, a few dozen letters would take
+    /// for ever, and the pack of a bundle is written by whoever made the bundle.
     fn comprehension(&mut self, comprehension: &ComprehensionExpr) -> Part<'a> {
+        if self.looping {
+            self.mistake("a loop (all, exists, exists_one, filter, map) is neither in another nor over what another made");
+            return NOTHING;
+        }
+        self.looping = true;
+        let part = self.one_loop(comprehension);
+        self.looping = false;
+        part
+    }
+
+    fn one_loop(&mut self, comprehension: &ComprehensionExpr) -> Part<'a> {
         let entry = match self.value(&comprehension.iter_range) {
             Some(Shape::List(entry)) => Some(&**entry),
             Some(Shape::Map(_) | Shape::Object(_)) => {
@@ -386,6 +401,24 @@ mod tests {
             let found = mistakes("ingest_auth", source);
             assert!(found.iter().any(|mistake| mistake.contains(words)), "{source}: {found:?}");
         }
+    }
+
+    #[test]
+    fn nothing_takes_longer_than_its_facts_are_long() {
+        let list = "['a', 'b']";
+        for source in [
+            format!("{list}.all(x, {list}.all(y, x == y))"),
+            format!("{list}.exists_one(x, x == 'a' && {list}.exists(y, y == x))"),
+            format!("{list}.map(x, x + x).map(x, x + x).exists(x, x == 'aa')"),
+            format!("{list}.filter(x, x == 'a').all(x, x == 'a')"),
+        ] {
+            let found = mistakes("ingest_auth", &source);
+            assert!(found.iter().any(|mistake| mistake.contains("neither in another")), "{source}: {found:?}");
+        }
+        let beside = format!("{list}.all(x, x == 'a') || size({list}.filter(x, x == 'a')) > 1");
+        assert_eq!(mistakes("ingest_auth", &beside), Vec::<String>::new());
+        let found = mistakes("ingest_auth", "'a'.matches('(a{999}){999}')");
+        assert!(found.iter().any(|mistake| mistake.contains("no function `matches`")), "{found:?}");
     }
 
     #[test]
