@@ -1,8 +1,9 @@
 //! What was refused, with its reason: kept to be looked at, bounded so that nobody can fill the disk.
 //!
 //! What an enrolled gateway signed (a fork, a run about another gateway) is evidence and is kept whole, on a shelf of
-//! [`KEEP_OF_GATEWAY`] entries of its own, where no other gateway can push it out. Anything else may come from anybody, is
-//! cut to [`GLIMPSE`] bytes, and shares one shelf of [`KEEP`] entries. The same bytes refused again count up instead of taking a new place. [`Refusals`] count for ever.
+//! [`KEEP_OF_GATEWAY`] entries of its own, where no other gateway can push it out, and of which the first half stays for good:
+//! nor can that gateway. Anything else may come from anybody, is cut to [`GLIMPSE`] bytes, and shares one shelf of [`KEEP`]
+//! entries. The same bytes refused again count up instead of taking a new place. [`Refusals`] count for ever.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use super::{StoreError, parsed, parsed_optional};
 
 /// Entries kept of what nobody vouches for.
 pub const KEEP: i64 = 1000;
-/// Entries kept of what one enrolled gateway signed.
+/// Entries kept of what one enrolled gateway signed: the first half of them, and the newest.
 pub const KEEP_OF_GATEWAY: i64 = 100;
 /// Bytes kept of what nobody vouches for.
 pub const GLIMPSE: usize = 4096;
@@ -85,8 +86,10 @@ pub fn insert(connection: &Connection, refused: &Refused<'_>, now: Timestamp) ->
     connection.prepare_cached(sql)?.execute([refused.reason])?;
     if let (true, Some(gateway)) = (refused.vouched, refused.gateway) {
         let sql = "DELETE FROM quarantine WHERE id IN (
-                       SELECT id FROM quarantine WHERE vouched AND gateway = ?1 ORDER BY id DESC LIMIT -1 OFFSET ?2)";
-        connection.prepare_cached(sql)?.execute(params![gateway.to_string(), KEEP_OF_GATEWAY])?;
+                       SELECT id FROM quarantine WHERE vouched AND gateway = ?1 ORDER BY id LIMIT 1 OFFSET ?2)
+                   AND (SELECT count(*) FROM quarantine WHERE vouched AND gateway = ?1) > ?3";
+        let kept = params![gateway.to_string(), KEEP_OF_GATEWAY / 2, KEEP_OF_GATEWAY];
+        connection.prepare_cached(sql)?.execute(kept)?;
     } else {
         let sql = "DELETE FROM quarantine WHERE id IN (
                        SELECT id FROM quarantine WHERE NOT vouched ORDER BY id DESC LIMIT -1 OFFSET ?1)";
@@ -155,6 +158,16 @@ mod tests {
             .read(|connection| Ok(connection.query_row("SELECT count(*) FROM quarantine", [], |row| row.get(0))?))
             .unwrap();
         assert_eq!(kept, KEEP_OF_GATEWAY + 1);
+        let ends = store
+            .read(|connection| {
+                let half = KEEP_OF_GATEWAY / 2;
+                let digest = |n: i64| Digest::of(format!("fork {n}").as_bytes()).to_string();
+                let sql = "SELECT count(*) FROM quarantine WHERE digest IN (?1, ?2, ?3)";
+                let there = |all: [String; 3]| connection.query_row(sql, all, |row| row.get::<_, i64>(0));
+                Ok((there([0, half - 1, KEEP + 49].map(digest))?, there([half, half + 1, KEEP + 49 - half].map(digest))?))
+            })
+            .unwrap();
+        assert_eq!(ends, (3, 0), "the first and the newest stay");
     }
 
     #[test]
