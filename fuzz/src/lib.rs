@@ -15,6 +15,8 @@
 use std::path::Path;
 
 pub mod acl_file;
+#[cfg(not(test))]
+pub mod acl_reply;
 pub mod bundle;
 #[cfg(not(test))]
 pub mod canary;
@@ -55,6 +57,7 @@ pub mod sshd_config;
 pub mod sudoers;
 pub mod tar;
 pub mod upload;
+pub mod websocket;
 pub mod zstd;
 
 /// First inputs: a name for the file, and its bytes.

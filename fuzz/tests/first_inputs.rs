@@ -10,8 +10,9 @@ macro_rules! surfaces {
 
 #[test]
 fn every_surface_withstands_its_seeds() {
-    let surfaces: [Surface; 29] = surfaces![
+    let surfaces: [Surface; 31] = surfaces![
         acl_file,
+        acl_reply,
         bundle,
         canary,
         canonical,
@@ -39,6 +40,7 @@ fn every_surface_withstands_its_seeds() {
         sudoers,
         tar,
         upload,
+        websocket,
         zstd,
     ];
     for (surface, attack, seeds) in surfaces {
