@@ -233,7 +233,8 @@ fn a_loss_of_power_leaves_all_or_nothing() {
             let log = fs::read(log).unwrap();
             let (mut disk, mut rest, mut printed) = (Disk::with(&start), log.as_slice(), Vec::new());
             for moment in 0.. {
-                for (left, mut random) in [(Left::OnlySynced, 1), (Left::Everything, 1), (Left::SomeOfTheRest, moment)] {
+                for (left, mut random) in [(Left::OnlySynced, 1), (Left::Everything, 1), (Left::SomeOfTheRest, moment)]
+                {
                     let after = tempfile::tempdir().unwrap();
                     disk.lay_down(after.path(), left, &mut random);
                     let what = format!("{change:?}, moment {moment}, {left:?}");

@@ -5,7 +5,8 @@
 //! * `POST /v1/runs`: body is a batch of envelopes, oldest first, as [`crate::batch`] codes it. The answer is [`Answers`], one
 //!   per envelope, in order. The header [`LOG_SIZE_HEADER`] says the size of the last checkpoint the gateway saw, and the
 //!   answer proves that the sink's log continues that one. A sink whose log is smaller answers 409 with the reason
-//!   [`LOG_REWOUND`], one that does not have the run which the body is compressed against answers 415 with the reason
+//!   [`LOG_REWOUND`]; a gateway then asks for its newest checkpoint, and starts over only when that is signed and does not continue
+//!   what it knows. One that does not have the run which the body is compressed against answers 415 with the reason
 //!   [`UNKNOWN_DICTIONARY`]; both keep nothing of the upload.
 //!   The header [`REQUEST_HEADER`] names the request, and the sink signs its answer for that name ([`ANSWER_HEADER`]), so that
 //!   no other answer is taken for it ([`crate::bound`]).

@@ -301,7 +301,9 @@ impl<'a> Walk<'a> {
     /// for ever, and the pack of a bundle is written by whoever made the bundle.
     fn comprehension(&mut self, comprehension: &ComprehensionExpr) -> Part<'a> {
         if self.looping {
-            self.mistake("a loop (all, exists, exists_one, filter, map) is neither in another nor over what another made");
+            self.mistake(
+                "a loop (all, exists, exists_one, filter, map) is neither in another nor over what another made",
+            );
             return NOTHING;
         }
         self.looping = true;

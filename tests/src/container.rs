@@ -107,11 +107,11 @@ fn rootfs(setting: Setting) -> Result<PathBuf> {
         let mut copy = command(Path::new("/bin/cp"));
         copy.arg("--archive").arg(&base).arg(place);
         run(copy, MAKING)?.expect_code(0)?;
-        fs::write(place.join("root/harden.sh"), HARDEN)?;
+        fs::write(place.join("harden.sh"), HARDEN)?;
         let mut chroot = command(Path::new("/usr/sbin/chroot"));
-        chroot.arg(place).args(["/bin/sh", "/root/harden.sh"]).env_clear();
+        chroot.arg(place).args(["/bin/sh", "/harden.sh"]).env_clear();
         run(chroot, COMMAND)?.expect_code(0).context("tests/container/harden.sh")?;
-        fs::remove_file(place.join("root/harden.sh"))?;
+        fs::remove_file(place.join("harden.sh"))?;
         Ok(())
     })
 }

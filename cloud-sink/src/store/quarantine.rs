@@ -164,7 +164,10 @@ mod tests {
                 let digest = |n: i64| Digest::of(format!("fork {n}").as_bytes()).to_string();
                 let sql = "SELECT count(*) FROM quarantine WHERE digest IN (?1, ?2, ?3)";
                 let there = |all: [String; 3]| connection.query_row(sql, all, |row| row.get::<_, i64>(0));
-                Ok((there([0, half - 1, KEEP + 49].map(digest))?, there([half, half + 1, KEEP + 49 - half].map(digest))?))
+                Ok((
+                    there([0, half - 1, KEEP + 49].map(digest))?,
+                    there([half, half + 1, KEEP + 49 - half].map(digest))?,
+                ))
             })
             .unwrap();
         assert_eq!(ends, (3, 0), "the first and the newest stay");

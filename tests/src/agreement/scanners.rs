@@ -12,7 +12,9 @@ use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use gatepost_evidence::check::broker_transport_posture::code::{Code, GROUPS, SUITES};
 use gatepost_evidence::check::broker_transport_posture::survey::Survey;
-use gatepost_evidence::check::broker_transport_posture::{Check, ListenerFacts, Observation, TlsVersion};
+use gatepost_evidence::check::broker_transport_posture::{
+    Check, ClientCertificate, Listener, ListenerFacts, Observation, TlsVersion,
+};
 use gatepost_evidence::check::{Contract as _, Seen, Unknown};
 use serde_json::Value;
 
@@ -121,6 +123,9 @@ const SSLYZE: &[&str] = &[
 
 /// Whether the server speaks TLS at all.
 const SPEAKS: &str = "speaks TLS";
+/// Whether it asks clients for a certificate, and whether it lets nobody in without.
+const ASKED: &str = "client certificate asked for";
+const REQUIRED: &str = "client certificate required";
 
 fn suites_of(version: TlsVersion) -> String {
     format!("suites {}", version.name())
@@ -153,6 +158,16 @@ fn agent_for(target: &str, address: SocketAddr, folder: &Path) -> Result<Agent> 
 /// # Errors
 /// When the agent does not run or there was no survey.
 pub fn survey(address: SocketAddr, folder: &Path) -> Result<(Survey, ListenerFacts)> {
+    let (listener, facts) = listener(address, folder)?;
+    let look = listener.survey.context("there was no survey")?;
+    match look.seen() {
+        Some(survey) => Ok((survey.clone(), facts)),
+        None => bail!("the survey failed: {look:?}"),
+    }
+}
+
+/// The one listener that the built agent sees at `address`, and the facts that follow.
+fn listener(address: SocketAddr, folder: &Path) -> Result<(Listener, ListenerFacts)> {
     let agent = agent(address, folder)?;
     // Whatever it finds is not asked here.
     let Finished { code, stderr, .. } = agent.run(&["audit", "--bundle", "audit-baseline"])?;
@@ -166,16 +181,12 @@ pub fn survey(address: SocketAddr, folder: &Path) -> Result<(Survey, ListenerFac
     let seen = Seen { at: "2026-03-01T10:00:00Z".parse()?, distrust: None };
     let facts = Check::normalise(&observation, &seen, &mut Unknown::default()).listeners;
     let (_, facts) = facts.into_iter().next().context("no listener")?;
-    let look = observation.listeners.into_iter().next().and_then(|listener| listener.survey);
-    let look = look.context("there was no survey")?;
-    match look.seen() {
-        Some(survey) => Ok((survey.clone(), facts)),
-        None => bail!("the survey failed: {look:?}"),
-    }
+    Ok((observation.listeners.into_iter().next().context("no listener")?, facts))
 }
 
 fn probe(address: SocketAddr, folder: &Path) -> Result<Facts> {
-    let (survey, listener) = survey(address, folder)?;
+    let (seen, listener) = listener(address, folder)?;
+    let survey = seen.survey.as_ref().and_then(|look| look.seen()).context("there was no survey")?;
     let tls = listener.tls.context("no facts of the survey")?;
     let codes = |codes: &[Code]| Told::Set(codes.iter().map(Code::to_string).collect());
     let mut facts = Facts::from([(SPEAKS.to_owned(), Told::Is(true))]);
@@ -201,6 +212,13 @@ fn probe(address: SocketAddr, folder: &Path) -> Result<Facts> {
         facts.extend(told.map(|told| (name.to_owned(), Told::Is(told))));
     }
     facts.extend(tls.dh_bits.map(|bits| ("DH bits".to_owned(), Told::Number(bits))));
+    if let Some(policy) = listener.client_certificate {
+        facts.insert(REQUIRED.into(), Told::Is(policy == ClientCertificate::Required));
+    }
+    if seen.versions.iter().any(|offer| offer.handshake.seen().is_some() || offer.client_certificate_requested) {
+        let asked = seen.versions.iter().any(|offer| offer.client_certificate_requested);
+        facts.insert(ASKED.into(), Told::Is(asked));
+    }
     Ok(facts)
 }
 
@@ -238,7 +256,10 @@ fn sslscan(address: SocketAddr, folder: &Path) -> Result<Facts> {
                 let name = format!("{kind}{}", attribute(line, "version").unwrap_or_default());
                 let Some(name) = version(&name) else { continue };
                 facts.insert(name.to_owned(), Told::Is(is("enabled")));
-                facts.insert(format!("suites {name}"), Told::Set(BTreeSet::new()));
+                // It finds SSL 3.0 by a ClientHello of its own, and suites by an OpenSSL that does not have it.
+                if name != "ssl3" || !is("enabled") {
+                    facts.insert(format!("suites {name}"), Told::Set(BTreeSet::new()));
+                }
             }
             // Where it finds no renegotiation at all, it does not say whether that would be secure.
             "renegotiation" if !is("supported") => {}
@@ -311,6 +332,10 @@ fn sslyze(address: SocketAddr, folder: &Path) -> Result<Facts> {
     }
     let of = |scan: &str| &result["scan_result"][scan]["result"];
     let mut facts = Facts::from([(SPEAKS.to_owned(), Told::Is(true))]);
+    if let Some(policy) = result["connectivity_result"]["client_auth_requirement"].as_str() {
+        facts.insert(ASKED.into(), Told::Is(policy != "DISABLED"));
+        facts.insert(REQUIRED.into(), Told::Is(policy == "REQUIRED"));
+    }
     for (scan, version) in [
         ("ssl_3_0_cipher_suites", TlsVersion::Ssl3),
         ("tls_1_0_cipher_suites", TlsVersion::Tls10),

@@ -91,8 +91,16 @@ pub const SERVERS: &[Server] = &[
     openssl("openssl, brainpool", "rsa", &["-tls1_2", "-groups", "brainpoolP256r1:brainpoolP512r1"]),
     openssl("openssl, server's order", "rsa", &["-serverpref", "-cipher", "AES128-SHA:ECDHE+AESGCM"]),
     openssl("openssl, certificate required", "p256", &["-Verify", "1"]),
+    openssl("openssl, certificate asked for", "p256", &["-verify", "1"]),
     openssl("openssl, no tickets", "p256", &["-no_ticket"]),
     openssl("openssl, ChaCha20 first", "rsa", &["-serverpref", "-prioritize_chacha"]),
+    tlslite("tlslite, SSL 3.0", "ssl3"),
+    tlslite("tlslite, RC4", "rc4"),
+    tlslite("tlslite, 3DES", "3des"),
+    tlslite("tlslite, no secure renegotiation", "no-secure-renegotiation"),
+    tlslite("tlslite, no extended master secret", "no-extended-master-secret"),
+    tlslite("tlslite, fallback taken", "no-fallback"),
+    tlslite("tlslite, DH 1024", "dh1024"),
 ];
 
 /// The keys and groups that the servers use, in one folder.

@@ -120,17 +120,20 @@ pub fn explained(found: &Disagreement) -> Option<&'static str> {
     // The other lacks something, and has nothing more.
     let less = difference.starts_with('-') && !difference.contains('+');
     let of = |names: &[&str]| names.iter().any(|name| found.server.contains(name));
-    let elliptic = ["mosquitto", "P-256", "P-521", "certificate required", "no tickets"];
+    let elliptic = ["mosquitto", "P-256", "P-521", "openssl, certificate", "no tickets"];
     match (found.scanner, found.fact.as_str(), difference.as_str()) {
         (Sslscan, "groups tls1.2", _) if less && of(&elliptic) => Some(GROUP_ALONE),
         (Sslscan, "groups tls1.3", "-0104") => Some(LONG_KEY),
+        (Sslscan, "groups tls1.3", _) if less && of(&["tlslite"]) => Some(NOT_KNOWN),
+        (Sslscan, "suites tls1.2", _) if less && of(&["no secure renegotiation"]) => Some(INSECURE),
         (Sslscan, "suites tls1.2", _) if less && of(&["certificate"]) => Some(INCOMPLETE),
         (Sslscan | Sslyze, "suites tls1.2", _) if less && of(&["brainpool"]) => Some(USUAL_GROUPS),
         (Sslyze | Testssl, "speaks TLS", _) if of(&["NULL", "anonymous"]) => Some(FIRST_HANDSHAKE),
         (Testssl, "speaks TLS", _) if of(&["TLS 1.0 alone", "TLS 1.1 alone", "DH 1024"]) => Some(OWN_LEVEL),
         (Sslyze, "suites tls1.2", _) if less && of(&["Ed25519"]) => Some(ED25519),
         (Sslyze, "suites tls1.2", "-00bf -00c5") => Some(NOT_OFFERED),
-        (Sslyze, "curves", _) if less && of(&["weak curves"]) => Some(NEWEST_VERSION),
+        (Sslyze, "curves", _) if less && of(&["weak curves", "tlslite"]) => Some(NEWEST_VERSION),
+        (Sslyze, "extended master secret", "yes") if of(&["tlslite"]) => Some(ALWAYS_IN_TLS13),
         _ => None,
     }
 }
@@ -142,6 +145,12 @@ const GROUP_ALONE: &str = "sslscan offers each group alone. Before TLS 1.3 a ser
 const LONG_KEY: &str = "sslscan makes a key of 8192 bits to ask for ffdhe8192 and gives up when that takes too long on a busy \
     machine. Right is the probe, to which the server names the group in a HelloRetryRequest; on a quiet machine sslscan finds \
     it as well.";
+const NOT_KNOWN: &str = "sslscan does not offer the brainpool curves of TLS 1.3 (RFC 8734), which Debian's OpenSSL does not know \
+    either. Right is the probe: tlslite's own client, offering one of them alone, completes a handshake.";
+const INSECURE: &str = "sslscan counts a suite once the handshake is complete, and its OpenSSL 3 refuses servers without secure \
+    renegotiation. Right is the probe: `openssl s_client -tls1_2 -legacy_server_connect` completes with them.";
+const ALWAYS_IN_TLS13: &str = "sslyze asks in the newest version that the server speaks, and TLS 1.3 has nothing else (RFC 8446, \
+    appendix D). Right is the probe: `openssl s_client -tls1_2` says \"Extended master secret: no\".";
 const INCOMPLETE: &str = "sslscan counts a suite once the handshake is complete, which it never is in TLS 1.2 without the client \
     certificate that the server demands. Right is the probe: the server's ServerHello has chosen the suite.";
 const USUAL_GROUPS: &str = "The scanner offers the usual groups of its OpenSSL with these suites, and no brainpool curve is among \
