@@ -58,6 +58,8 @@ pub mod sudoers;
 pub mod tar;
 pub mod upload;
 pub mod websocket;
+#[cfg(not(test))]
+pub mod whole_host;
 pub mod zstd;
 
 /// First inputs: a name for the file, and its bytes.

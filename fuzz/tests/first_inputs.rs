@@ -10,7 +10,7 @@ macro_rules! surfaces {
 
 #[test]
 fn every_surface_withstands_its_seeds() {
-    let surfaces: [Surface; 31] = surfaces![
+    let surfaces: [Surface; 32] = surfaces![
         acl_file,
         acl_reply,
         bundle,
@@ -41,6 +41,7 @@ fn every_surface_withstands_its_seeds() {
         tar,
         upload,
         websocket,
+        whole_host,
         zstd,
     ];
     for (surface, attack, seeds) in surfaces {

@@ -69,7 +69,8 @@ const TARGETS: &[Target] = &[
     Target { name: "sudoers", longest: 2048, dictionary: Some("host.dict") },
     Target { name: "firewall", longest: 4096, dictionary: Some("host.dict") },
     Target { name: "packages", longest: 2048, dictionary: Some("host.dict") },
-    Target { name: "proc", longest: 8192, dictionary: Some("host.dict") },
+    Target { name: "proc", longest: 2048, dictionary: Some("host.dict") },
+    Target { name: "whole_host", longest: 8192, dictionary: Some("host.dict") },
     Target { name: "security_txt", longest: 2048, dictionary: Some("host.dict") },
     Target { name: "canary", longest: 1024, dictionary: None },
 ];
