@@ -325,6 +325,11 @@ fn of_updates() -> Vec<Weakening> {
             &["updates_not_automatic"],
         ),
         weakening(
+            "systemctl mask --no-reload --quiet apt-daily-upgrade.service",
+            "systemctl unmask --no-reload --quiet apt-daily-upgrade.service",
+            &["updates_not_automatic"],
+        ),
+        weakening(
             "systemctl disable --no-reload --quiet apt-daily-upgrade.timer",
             "systemctl enable --no-reload --quiet apt-daily-upgrade.timer",
             &["updates_not_automatic"],

@@ -15,7 +15,8 @@ use super::{helper, if_there, shorten, snippets};
 pub const MAX_UNITS: usize = 200;
 const SYSTEM: &str = "/etc/systemd/system";
 
-/// Names of the units that are switched on: links in folders `*.wants` and `*.requires`.
+/// Names of the units that are switched on: links in folders `*.wants` and `*.requires` to units that are not masked, nor timers of
+/// services that are.
 ///
 /// # Errors
 /// When a folder can not be listed.
@@ -29,9 +30,13 @@ pub fn enabled(root: &Root) -> Result<Vec<String>, Failure> {
             return Err(Failure::new(FailureKind::TooLarge, format_args!("{SYSTEM} has more than 2000 units")));
         }
     }
-    // A unit that is masked leads nowhere, and is started by nobody.
-    let masked = |name: &String| root.link(&system.join(name)).is_ok_and(|to| to == Path::new("/dev/null"));
-    Ok(found.into_iter().filter(|name| !(names.contains(name) && masked(name))).collect())
+    // A unit that is masked leads nowhere, and is started by nobody; a timer whose service is masked starts nothing.
+    let masked = |name: &str| {
+        names.iter().any(|there| there == name)
+            && root.link(&system.join(name)).is_ok_and(|to| to == Path::new("/dev/null"))
+    };
+    let idle = |name: &str| name.strip_suffix(".timer").is_some_and(|stem| masked(&format!("{stem}.service")));
+    Ok(found.into_iter().filter(|name| !masked(name) && !idle(name)).collect())
 }
 
 /// What is to be seen of services; `watched` are recorded whatever they do.
