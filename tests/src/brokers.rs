@@ -139,7 +139,10 @@ fn rumqttd(folder: &Path) -> Result<Running> {
 }
 
 fn rabbitmq(folder: &Path) -> Result<Running> {
-    let server = installed("rabbitmq-server", "rabbitmq-server")?;
+    installed("rabbitmq-server", "rabbitmq-server")?;
+    // What stands in the path changes to a user of its own, who has no way into this folder.
+    let scripts = Path::new("/usr/lib/rabbitmq/bin");
+    let server = scripts.join("rabbitmq-server");
     let (mqtt, amqp, websocket, distribution) =
         (Port::reserve()?, Port::reserve()?, Port::reserve()?, Port::reserve()?);
     let node = format!("gatepost-{}@localhost", mqtt.address().port());
@@ -163,6 +166,7 @@ fn rabbitmq(folder: &Path) -> Result<Running> {
         ("RABBITMQ_PID_FILE", place("pid")),
         ("RABBITMQ_DIST_PORT", distribution.address().port().to_string()),
         ("ERL_EPMD_ADDRESS", "127.0.0.1".to_owned()),
+        ("ERL_CRASH_DUMP", place("crash.dump")),
         ("HOME", folder.display().to_string()),
     ];
     let mut command = command(&server);
@@ -171,7 +175,7 @@ fn rabbitmq(folder: &Path) -> Result<Running> {
     program.wait_until("it has started", SLOW, |lines| {
         lines.iter().any(|line| line.contains("Server startup complete") || line.contains("completed with"))
     })?;
-    let stop = Stop { ctl: installed("rabbitmqctl", "rabbitmq-server")?, variables };
+    let stop = Stop { ctl: scripts.join("rabbitmqctl"), variables };
     Ok(Running {
         mqtt: vec![mqtt],
         websocket: Some((websocket, "/ws")),

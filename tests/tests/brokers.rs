@@ -121,6 +121,12 @@ fn rabbitmq_speaks_31_and_311() -> Result<()> {
     let mqtt = json!({
         "/mqtt/mqtt31": true, "/mqtt/mqtt311": true, "/mqtt/mqtt5": false,
         "/mqtt/maximum_packet_size": null,
+        // Its reader of CONNECT (rabbit_mqtt_frame.erl) passes over the reserved flag, which the standard tells a server to refuse.
+        "/mqtt/malformed_accepted": ["reserved_flag"],
     });
-    compare(Kind::RabbitMq, &[sound(mqtt), json!({})])
+    let web = json!({
+        "/open": true, "/mqtt/mqtt311": true, "/mqtt/mqtt5": false, "/websocket/upgraded": true,
+        "/websocket/subprotocol_mqtt": true, "/websocket/foreign_origin_accepted": true,
+    });
+    compare(Kind::RabbitMq, &[sound(mqtt), web])
 }
