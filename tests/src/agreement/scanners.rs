@@ -73,6 +73,8 @@ impl Scanner {
     pub fn words(self, address: SocketAddr, folder: &Path) -> Result<Vec<String>> {
         let file = |end: &str| folder.join(format!("{}-{}.{end}", self.name(), address.port()));
         let text = |path: PathBuf| path.into_os_string().into_string().ok().context("a path is not UTF-8");
+        // By name, so that servers are told a name (SNI), which must not be an address (RFC 6066, section 3).
+        let named = format!("localhost:{}", address.port());
         let address = address.to_string();
         let (program, arguments, rest): (_, &[&str], Vec<String>) = match self {
             Self::Probe => {
@@ -85,7 +87,7 @@ impl Scanner {
                 )
             }
             Self::Sslscan => (installed("sslscan", "sslscan")?, SSLSCAN, vec![address]),
-            Self::Testssl => (installed("testssl", "testssl.sh")?, TESTSSL, vec![text(file("json"))?, address]),
+            Self::Testssl => (installed("testssl", "testssl.sh")?, TESTSSL, vec![text(file("json"))?, named]),
             Self::Sslyze => (sslyze_program()?, SSLYZE, vec![text(file("json"))?, address]),
         };
         let arguments = arguments.iter().map(|word| (*word).to_owned());
@@ -103,7 +105,7 @@ impl Scanner {
 
 const SSLSCAN: &[&str] = &["--no-colour", "--no-check-certificate", "--sni-name=localhost", "--xml=-"];
 const TESTSSL: &[&str] =
-    &["--quiet", "--color", "0", "--warnings", "batch", "--ip", "one", "-p", "-R", "-C", "-Z", "--jsonfile"];
+    &["--quiet", "--color", "0", "--warnings", "batch", "--ip", "127.0.0.1", "-p", "-R", "-C", "-Z", "--jsonfile"];
 const SSLYZE: &[&str] = &[
     "--sslv3",
     "--tlsv1",
