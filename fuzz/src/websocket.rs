@@ -13,8 +13,8 @@ use websocket::{Frame, Frames, MAX_FRAME};
 
 use crate::Seeds;
 
-/// The key of the request that is answered; the seeds hold its proof.
-const KEY: [u8; 16] = *b"gatepost fuzzing";
+/// The key of the request that is answered, that of RFC 6455, section 1.3; the seeds hold its proof.
+const KEY: [u8; 16] = *b"the sample nonce";
 
 /// The head with its length, the frames behind it, and how it ended if not by the end of the input.
 type Read = (Option<(Head, usize)>, Vec<Frame>, Option<FailureKind>);
@@ -91,6 +91,9 @@ fn read(bytes: &[u8], piece: usize) -> Read {
 }
 
 /// What Mosquitto and others said, and every kind of frame.
+///
+/// # Panics
+/// When the proof in them is not that of the key.
 #[must_use]
 pub fn seeds() -> Seeds {
     let switched = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n\
@@ -107,6 +110,10 @@ pub fn seeds() -> Seeds {
         ("reserved", &[0xc2, 1, 0]),
         ("nothing", &[]),
     ];
+    let proven = |head: &[u8]| {
+        Head::read(head).is_ok_and(|read| read.is_some_and(|(head, _)| websocket::upgrade(&head, KEY).proven))
+    };
+    assert!(proven(switched), "the seeds do not hold the proof");
     let with = |how: u8, head: &[u8], rest: &[u8]| [&[how], head, rest].concat();
     let mut seeds: Seeds = said.iter().map(|(name, rest)| ((*name).to_owned(), with(3, switched, rest))).collect();
     for (name, head) in [
@@ -117,6 +124,12 @@ pub fn seeds() -> Seeds {
         ("other", b"HTTP/2 101\r\n\r\n"),
     ] {
         seeds.push((name.to_owned(), with(5, head, &[])));
+    }
+    // Heads about as long as they may be.
+    for length in [MAX_HEAD - 1, MAX_HEAD, MAX_HEAD + 1] {
+        let filled = "x".repeat(length - "HTTP/1.1 200 OK\r\nx: \r\n\r\n".len());
+        let head = format!("HTTP/1.1 200 OK\r\nx: {filled}\r\n\r\n");
+        seeds.push((format!("head-{length}"), with(251, head.as_bytes(), &[])));
     }
     seeds
 }

@@ -232,7 +232,13 @@ impl Reference {
     }
 }
 
+/// The longest expression in bytes: deep ones are read by functions that call themselves.
+const MAX_BYTES: usize = 1024;
+
 fn compile(source: &str) -> Result<Program, Vec<String>> {
+    if source.len() > MAX_BYTES {
+        return Err(vec![format!("an expression of {} bytes; at most {MAX_BYTES} are read, so part it", source.len())]);
+    }
     let told = |error: &cel::ParseError| format!("`{source}`: {}", error.msg);
     ENVIRONMENT.compile(source).map_err(|errors| errors.errors.iter().map(told).collect())
 }
@@ -349,7 +355,7 @@ mod tests {
         for (source, answer) in [
             ("item.open && item.scope != 'loopback'", Answer::Yes),
             ("facts.listeners['a/b'].open", Answer::Yes),
-            ("facts.listeners[key].connect_micros + 1 == 42", Answer::Yes),
+            ("item.connect_micros + 1 == 42 && key == 'a/b'", Answer::Yes),
             ("item.cipher_suites.all(suite, suite == 'A')", Answer::No),
             ("item.cipher_suites.exists(suite, suite == 'B') && size(item.cipher_suites) == 2", Answer::Yes),
             ("item.scope in ['public', 'name']", Answer::No),

@@ -21,6 +21,10 @@ use crate::shape::{self, Shape, nearest, segments};
 use crate::standards::Standards;
 use crate::tables::Tables;
 
+/// The longest pack in bytes, three times the built-in one.
+const MAX_BYTES: usize = 2 * 1024 * 1024;
+/// After so many mistakes no further control is read.
+const MAX_MISTAKES: usize = 100;
 const PACK_KEYS: &[&str] = &["name", "version", "tables", "standards", "control"];
 const CONTROL_KEYS: &[&str] = &[
     "key",
@@ -78,6 +82,10 @@ const CHECK_TARGETS: &[(&str, &[TargetKind])] = &[
 /// Every mistake in it.
 pub(crate) fn load(text: &str, known: Option<Digest>) -> Result<Pack, PackErrors> {
     let mut reader = Reader::new(text);
+    if text.len() > MAX_BYTES {
+        reader.mistake(1, format!("it has {} bytes; at most {MAX_BYTES} are read", text.len()));
+        return Err(PackErrors::new(reader.errors));
+    }
     let (document, syntax) = DeTable::parse_recoverable(text);
     for error in &syntax {
         let line = reader.line(error.span().map_or(0, |span| span.start));
@@ -111,7 +119,13 @@ pub(crate) fn load(text: &str, known: Option<Digest>) -> Result<Pack, PackErrors
         shapes: BTreeMap::new(),
         keys: BTreeSet::new(),
     };
-    let controls: Vec<Option<Control>> = controls.into_iter().map(|table| loader.control(table)).collect();
+    let mut read: Vec<Option<Control>> = Vec::new();
+    for table in controls {
+        read.push(loader.control(table));
+        if loader.reader.errors.len() > MAX_MISTAKES {
+            break;
+        }
+    }
     let mut reader = loader.reader;
     let digest = known.or_else(|| match canonical::to_vec(&to_json(document.get_ref())) {
         Ok(bytes) => Some(Digest::of(&bytes)),
@@ -120,7 +134,7 @@ pub(crate) fn load(text: &str, known: Option<Digest>) -> Result<Pack, PackErrors
             None
         }
     });
-    match (name, version, digest, controls.into_iter().collect::<Option<Vec<_>>>()) {
+    match (name, version, digest, read.into_iter().collect::<Option<Vec<_>>>()) {
         (Some(name), Some(version), Some(digest), Some(controls)) if reader.errors.is_empty() => {
             Ok(Pack::new(PackRef { name, version, digest }, lookups, standards.into_all(), controls))
         }

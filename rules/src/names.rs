@@ -97,11 +97,23 @@ impl<'a> Walk<'a> {
 
     /// A part whose value is used: the fact it names, if it does, is read.
     fn value(&mut self, expression: &IdedExpr) -> Option<&'a Shape> {
-        let Part { shape, place } = self.part(expression);
-        if let Some((root, path)) = place {
+        let part = self.part(expression);
+        self.whole(&part, self.looping);
+        if let Some((root, path)) = part.place {
             self.record(root, path, false);
         }
-        shape
+        part.shape
+    }
+
+    /// What is read again and again must not be longer each time: the pack of a bundle is written by whoever made the bundle.
+    fn whole(&mut self, part: &Part<'_>, looping: bool) {
+        let Part { shape, place: Some((root, _)) } = part else { return };
+        let single = matches!(shape, Some(Shape::Bool | Shape::Number | Shape::Text(_)));
+        if !single && (looping || (self.scope.item.is_some() && *root == Root::Facts)) {
+            self.mistake(
+                "inside a loop, and with for_each, facts are named one by one, not a list or map of them as a whole",
+            );
+        }
     }
 
     /// A part that must be true or false.
@@ -207,6 +219,7 @@ impl<'a> Walk<'a> {
             {
                 return self.field(parent, name);
             }
+            self.whole(&parent, self.looping);
             if let Some((root, path)) = parent.place {
                 self.record(root, path, false);
             }
@@ -256,7 +269,8 @@ impl<'a> Walk<'a> {
                 TRUTH
             }
             (name, arguments) => {
-                let named = name.starts_with(char::is_alphabetic);
+                // A name may begin with a dot: it is then looked for outside of every container, and found.
+                let named = name.chars().all(|one| one.is_alphanumeric() || matches!(one, '.' | '_'));
                 if named && !FUNCTIONS.contains(&name) {
                     let hint = match nearest(name, FUNCTIONS) {
                         Some(near) => format!("did you mean `{near}`?"),
@@ -298,12 +312,14 @@ impl<'a> Walk<'a> {
     }
 
     /// A loop takes as long as what it goes over. In each other, or over what another made, a few dozen letters would take
-    /// for ever, and the pack of a bundle is written by whoever made the bundle.
+    /// for ever.
     fn comprehension(&mut self, comprehension: &ComprehensionExpr) -> Part<'a> {
         if self.looping {
-            self.mistake(
-                "a loop (all, exists, exists_one, filter, map) is neither in another nor over what another made",
-            );
+            self.mistake("a loop (all, exists, exists_one) is neither in another nor over what another made");
+            return NOTHING;
+        }
+        if matches!(comprehension.accu_init.expr, Expr::List(_)) {
+            self.mistake("there is no map() and no filter(); ask with all(), exists() or exists_one()");
             return NOTHING;
         }
         self.looping = true;
@@ -313,7 +329,12 @@ impl<'a> Walk<'a> {
     }
 
     fn one_loop(&mut self, comprehension: &ComprehensionExpr) -> Part<'a> {
-        let entry = match self.value(&comprehension.iter_range) {
+        let range = self.part(&comprehension.iter_range);
+        self.whole(&range, false);
+        if let Some((root, path)) = range.place {
+            self.record(root, path, false);
+        }
+        let entry = match range.shape {
             Some(Shape::List(entry)) => Some(&**entry),
             Some(Shape::Map(_) | Shape::Object(_)) => {
                 self.mistake("a map has no fixed order to loop over; use for_each");
@@ -406,21 +427,36 @@ mod tests {
     }
 
     #[test]
-    fn nothing_takes_longer_than_its_facts_are_long() {
+    fn nothing_is_read_again_for_each_thing_that_is_read() {
         let list = "['a', 'b']";
-        for source in [
-            format!("{list}.all(x, {list}.all(y, x == y))"),
-            format!("{list}.exists_one(x, x == 'a' && {list}.exists(y, y == x))"),
-            format!("{list}.map(x, x + x).map(x, x + x).exists(x, x == 'aa')"),
-            format!("{list}.filter(x, x == 'a').all(x, x == 'a')"),
+        for (source, words) in [
+            (format!("{list}.all(x, {list}.all(y, x == y))"), "neither in another"),
+            (format!("{list}.exists_one(x, x == 'a' && {list}.exists(y, y == x))"), "neither in another"),
+            (format!("size({list}.map(x, x + x)) > 0"), "no map()"),
+            (format!("{list}.filter(x, x == 'a').all(x, x == 'a')"), "neither in another"),
+            (format!("{list}.all(x, x in facts.accounts.administrators)"), "named one by one"),
+            (format!("{list}.all(x, size(facts.accounts.administrators) > 0)"), "named one by one"),
+            ("'a'.matches('(a{999}){999}')".to_owned(), "no function `matches`"),
+            (".matches('a', 'b')".to_owned(), "no function `.matches`"),
+            (format!("'a' == '{}'", "a".repeat(1024)), "at most 1024"),
         ] {
-            let found = mistakes("ingest_auth", &source);
-            assert!(found.iter().any(|mistake| mistake.contains("neither in another")), "{source}: {found:?}");
+            let found = mistakes("host_guardrails", &source);
+            assert!(found.iter().any(|mistake| mistake.contains(words)), "{source}: {found:?}");
         }
-        let beside = format!("{list}.all(x, x == 'a') || size({list}.filter(x, x == 'a')) > 1");
-        assert_eq!(mistakes("ingest_auth", &beside), Vec::<String>::new());
-        let found = mistakes("ingest_auth", "'a'.matches('(a{999}){999}')");
-        assert!(found.iter().any(|mistake| mistake.contains("no function `matches`")), "{found:?}");
+        let sound =
+            format!("{list}.all(x, x == 'a') || facts.accounts.administrators.exists(x, x == facts.accounts.umask)");
+        assert_eq!(mistakes("host_guardrails", &sound), Vec::<String>::new());
+    }
+
+    #[test]
+    fn with_for_each_the_facts_are_named_one_by_one() {
+        let (facts, tables) = (of_check("broker_transport_posture").unwrap(), Tables::default());
+        let scope = Scope { facts: &facts, item: facts.at("/listeners/x").ok(), tables: tables.shape() };
+        for source in ["size(facts.listeners) > 0", "facts.listeners[key].open"] {
+            let found = Expression::compile(source, scope, &tables).err().unwrap_or_default();
+            assert!(found.iter().any(|mistake| mistake.contains("one by one")), "{source}: {found:?}");
+        }
+        assert!(Expression::compile("facts.listeners['a'].open && has(facts.listeners)", scope, &tables).is_ok());
     }
 
     #[test]

@@ -128,6 +128,8 @@ pub(crate) fn nearest<'a, S: AsRef<str> + ?Sized + 'a>(
 ) -> Option<&'a str> {
     names
         .into_iter()
+        // What is more than twice as long is not near, and may be very long.
+        .filter(|name| name.as_ref().len() <= 2 * found.len())
         .map(|name| (strsim::normalized_damerau_levenshtein(found, name.as_ref()), name.as_ref()))
         .filter(|(score, _)| *score >= 0.6)
         .max_by(|a, b| a.0.total_cmp(&b.0))

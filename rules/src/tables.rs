@@ -13,6 +13,11 @@ use crate::shape::Shape;
 
 const TABLE_KEYS: &[&str] = &["as_of", "source", "rows"];
 
+/// The most tables of a pack.
+const MAX_TABLES: usize = 1000;
+/// The longest name of one in bytes.
+const MAX_NAME: usize = 64;
+
 /// One table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lookup {
@@ -53,6 +58,11 @@ impl Tables {
     /// Reads the pack's `[tables.<name>]`; every mistake goes to `reader`.
     pub(crate) fn read(reader: &mut Reader, root: Table<'_>) -> Self {
         let Some(tables) = reader.table(root, "tables") else { return Self::default() };
+        if tables.fields.len() > MAX_TABLES || tables.fields.keys().any(|name| name.get_ref().len() > MAX_NAME) {
+            let words = format!("at most {MAX_TABLES} tables are read, with names of at most {MAX_NAME} bytes");
+            reader.mistake(tables.line, words);
+            return Self::default();
+        }
         let names = tables.fields.keys().map(|name| name.get_ref().to_string()).collect::<Vec<_>>();
         let read = |name: String| reader.table(tables, &name).and_then(|table| lookup(reader, name, table));
         Self::new(names.into_iter().filter_map(read).collect())

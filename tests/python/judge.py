@@ -146,6 +146,7 @@ class Expression:
         self.references = []
         try:
             tree = ENVIRONMENT.compile(source)
+            bounded(source, tree)
             self.walk(tree)
             self.program = ENVIRONMENT.program(tree)
         except CELParseError as error:
@@ -208,6 +209,22 @@ class Expression:
         if not isinstance(answer, celpy.celtypes.BoolType):
             raise NotJudged("an expression that is neither true nor false")
         return bool(answer)
+
+
+LOOPS = ("all", "exists", "exists_one")
+
+
+def bounded(source, tree):
+    """Refuses what would take longer than the facts are long: a pack with it is none."""
+    if len(source.encode()) > 1024:
+        raise ValueError("an expression of more than 1024 bytes")
+    for call in tree.find_data("member_dot_arg"):
+        name = call.children[1]
+        if name in ("map", "filter", "matches"):
+            raise ValueError(f"there is no {name}()")
+        inner = (other for child in call.children if not isinstance(child, Token) for other in child.find_data("member_dot_arg"))
+        if name in LOOPS and any(other.children[1] in LOOPS for other in inner):
+            raise ValueError("a loop in or over another")
 
 
 def path_of(tree):

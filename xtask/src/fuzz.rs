@@ -47,7 +47,7 @@ const TARGETS: &[Target] = &[
     Target { name: "receipt", longest: 4096, dictionary: JSON },
     Target { name: "mqtt_reply", longest: 1024, dictionary: None },
     Target { name: "acl_reply", longest: 1024, dictionary: None },
-    Target { name: "websocket", longest: 2048, dictionary: None },
+    Target { name: "websocket", longest: 10_240, dictionary: None },
     Target { name: "challenge", longest: 4096, dictionary: None },
     Target { name: "http_answer", longest: 4096, dictionary: None },
     Target { name: "link_packet", longest: 1024, dictionary: None },

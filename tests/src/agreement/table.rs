@@ -119,20 +119,23 @@ pub fn explained(found: &Disagreement) -> Option<&'static str> {
     let difference = found.difference();
     // The other lacks something, and has nothing more.
     let less = difference.starts_with('-') && !difference.contains('+');
+    let none = matches!(&found.theirs, Told::Set(theirs) if theirs.is_empty());
     let of = |names: &[&str]| names.iter().any(|name| found.server.contains(name));
     let elliptic = ["mosquitto", "P-256", "P-521", "openssl, certificate", "no tickets"];
     match (found.scanner, found.fact.as_str(), difference.as_str()) {
         (Sslscan, "groups tls1.2", _) if less && of(&elliptic) => Some(GROUP_ALONE),
         (Sslscan, "groups tls1.3", "-0104") => Some(LONG_KEY),
-        (Sslscan, "groups tls1.3", _) if less && of(&["tlslite"]) => Some(NOT_KNOWN),
-        (Sslscan, "suites tls1.2", _) if less && of(&["no secure renegotiation"]) => Some(INSECURE),
-        (Sslscan, "suites tls1.2", _) if less && of(&["certificate"]) => Some(INCOMPLETE),
+        (Sslscan, "groups tls1.3", "-001f -0020 -0021" | "-001f -0020 -0021 -0104") => Some(NOT_KNOWN),
+        (Sslscan, "suites tls1.2", _) if none && of(&["no secure renegotiation"]) => Some(INSECURE),
+        (Sslscan, "suites tls1.2", _) if less && of(&["certificate required", "certificates required"]) => {
+            Some(INCOMPLETE)
+        }
         (Sslscan | Sslyze, "suites tls1.2", _) if less && of(&["brainpool"]) => Some(USUAL_GROUPS),
         (Sslyze | Testssl, "speaks TLS", _) if of(&["NULL", "anonymous"]) => Some(FIRST_HANDSHAKE),
         (Testssl, "speaks TLS", _) if of(&["TLS 1.0 alone", "TLS 1.1 alone", "DH 1024"]) => Some(OWN_LEVEL),
         (Sslyze, "suites tls1.2", _) if less && of(&["Ed25519"]) => Some(ED25519),
         (Sslyze, "suites tls1.2", "-00bf -00c5") => Some(NOT_OFFERED),
-        (Sslyze, "curves", _) if less && of(&["weak curves", "tlslite"]) => Some(NEWEST_VERSION),
+        (Sslyze, "curves", "-0013 -0015" | "-001a -001b -001c") => Some(NEWEST_VERSION),
         (Sslyze, "extended master secret", "yes") if of(&["tlslite"]) => Some(ALWAYS_IN_TLS13),
         _ => None,
     }

@@ -91,6 +91,8 @@ pub const BAD: &[(&str, i32, &str)] = &[
     ("missing-file", 1, "missing_file"),
     ("gateway-exchanged", 1, "other_gateway"),
     ("pack-changed", 1, "wrong_pack"),
+    ("pack-with-a-loop-in-a-loop", 1, "bad_pack"),
+    ("pack-with-a-regular-expression", 1, "bad_pack"),
     ("verdict-lying", 1, "other_verdict"),
     ("duplicate-file", 2, "duplicate"),
     ("path-trick", 2, "path"),
@@ -342,14 +344,18 @@ impl Golden {
     }
 
     fn sealed(&self, parts: &Parts, maker: Maker) -> Result<Files> {
-        let mut draft = Draft::new();
-        parts.values().for_each(|(kind, content)| draft.add(*kind, content.clone()));
         let rotated = parts.contains_key(&Kind::Rotation(5).path());
         let key = match (maker, rotated) {
             (Maker::Sink, _) => &self.sink,
             (Maker::Agent, true) => &self.next,
             (Maker::Agent, false) => &self.gateway,
         };
+        self.sealed_by(parts, maker, key)
+    }
+
+    fn sealed_by(&self, parts: &Parts, maker: Maker, key: &SigningKey) -> Result<Files> {
+        let mut draft = Draft::new();
+        parts.values().for_each(|(kind, content)| draft.add(*kind, content.clone()));
         Ok(draft.seal(self.id, maker, self.at, key)?)
     }
 
@@ -359,7 +365,11 @@ impl Golden {
             self.rotate(&mut parts)?;
         }
         self.change_parts(name, &mut parts)?;
-        let mut files = self.sealed(&parts, maker(name))?;
+        let mut files = match name {
+            // Whoever takes the rotation for good takes the old key for the one in force.
+            "rotation-back-to-an-old-key" => self.sealed_by(&parts, maker(name), &self.gateway)?,
+            _ => self.sealed(&parts, maker(name))?,
+        };
         self.change_files(name, &mut files)?;
         let mut tar = archive::pack(&files)?;
         let more = |more: &str, content: &[u8]| -> Result<Vec<u8>> {
@@ -377,8 +387,16 @@ impl Golden {
                 let at = tar.len() - 1024 - 512;
                 tar[at + 156] = b'2';
             }
-            "files-out-of-order" => tar = more("a-file", b"x")?,
-            "cut-in-the-middle-of-a-file" => tar.truncate(tar.len() / 2 / 512 * 512 + 512),
+            "files-out-of-order" => {
+                tar.clear();
+                files.iter().rev().for_each(|(path, content)| archive::append(&mut tar, path, content));
+                archive::finish(&mut tar);
+            }
+            // Behind the first block of the first run.
+            "cut-in-the-middle-of-a-file" => {
+                let run = tar.windows(11).position(|name| name == b"runs/1.json").context("no run")?;
+                tar.truncate(run + 2 * 512);
+            }
             "not-an-archive" => tar = b"All is well. ".repeat(100),
             "bomb" => tar = vec![0; archive::MAX_BYTES + 1],
             _ => {}

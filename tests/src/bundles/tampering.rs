@@ -195,6 +195,16 @@ impl Golden {
                 let softer = PACK.replace("severity = \"high\"", "severity = \"low\"");
                 set(parts, Kind::Pack(self.pack.reference().digest), softer.into_bytes());
             }
+            "pack-with-a-loop-in-a-loop" | "pack-with-a-regular-expression" => {
+                let more = match name {
+                    "pack-with-a-loop-in-a-loop" => "['a'].all(x, ['b'].all(y, x != y))",
+                    _ => "'a'.matches('a+')",
+                };
+                let fail = "fail = \"facts.unauthenticated_accepted";
+                let text = PACK.replace(fail, &format!("{fail} && {more}"));
+                let digest = Digest::of(&canonical::to_vec(&toml::from_str::<serde_json::Value>(&text)?)?);
+                set(parts, Kind::Pack(digest), text.into_bytes());
+            }
             "verdict-lying" => {
                 let pack = self.pack.reference().digest;
                 let claim = Claim { run: self.digest(2), pack, assessment: Digest::of(b"all is well") };

@@ -109,7 +109,7 @@ const LOGIN_DEFS: [&str; 6] =
 
 fn login_defs(root: &Root) -> Result<BTreeMap<String, String>, Failure> {
     let text = root.read_text(Path::new("/etc/login.defs"))?;
-    let words = text.lines().filter_map(|line| line.split_once(char::is_whitespace));
+    let words = text.lines().filter_map(|line| line.trim_start().split_once(char::is_whitespace));
     let kept = words.filter(|(key, _)| LOGIN_DEFS.contains(key));
     Ok(kept.map(|(key, value)| (key.to_owned(), shorten(value.split('#').next().unwrap_or_default().trim()))).collect())
 }

@@ -14,9 +14,9 @@ use super::{helper, if_there, shorten, snippets};
 /// The most units that are recorded.
 pub const MAX_UNITS: usize = 200;
 const SYSTEM: &str = "/etc/systemd/system";
+const RUNTIME: &str = "/run/systemd/system";
 
-/// Names of the units that are switched on: links in folders `*.wants` and `*.requires` to units that are not masked, nor timers of
-/// services that are.
+/// Names of the units that are switched on: links in folders `*.wants` and `*.requires` to units that are not masked.
 ///
 /// # Errors
 /// When a folder can not be listed.
@@ -30,13 +30,13 @@ pub fn enabled(root: &Root) -> Result<Vec<String>, Failure> {
             return Err(Failure::new(FailureKind::TooLarge, format_args!("{SYSTEM} has more than 2000 units")));
         }
     }
-    // A unit that is masked leads nowhere, and is started by nobody; a timer whose service is masked starts nothing.
-    let masked = |name: &str| {
-        names.iter().any(|there| there == name)
-            && root.link(&system.join(name)).is_ok_and(|to| to == Path::new("/dev/null"))
+    // A unit that is masked, for good or until the next boot, leads nowhere, and is started by nobody.
+    let masked = |name: &String| {
+        let leads_nowhere =
+            |folder: &str| root.link(&Path::new(folder).join(name)).is_ok_and(|to| to == Path::new("/dev/null"));
+        [SYSTEM, RUNTIME].into_iter().any(leads_nowhere)
     };
-    let idle = |name: &str| name.strip_suffix(".timer").is_some_and(|stem| masked(&format!("{stem}.service")));
-    Ok(found.into_iter().filter(|name| !masked(name) && !idle(name)).collect())
+    Ok(found.into_iter().filter(|name| !masked(name)).collect())
 }
 
 /// What is to be seen of services; `watched` are recorded whatever they do.

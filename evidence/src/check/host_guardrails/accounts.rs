@@ -110,7 +110,7 @@ pub struct AccountFacts {
     /// Accounts of services that have a login shell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_accounts_with_shell: Option<Vec<String>>,
-    /// `UMASK` of login.defs as it stands there; 022 where it does not (login.defs(5)), as in Debian 13.
+    /// `UMASK` of login.defs as it stands there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub umask: Option<String>,
     /// Others than the owner may write to new files.
@@ -130,8 +130,8 @@ pub struct AccountFacts {
     pub docker_members: Option<Vec<String>>,
 }
 
-/// What login.defs(5) gives where `UMASK` is not set.
-const UMASK: &str = "022";
+/// As in Debian 13: login(1) takes 022, and pam_umask(8) may give whoever has a group of his own 002.
+const NO_UMASK: &str = "login.defs does not set it, so that it depends on how somebody comes in; write UMASK into it";
 /// Schemes of crypt(5) that are strong: yescrypt, gost-yescrypt, scrypt, bcrypt, SHA-512, SHA-256.
 const STRONG: [&str; 7] = ["y", "gy", "7", "2b", "2y", "6", "5"];
 
@@ -158,7 +158,11 @@ pub(super) fn facts(
             unknown.because(place(name), "the accounts could not be read");
         }
     }
-    let umask = defs.map(|defs| defs.get("UMASK").map_or(UMASK, String::as_str).to_owned());
+    let umask = defs.and_then(|defs| defs.get("UMASK").cloned());
+    if defs.is_some() && umask.is_none() {
+        unknown.because("/accounts/umask", NO_UMASK);
+        unknown.because("/accounts/umask_lets_others_write", NO_UMASK);
+    }
     let umask_lets_others_write = umask.as_deref().and_then(|text| match u32::from_str_radix(text, 8) {
         Ok(mask) => Some(mask & 0o022 != 0o022),
         Err(_) => {
