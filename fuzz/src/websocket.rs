@@ -5,11 +5,11 @@
 mod head;
 #[allow(dead_code, reason = "what the probe itself says is not attacked")]
 #[path = "../../agent/src/probe/mqtt/websocket.rs"]
-mod websocket;
+mod stream;
 
 use gatepost_evidence::look::FailureKind;
 use head::{Head, MAX_HEAD};
-use websocket::{Frame, Frames, MAX_FRAME};
+use stream::{Frame, Frames, MAX_FRAME};
 
 use crate::Seeds;
 
@@ -31,9 +31,9 @@ pub fn attack(data: &[u8]) {
     if let Some((head, length)) = head {
         assert!(*length <= MAX_HEAD && bytes[..*length].ends_with(b"\r\n\r\n"));
         assert!((100..1000).contains(&head.status));
-        let said = websocket::upgrade(head, KEY);
+        let said = stream::upgrade(head, KEY);
         assert!(said.subprotocol.is_none_or(|name| name.chars().count() <= 64));
-        assert!(!said.proven || !websocket::upgrade(head, [0; 16]).proven, "one proof holds for two keys");
+        assert!(!said.proven || !stream::upgrade(head, [0; 16]).proven, "one proof holds for two keys");
     }
     for frame in frames {
         let (kind, payload) = match frame {
@@ -111,7 +111,7 @@ pub fn seeds() -> Seeds {
         ("nothing", &[]),
     ];
     let proven = |head: &[u8]| {
-        Head::read(head).is_ok_and(|read| read.is_some_and(|(head, _)| websocket::upgrade(&head, KEY).proven))
+        Head::read(head).is_ok_and(|read| read.is_some_and(|(head, _)| stream::upgrade(&head, KEY).proven))
     };
     assert!(proven(switched), "the seeds do not hold the proof");
     let with = |how: u8, head: &[u8], rest: &[u8]| [&[how], head, rest].concat();
