@@ -1,6 +1,6 @@
 //! From a pack's TOML to compiled controls: everything about a pack that can be wrong before it meets any facts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gatepost_evidence::canonical;
@@ -13,7 +13,7 @@ use toml::de::DeTable;
 use crate::assess::Outcome;
 use crate::document::{Reader, Table, to_json};
 use crate::expression::{Expression, Reference};
-use crate::judge::Logic;
+use crate::judge::{Compiled, Logic, Sources};
 use crate::mistakes::PackErrors;
 use crate::names::Scope;
 use crate::pack::{Control, Pack, PackRef, Severity, Vector};
@@ -76,11 +76,13 @@ const CHECK_TARGETS: &[(&str, &[TargetKind])] = &[
 ];
 
 /// Reads, checks and compiles a pack; its vectors are read but not run. Of a pack whose digest is `known`, which somebody has
-/// tested, the digest is not made and the vectors are not read.
+/// tested, the digest is not made, the vectors are not read, and what was compiled then is compiled when it is first asked.
 ///
 /// # Errors
 /// Every mistake in it.
 pub(crate) fn load(text: &str, known: Option<Digest>) -> Result<Pack, PackErrors> {
+    let tested = known.is_some().then(|| without_vectors(text));
+    let text = tested.as_deref().unwrap_or(text);
     let mut reader = Reader::new(text);
     if text.len() > MAX_BYTES {
         reader.mistake(1, format!("it has {} bytes; at most {MAX_BYTES} are read", text.len()));
@@ -105,20 +107,14 @@ pub(crate) fn load(text: &str, known: Option<Digest>) -> Result<Pack, PackErrors
         }
         sound.then(|| version.to_owned())
     });
-    let lookups = Tables::read(&mut reader, root);
+    let lookups = Arc::new(Tables::read(&mut reader, root));
     let standards = Standards::read(&mut reader, root);
     let controls = reader.tables(root, "control");
     if controls.is_empty() {
         reader.mistake(1, "there is no [[control]]");
     }
-    let mut loader = Loader {
-        reader,
-        tables: &lookups,
-        standards: &standards,
-        tested: known.is_some(),
-        shapes: BTreeMap::new(),
-        keys: BTreeSet::new(),
-    };
+    let mut loader =
+        Loader { reader, tables: &lookups, standards: &standards, tested: known.is_some(), keys: BTreeSet::new() };
     let mut read: Vec<Option<Control>> = Vec::new();
     for table in controls {
         read.push(loader.control(table));
@@ -144,10 +140,9 @@ pub(crate) fn load(text: &str, known: Option<Digest>) -> Result<Pack, PackErrors
 
 struct Loader<'d> {
     reader: Reader,
-    tables: &'d Tables,
+    tables: &'d Arc<Tables>,
     standards: &'d Standards,
     tested: bool,
-    shapes: BTreeMap<String, Option<Arc<Shape>>>,
     keys: BTreeSet<&'d str>,
 }
 
@@ -173,10 +168,10 @@ impl<'d> Loader<'d> {
             self.target_fits(table, check, target);
         }
         let mappings = self.standards.mappings(&mut self.reader, table);
-        let shape = check.and_then(|check| self.shape(check));
-        let (logic, fail, applies) = self
-            .logic(table, shape.as_deref())
-            .map_or((None, None, None), |(logic, fail, applies)| (Some(logic), Some(fail), applies));
+        let shape = check.filter(|_| !self.tested).and_then(shape::of_check);
+        let logic = if self.tested { self.logic_for_later(table, check) } else { self.logic(table, shape.as_deref()) };
+        let (logic, fail, applies) =
+            logic.map_or((None, None, None), |(logic, fail, applies)| (Some(logic), Some(fail), applies));
         let vectors = if self.tested { Vec::new() } else { self.vectors(table, shape.as_deref()) };
         Some(Control {
             key: key?.0.to_owned(),
@@ -232,8 +227,19 @@ impl<'d> Loader<'d> {
         }
     }
 
-    fn shape(&mut self, check: &str) -> Option<Arc<Shape>> {
-        self.shapes.entry(check.to_owned()).or_insert_with(|| shape::of_check(check).map(Arc::new)).clone()
+    /// As [`Self::logic`], of a control that was tested.
+    fn logic_for_later(&mut self, table: Table<'d>, check: Option<&str>) -> Option<(Logic, String, Option<String>)> {
+        let mut text = |name| self.reader.optional(table, name).map(|(text, _)| text.to_owned());
+        let (for_each, applies, fail) = (text("for_each"), text("applies"), text("fail")?);
+        let show = table.fields.get("show").map(|list| self.reader.texts(list, "show")).unwrap_or_default();
+        let sources = Sources {
+            check: check?.to_owned(),
+            applies: applies.clone(),
+            fail: fail.clone(),
+            show: show.into_iter().map(|(source, _)| source.to_owned()).collect(),
+            tables: Arc::clone(self.tables),
+        };
+        Some((Logic::later(for_each, sources), fail, applies))
     }
 
     /// The compiled part of a control, and the source of `fail` and `applies`.
@@ -274,7 +280,7 @@ impl<'d> Loader<'d> {
             None => None,
         };
         let for_each = for_each.map(|(pointer, _)| pointer.to_owned());
-        let logic = Logic { for_each, applies: compiled_applies, fail: compiled_fail??, show };
+        let logic = Logic::new(for_each, Compiled { applies: compiled_applies, fail: compiled_fail??, show });
         Some((logic, fail?.0.to_owned(), applies.map(|(source, _)| source.to_owned())))
     }
 
@@ -319,6 +325,16 @@ impl<'d> Loader<'d> {
         mistakes.into_iter().for_each(|mistake| self.reader.mistake(facts.line, format!("`facts`: {mistake}")));
         Some(value)
     }
+}
+
+/// The text of a pack that was tested without its vectors, which are most of it.
+fn without_vectors(text: &str) -> String {
+    let mut within = false;
+    let outside = |line: &&str| {
+        within = (within && !line.starts_with("[[control]]")) || line.starts_with("[[control.vector]]");
+        !within
+    };
+    text.split_inclusive('\n').filter(outside).collect()
 }
 
 /// The shape of the entries of the map at `pointer`.

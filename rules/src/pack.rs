@@ -66,7 +66,7 @@ pub struct Pack {
 #[derive(Debug)]
 struct Inner {
     reference: PackRef,
-    tables: Tables,
+    tables: Arc<Tables>,
     standards: Vec<Standard>,
     controls: Vec<Control>,
 }
@@ -109,7 +109,8 @@ impl Control {
     #[must_use]
     pub fn facts(&self) -> BTreeSet<String> {
         let each = self.logic.for_each.as_ref().map(|map| format!("{map}/*"));
-        let named = self.logic.applies.iter().flat_map(Expression::references).chain(self.logic.fail.references());
+        let compiled = self.logic.compiled();
+        let named = compiled.applies.iter().flat_map(Expression::references).chain(compiled.fail.references());
         named.map(|reference| reference.place(each.as_deref())).filter(|place| !place.is_empty()).collect()
     }
 
@@ -135,13 +136,18 @@ pub const BUILTIN_TOML: &str = include_str!("../packs/gateway-baseline-1.0.0.tom
 /// Its digest.
 const BUILTIN_DIGEST: &str = include_str!("../packs/gateway-baseline-1.0.0.digest");
 
-/// Its vectors are not read and run at every start, nor is its digest made, which would take a gateway more time and memory
-/// than to judge a run: a test has done both.
+/// Its vectors are not read and run at every start, its expressions are compiled when they are first asked, and its digest is
+/// not made, which would take a gateway more time and memory than to judge a run: a test has done all of it.
 static BUILTIN: LazyLock<Result<Pack, PackErrors>> =
     LazyLock::new(|| load(BUILTIN_TOML, BUILTIN_DIGEST.trim_end().parse().ok()));
 
 impl Pack {
-    pub(crate) fn new(reference: PackRef, tables: Tables, standards: Vec<Standard>, controls: Vec<Control>) -> Self {
+    pub(crate) fn new(
+        reference: PackRef,
+        tables: Arc<Tables>,
+        standards: Vec<Standard>,
+        controls: Vec<Control>,
+    ) -> Self {
         Self { inner: Arc::new(Inner { reference, tables, standards, controls }) }
     }
 

@@ -5,6 +5,7 @@
 //! and nothing is refused.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gatepost_evidence::check::segment;
 use serde_json::{Map, Value};
@@ -207,10 +208,13 @@ fn enumeration(schema: &Value) -> Option<Vec<String>> {
     Some(values?.concat())
 }
 
-/// The shape of the facts of every check there is, by the check's id.
-pub(crate) fn of_check(id: &str) -> Option<Shape> {
+/// The shape of the facts of every check there is, by the check's id; made once for each that is asked for.
+pub(crate) fn of_check(id: &str) -> Option<Arc<Shape>> {
+    static MADE: Mutex<BTreeMap<&str, Arc<Shape>>> = Mutex::new(BTreeMap::new());
     let check = gatepost_evidence::check::find(id)?;
-    Some(Shape::of_schema((check.facts_schema)().as_value()))
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let make = || Arc::new(Shape::of_schema((check.facts_schema)().as_value()));
+    Some(made.entry(check.id).or_insert_with(make).clone())
 }
 
 #[cfg(test)]

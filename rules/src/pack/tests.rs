@@ -1,6 +1,7 @@
 //! Loading: what is refused, with which words, and what a pack's identity is.
 
 use super::*;
+use crate::judge::Compiled;
 
 const HEAD: &str = "name = 'test'\nversion = '1.0.0'\n";
 
@@ -330,5 +331,25 @@ fn a_table_says_as_of_when_and_from_where_it_is() {
     ] {
         let found = mistakes(&pack(&sound.replace(from, to)));
         assert!(found.iter().any(|mistake| mistake.contains(words)), "{words}: {found:?}");
+    }
+}
+
+#[test]
+fn what_is_compiled_when_it_is_first_asked_is_what_was_tested() {
+    let (later, tested) = (Pack::builtin(), Pack::parse(BUILTIN_TOML).unwrap());
+    assert_eq!(later.reference(), tested.reference());
+    assert_eq!(later.controls().len(), tested.controls().len());
+    for (later, tested) in later.controls().iter().zip(tested.controls()) {
+        // A control without what its logic is compiled to and its vectors, which are not kept.
+        let told = |one: &Control| {
+            let texts = [&one.key, &one.title, &one.domain, &one.check, &one.why, &one.remediation, &one.verify]
+                .map(Clone::clone);
+            let logic = (one.for_each.clone(), one.applies.clone(), one.fail.clone(), one.logic.for_each.clone());
+            let Compiled { applies, fail, show } = one.logic.compiled();
+            let compiled =
+                format!("{:?} {:?} {show:?}", applies.as_ref().map(Expression::references), fail.references());
+            (texts, one.severity, one.target, one.mappings.clone(), logic, one.facts(), compiled)
+        };
+        assert_eq!(told(later), told(tested));
     }
 }
