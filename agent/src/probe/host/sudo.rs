@@ -56,8 +56,8 @@ impl Reading<'_> {
             } else if let Some(target) = include(&text, "include") {
                 self.file(&place(path, target), depth + 1)?;
             } else {
-                let text = text.split(" #").next().unwrap_or_default().trim();
-                if text.is_empty() || text.starts_with('#') {
+                let text = uncommented(&text).trim();
+                if text.is_empty() {
                     continue;
                 }
                 if self.lines.len() == MAX_LINES {
@@ -91,12 +91,31 @@ fn place(around: &Path, target: &str) -> PathBuf {
     around.parent().unwrap_or(Path::new("/")).join(target)
 }
 
+/// A line without the comment at its end. What begins with a number is a user's or a group's, as in `#1000 ALL = ALL`; a `#`
+/// within quotes or behind a backslash is itself.
+fn uncommented(line: &str) -> &str {
+    let (mut quoted, mut before) = (false, ' ');
+    for (at, character) in line.char_indices() {
+        let rest = &line[at + character.len_utf8()..];
+        match character {
+            _ if before == '\\' => {}
+            '"' => quoted = !quoted,
+            '#' if !quoted && !rest.strip_prefix('-').unwrap_or(rest).starts_with(|c: char| c.is_ascii_digit()) => {
+                return &line[..at];
+            }
+            _ => {}
+        }
+        before = character;
+    }
+    line
+}
+
 /// Lines with the number of their first; a backslash at the end goes on in the next.
 fn logical(text: &str) -> Vec<(u32, String)> {
     let mut found: Vec<(u32, String)> = Vec::new();
     let mut open = false;
     for (line, number) in text.lines().zip(1_u32..) {
-        let goes_on = line.ends_with('\\') && !line.trim_start().starts_with('#');
+        let goes_on = line.ends_with('\\') && uncommented(line) == line;
         let part = line.trim_end_matches('\\');
         match found.last_mut().filter(|_| open) {
             // A line that never ends is cut: what is kept of it is short anyway.
@@ -138,6 +157,24 @@ mod tests {
                 "/etc/more:1 x ALL=ALL",
             ]
         );
+    }
+
+    /// As cvtsudoers(1) of sudo 1.9 reads the same file.
+    #[test]
+    fn comments_end_lines_and_numbers_are_users() {
+        let text = "a ALL=(ALL) ALL\t# NOPASSWD: ALL\n#1000 ALL=(ALL) ALL\n# why \\\nb ALL=(ALL) ALL\n\
+                    Defaults badpass_message=\"no #1 here # so\"\nc ALL=(#1001) ALL#end\n#-1 ALL=ALL\n";
+        let lines = sudo(&Root::new(snapshot(&[("etc/sudoers", text)]).path())).unwrap();
+        let shown: Vec<_> = lines.iter().map(|line| line.text.as_str()).collect();
+        let expected = [
+            "a ALL=(ALL) ALL",
+            "#1000 ALL=(ALL) ALL",
+            "b ALL=(ALL) ALL",
+            "Defaults badpass_message=\"no #1 here # so\"",
+            "c ALL=(#1001) ALL",
+            "#-1 ALL=ALL",
+        ];
+        assert_eq!(shown, expected);
     }
 
     #[test]
