@@ -198,8 +198,8 @@ impl Uploader {
                 Ok(settled) => sent += settled,
                 Err(error) => {
                     connection = None;
-                    // A smaller batch may go at once.
-                    if !matches!(self.due(), Next::Send(_)) {
+                    // A smaller batch may go at once. That the log broke is told, however soon everything may be handed over again.
+                    if then == Then::StartOver || !matches!(self.due(), Next::Send(_)) {
                         return Err(error);
                     }
                     tracing::debug!("{error}");
