@@ -25,7 +25,8 @@ pub fn attack(data: &[u8]) {
     for one in lines {
         assert!(PATHS.contains(&one.file.as_str()) && one.line > 0, "{one:?}");
         assert!(one.file != "/etc/sudoers.d/c.bak", "sudo passes over names with a dot");
-        let comment = one.text.strip_prefix('#').is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit() || c == '-'));
+        let comment =
+            one.text.strip_prefix('#').is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit() || c == '-'));
         assert!(!one.text.is_empty() && !comment && !one.text.chars().any(char::is_control));
     }
     // A line that was cut may end in what goes on in the next, or include something.
