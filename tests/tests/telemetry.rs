@@ -185,8 +185,10 @@ fn what_a_relay_swaps_is_out_of_order() -> Result<()> {
 #[test]
 fn what_a_relay_holds_back_is_late() -> Result<()> {
     let audited = through("", on(&[".session.1.1"], Fate::Late(Duration::from_millis(1_200))))?;
-    // All that waits behind it in the same connection is late with it.
-    assert_eq!(audited.findings, ["delayed[session-qos1]", "delayed[session-qos2]"]);
+    // What waits behind it in the same connection is late with it, but for what was sent when most of that time was over.
+    let (first, behind) = audited.findings.split_first().unwrap();
+    assert_eq!(first, "delayed[session-qos1]");
+    assert!(behind.iter().all(|one| one == "delayed[session-qos2]"), "{behind:?}");
     assert!(audited.flow("session-qos1").max_micros > Some(1_200_000), "{:?}", audited.facts);
     assert!(audited.flow("live-qos1").max_micros < Some(1_000_000), "{:?}", audited.facts);
     nothing_lost(&audited);
