@@ -53,8 +53,9 @@ pub fn attack(data: &[u8]) {
 /// A package between two of these is installed for the one reader, which tells that it is broken, and not for the other.
 const STATES: [&str; 3] = ["install ok installed", "deinstall ok config-files", "unknown ok not-installed"];
 
-/// Paragraphs with each field once, in one spelling, and no odd sign in them.
+/// Paragraphs with each field once, in one spelling, and no odd sign in them; each package once for each architecture.
 fn as_dpkg_writes_it(text: &str) -> bool {
+    let mut packages = std::collections::BTreeSet::new();
     text.split("\n\n").all(|paragraph| {
         let mut seen = std::collections::BTreeSet::new();
         let fields = ["Package", "Status", "Architecture", "Version"];
@@ -68,8 +69,13 @@ fn as_dpkg_writes_it(text: &str) -> bool {
                     && !value.contains("  ")
                     && (name != "Status" || STATES.contains(&value))
             })
-        }) && (seen.is_empty() || seen.len() == fields.len())
+        }) && (seen.is_empty() || seen.len() == fields.len() && packages.insert(named(paragraph)))
     })
+}
+
+/// Name and architecture.
+fn named(paragraph: &str) -> [Option<&str>; 2] {
+    ["Package: ", "Architecture: "].map(|field| paragraph.lines().find_map(|line| line.strip_prefix(field)))
 }
 
 /// Those of the hosts in `fixtures/hosts`, and odd ones.

@@ -1,5 +1,5 @@
 //! Stapled OCSP answers (RFC 6960, RFC 6066 section 8), made by `openssl ocsp` and sent by nginx: one that holds
-//! finds nothing, and each defect alone makes its own finding of `broker_certificate_identity`.
+//! finds nothing, and each defect alone makes its own finding of `broker_certificate_identity`, and that of `ingest_auth`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
@@ -53,7 +53,7 @@ impl Answer<'_> {
     }
 }
 
-/// What is found of a broker that staples the contents of `file`.
+/// What is found of the certificate of a broker, and of an ingest edge, that staples the contents of `file`.
 fn findings(folder: &Path, pki: &Pki, file: &Path) -> Result<BTreeSet<String>> {
     let port = Port::reserve()?;
     let configuration = format!(
@@ -65,17 +65,25 @@ fn findings(folder: &Path, pki: &Pki, file: &Path) -> Result<BTreeSet<String>> {
     );
     let _server = webserver::nginx(folder, &configuration, &[&port])?;
     let text = format!(
-        "[state]\ndirectory = {:?}\n\n[broker]\nserver_name = \"localhost\"\ntls = [\"{}\"]\nca_file = {:?}\n",
+        "[state]\ndirectory = {:?}\n\n[broker]\nserver_name = \"localhost\"\ntls = [\"{address}\"]\nca_file = {:?}\n\n\
+         [ingest]\nurl = \"https://{address}/events\"\nca_file = {:?}\n",
         folder.join("state"),
-        port.address(),
-        pki.ca
+        pki.ca,
+        pki.ca,
+        address = port.address(),
     );
     let agent = Agent::configured(&folder.join("gatepost.toml"), &text)?;
     let report = agent.run(&["audit", "--bundle", "audit-baseline", "--format", "json"])?.json()?;
     let rows = report["findings"].as_array().into_iter().flatten();
-    let keys = rows.filter_map(|row| row["key"].as_str()?.strip_prefix("broker_certificate_identity."));
-    Ok(keys.map(str::to_owned).collect())
+    let keys = rows.filter_map(|row| row["key"].as_str());
+    let of_certificates = keys
+        .filter(|key| key.starts_with("broker_certificate_identity.") || key.starts_with("ingest_auth.certificate_"));
+    Ok(of_certificates.map(str::to_owned).collect())
 }
+
+const REVOKED: [&str; 2] =
+    ["broker_certificate_identity.stapled_revocation", "ingest_auth.certificate_revoked_by_staple"];
+const UNUSABLE: [&str; 2] = ["broker_certificate_identity.staple_unusable", "ingest_auth.certificate_staple_unusable"];
 
 #[test]
 fn an_answer_that_holds_finds_nothing_and_each_defect_its_own() -> Result<()> {
@@ -87,10 +95,10 @@ fn an_answer_that_holds_finds_nothing_and_each_defect_its_own() -> Result<()> {
     let good = Answer { authority: &own, about: &own.broker, revoked: false, clock: None };
     for (name, answer, expected) in [
         ("good", Answer { ..good }, &[][..]),
-        ("revoked", Answer { revoked: true, ..good }, &["stapled_revocation"]),
-        ("overdue", Answer { clock: Some(&last_week), ..good }, &["staple_unusable"]),
-        ("of-another", Answer { about: &own.gateway, ..good }, &["staple_unusable"]),
-        ("by-another", Answer { authority: &foreign, ..good }, &["staple_unusable"]),
+        ("revoked", Answer { revoked: true, ..good }, &REVOKED),
+        ("overdue", Answer { clock: Some(&last_week), ..good }, &UNUSABLE),
+        ("of-another", Answer { about: &own.gateway, ..good }, &UNUSABLE),
+        ("by-another", Answer { authority: &foreign, ..good }, &UNUSABLE),
     ] {
         let file = answer.make(folder.path(), name)?;
         let found = findings(folder.path(), &own, &file).context(name)?;

@@ -16,15 +16,22 @@ use gatepost_tests::agreement::weakened::{WEAKENED, Weakened};
 const NO_BROKER: &str = "client_certificate_not_required";
 
 /// Controls of `ingest_auth` that are about TLS; what it says of credentials is not asked of servers that have none.
-const OF_INGEST_TLS: [&str; 9] = [
+const OF_INGEST_TLS: [&str; 16] = [
     "cbc_only",
+    "client_order_with_weak_suites",
+    "early_data_accepted",
+    "heartbeat",
     "insecure_renegotiation",
+    "no_extended_master_secret",
+    "no_fallback_protection",
     "no_forward_secrecy",
     "ssl3_accepted",
     "tls10_or_tls11_accepted",
     "tls12_or_13_missing",
     "tls13_missing",
+    "tls_compression",
     "weak_dh_group",
+    "weak_group_accepted",
     "weak_suite_accepted",
 ];
 

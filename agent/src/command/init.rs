@@ -170,6 +170,7 @@ fn text(default: &Config, found: &Found) -> String {
     out.push_str(
         "\n# The cloud ingest edge that telemetry goes to.\n# [ingest]\n# url = \"https://ingest.example/v1/events\"\n\
          # plaintext_url = \"http://ingest.example/v1/events\"\n# ca_file = \"/etc/gatepost/ingest-ca.pem\"\n\
+         # Revocation lists for its certificate, PEM or DER.\n# crl_file = \"/etc/gatepost/ingest.crl\"\n\
          # token_file = \"/etc/gatepost/ingest.token\"\n\
          # A token of this gateway's that has expired, to see that it is refused; without it that is unknown.\n\
          # expired_token_file = \"/etc/gatepost/ingest.expired\"\n\

@@ -150,6 +150,8 @@ pub struct Ingest {
     pub plaintext_url: Option<String>,
     /// Anchors for the edge's certificate; the system's by default.
     pub ca_file: Option<PathBuf>,
+    /// Revocation lists for it.
+    pub crl_file: Option<PathBuf>,
     /// The file that holds the bearer token.
     pub token_file: Option<PathBuf>,
     /// The file that holds a bearer token that was good once and has expired, to see that it is refused.
@@ -168,6 +170,7 @@ impl Default for Ingest {
             url: String::new(),
             plaintext_url: None,
             ca_file: None,
+            crl_file: None,
             token_file: None,
             expired_token_file: None,
             client_certificate: None,
@@ -188,6 +191,8 @@ pub struct IngestMqtt {
     pub server_name: Option<String>,
     /// Anchors for its certificate; the system's by default.
     pub ca_file: Option<PathBuf>,
+    /// Revocation lists for it.
+    pub crl_file: Option<PathBuf>,
     /// The client certificate chain to connect with, PEM.
     pub client_certificate: Option<PathBuf>,
     /// Its private key, PEM.

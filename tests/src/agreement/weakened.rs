@@ -86,12 +86,16 @@ pub const WEAKENED: &[Weakened] = &[
     ),
     both(tlslite("static RSA, tlslite", "static-rsa"), &["no_forward_secrecy"], &["no_forward_secrecy"]),
     both(tlslite("DH 1024, tlslite", "dh1024"), &["weak_dh_group"], &["weak_dh_group"]),
-    both(tlslite("heartbeat", "heartbeat"), &["heartbeat"], &[]),
-    both(tlslite("no extended master secret", "no-extended-master-secret"), &["no_extended_master_secret"], &[]),
+    both(tlslite("heartbeat", "heartbeat"), &["heartbeat"], &["heartbeat"]),
+    both(
+        tlslite("no extended master secret", "no-extended-master-secret"),
+        &["no_extended_master_secret"],
+        &["no_extended_master_secret"],
+    ),
     both(
         tlslite("fallback taken", "no-fallback"),
         // Without an old version there is nothing to fall back to.
         &["no_fallback_protection", "tls10_or_tls11_accepted"],
-        &["tls10_or_tls11_accepted"],
+        &["no_fallback_protection", "tls10_or_tls11_accepted"],
     ),
 ];

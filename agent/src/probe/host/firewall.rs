@@ -97,11 +97,12 @@ pub fn lines(text: &str) -> Result<Vec<String>, Failure> {
         if kept.len() == MAX_RULES {
             return Err(too_many());
         }
-        let line = match line.strip_prefix(':') {
-            Some(chain) => format!(":{}", chain.split(" [").next().unwrap_or_default()),
-            None => line.to_owned(),
+        let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let line = match line.starts_with(':') {
+            true => line.split(" [").next().unwrap_or_default(),
+            false => &line,
         };
-        kept.push(line.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect());
+        kept.push(line.chars().take(500).collect());
     }
     Ok(kept)
 }
@@ -222,6 +223,7 @@ mod tests {
     fn the_older_tables_are_lines() {
         let text = "# Generated\n*filter\n:INPUT DROP [5:300]\n-A INPUT -i lo -j ACCEPT\nCOMMIT\n";
         assert_eq!(lines(text).unwrap(), [":INPUT DROP", "-A INPUT -i lo -j ACCEPT"]);
+        assert_eq!(lines(":A DROP\u{1}[5:300]\n").unwrap(), [":A DROP"]);
         assert_eq!(lines(&":A - [0:0]\n".repeat(MAX_RULES + 1)).unwrap_err().kind, FailureKind::TooLarge);
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use gatepost_evidence::check::ingest_auth::Answer;
 use gatepost_evidence::check::ingest_auth::questions::RATE_HEADERS;
-use gatepost_evidence::look::{Bytes, Failure, FailureKind};
+use gatepost_evidence::look::{Bytes, Failure, FailureKind, Look};
 use rcgen::{CertificateParams, DnType, KeyPair};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -21,6 +21,7 @@ use ureq::http::Uri;
 
 use super::answer::{Head, Progress, Reader};
 use super::marks;
+use super::session::Session;
 use crate::http;
 use crate::probe::tls::{self, Identity};
 use crate::probe::wire::{self, Budget, micros_since};
@@ -74,12 +75,29 @@ pub(super) struct Message {
     pub(super) body: Option<String>,
 }
 
+impl Message {
+    /// HEAD of `target`, without credentials.
+    pub(super) fn head(target: String) -> Self {
+        Self {
+            method: "HEAD",
+            target,
+            fields: Vec::new(),
+            authorization: None,
+            real: false,
+            certificate: Certificate::None,
+            body: None,
+        }
+    }
+}
+
 /// The files of the configuration that a request may need.
 pub(super) struct Files {
     /// What the edge must show.
     pub(super) anchors: Result<Vec<Bytes>, Failure>,
     /// The configured client certificate and key.
     pub(super) identity: Option<Result<Identity, Failure>>,
+    /// The configured revocation lists.
+    pub(super) lists: Option<Look<Vec<Bytes>>>,
 }
 
 /// Sends requests to one URL.
@@ -129,6 +147,18 @@ impl Client<'_> {
         let (wire, _) = wire::dial(&self.address(), &budget).await?;
         let (_, mut looked) = tls::look(wire, &name, None, &budget).await.handshake?;
         exchange.carry_out(looked.stream(), failed).await
+    }
+
+    /// Sends `message`, which carries no credentials, over `session`, and waits for the answer.
+    ///
+    /// # Errors
+    /// When none comes.
+    pub(super) async fn over(&self, mut session: Session, message: &Message) -> Result<(), Failure> {
+        let budget = self.budget.within(self.limit);
+        let bytes = self.bytes(message);
+        let bodiless = message.method == "HEAD";
+        let exchange = Exchange { bytes: bytes.as_bytes(), bodiless, begin: Instant::now(), budget, secret: None };
+        exchange.carry_out(session.stream(), |error, stream| tls::failure(error, stream.get_ref().0)).await.map(drop)
     }
 
     fn identity(&self, certificate: Certificate) -> Result<Option<Identity>, Failure> {

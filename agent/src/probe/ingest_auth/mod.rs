@@ -12,6 +12,7 @@ mod ask;
 mod client;
 pub mod marks;
 mod mqtt;
+mod session;
 mod talk;
 pub(in crate::probe) mod transport;
 
@@ -28,12 +29,12 @@ use ureq::http::Uri;
 use super::broker_transport_posture::unreached;
 use super::tls::Identity;
 use super::wire::{self, Budget};
-use super::{Missed, Probe, blocking, observed};
+use super::{Missed, Probe, blocking, certificates, observed};
 use crate::config::{Config, Ingest};
 use crate::secret::Secret;
 use crate::{files, http};
 use client::Files;
-use talk::Talk;
+use talk::{Talk, Talked};
 
 /// The most requests to an edge that speaks HTTP.
 pub const MAX_REQUESTS: u32 = 60;
@@ -49,11 +50,11 @@ pub const PROBE: Probe = Probe {
     limit: Duration::from_secs(45),
     touches: "The ingest edge: at most 60 requests, one after the other, with events of type gatepost.canary, most of them \
               without credentials, one or two to the plaintext URL; an edge that takes events without credentials gets at \
-              most seven. Beside them a TLS handshake and ClientHellos that are never finished, at most 120 in 12 s. An edge \
-              that speaks MQTT: at most six CONNECTs under canary client ids instead; nothing is published. With \
+              most eight. Beside them two TLS handshakes and ClientHellos that are never finished, at most 120 in 12 s. An \
+              edge that speaks MQTT: at most seven CONNECTs under canary client ids instead; nothing is published. With \
               `thorough = false` four requests instead of the sixty.",
     needs: "url of [ingest], or address of [ingest.mqtt]; token_file, or client_certificate and client_key, to try the \
-            configured credentials; expired_token_file to try one that has expired.",
+            configured credentials; expired_token_file to try one that has expired; crl_file to know of revocation.",
     targets,
     look: |config, target| {
         Box::pin(async move {
@@ -122,8 +123,9 @@ pub async fn observe(config: Arc<Config>, limits: Limits) -> Result<Observation,
         }
     };
     let (mut transport, talked) = tokio::join!(transport, talk.all());
-    let (requests, questions) = talked?;
+    let Talked { requests, questions, resumption } = talked?;
     if let Some(transport) = &mut transport {
+        transport.resumption = resumption;
         transport.served_without_certificate = requests.first().and_then(|request| match &request.answer {
             Look::Seen(_) => Some(true),
             Look::Failed(Failure { kind: FailureKind::TlsAlert, .. }) => Some(false),
@@ -164,12 +166,22 @@ fn not_sent(failure: &Failure) -> bool {
 
 impl Files {
     fn of(ingest: &Ingest) -> Self {
-        read_files(ingest.ca_file.as_deref(), ingest.client_certificate.as_deref(), ingest.client_key.as_deref())
+        read_files(
+            ingest.ca_file.as_deref(),
+            ingest.crl_file.as_deref(),
+            ingest.client_certificate.as_deref(),
+            ingest.client_key.as_deref(),
+        )
     }
 }
 
-/// Reads anchors (the system's where no file is named) and the client's certificate and key. Blocking.
-fn read_files(ca_file: Option<&Path>, certificate: Option<&Path>, key: Option<&Path>) -> Files {
+/// Reads anchors (the system's where no file is named), revocation lists, and the client's certificate and key. Blocking.
+fn read_files(
+    ca_file: Option<&Path>,
+    crl_file: Option<&Path>,
+    certificate: Option<&Path>,
+    key: Option<&Path>,
+) -> Files {
     let anchors = files::read_certificates(ca_file.unwrap_or(Path::new(http::SYSTEM_ANCHORS)));
     let identity = match (certificate, key) {
         (Some(certificate), Some(key)) => {
@@ -179,7 +191,8 @@ fn read_files(ca_file: Option<&Path>, certificate: Option<&Path>, key: Option<&P
         }
         _ => None,
     };
-    Files { anchors, identity }
+    let lists = crl_file.map(|path| certificates::read_lists(path).into());
+    Files { anchors, identity, lists }
 }
 
 /// The secrets of the configuration.

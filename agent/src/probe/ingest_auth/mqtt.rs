@@ -1,7 +1,7 @@
 //! An ingest edge that takes events by MQTT, such as a broker in the cloud: asked by CONNECT as the other is by POST.
 //!
 //! Nothing is published and nothing subscribed to. The configured password and client certificate go to the configured
-//! host once its certificate has verified, and nowhere else. At most seven connections beside the survey of TLS.
+//! host once its certificate has verified, and nowhere else. At most nine connections beside the survey of TLS.
 
 use gatepost_evidence::check::broker_transport_posture::Connack;
 use gatepost_evidence::check::ingest_auth::Observation;
@@ -10,6 +10,7 @@ use gatepost_evidence::check::ingest_auth::transport::TransportLook;
 use gatepost_evidence::look::{Failure, FailureKind, Look};
 
 use super::client::{Files, made_up};
+use super::session::{self, Session};
 use super::transport;
 use super::{Limits, Missed, silence};
 use crate::config::IngestMqtt;
@@ -30,6 +31,7 @@ pub(super) async fn observe(edge: &IngestMqtt, limits: Limits) -> Result<Observa
     let (files, password) = blocking(move || {
         let files = super::read_files(
             settings.ca_file.as_deref(),
+            settings.crl_file.as_deref(),
             settings.client_certificate.as_deref(),
             settings.client_key.as_deref(),
         );
@@ -47,6 +49,9 @@ pub(super) async fn observe(edge: &IngestMqtt, limits: Limits) -> Result<Observa
         return Err(missed);
     }
     served(&mut transport, &requests);
+    let knock = async |session| asking.knock(session).await;
+    let resumption = session::resumption(&edge.address, &name, &files, &budget, knock).await;
+    transport.resumption = resumption.transpose().map(Look::from);
     Ok(Observation {
         url: format!("mqtts://{}", edge.address),
         plaintext_url: edge.plaintext.as_ref().map(|address| format!("mqtt://{address}")),
@@ -130,6 +135,16 @@ impl Asking<'_> {
             }
             WrongCertificate => self.connect(Some(self::made_up()?), self.credentials()?, &budget).await,
         }
+    }
+
+    /// Says CONNECT without user name and password over `session`, and waits for the answer.
+    async fn knock(&self, session: Session) -> Result<(), Failure> {
+        let budget = self.budget.within(self.limits.request);
+        match session {
+            Session::Nobody(stream) => mqtt::anonymous_tls(stream, &budget).await,
+            Session::Configured(stream) => mqtt::authenticated(stream, None, &budget).await,
+        }
+        .map(drop)
     }
 
     fn identity(&self) -> Result<Option<Identity>, Failure> {

@@ -6,12 +6,14 @@
 
 use std::collections::BTreeMap;
 
+use gatepost_evidence::check::broker_transport_posture::resumption::Resumption;
 use gatepost_evidence::check::ingest_auth::questions::Questions;
 use gatepost_evidence::check::ingest_auth::{Answer, Credentials, Request};
 use gatepost_evidence::look::{Failure, FailureKind, Look};
 
 use super::ask::{Honest, bearer};
-use super::client::{Client, Files, Message};
+use super::client::{Client, Files, Message, host};
+use super::session;
 use super::{Edge, Limits, MAX_REQUESTS, Secrets};
 use crate::config::Ingest;
 use crate::probe::wire::Budget;
@@ -39,8 +41,15 @@ struct Asked {
     answers: BTreeMap<String, Look<Answer>>,
 }
 
-/// The answers to the first requests, and to the questions.
-pub(super) type Talked = (Vec<Request>, Option<Look<Questions>>);
+/// What came of it.
+pub(super) struct Talked {
+    /// The answers to the first requests.
+    pub(super) requests: Vec<Request>,
+    /// Those to the questions.
+    pub(super) questions: Option<Look<Questions>>,
+    /// What the tickets of a session tell.
+    pub(super) resumption: Option<Look<Resumption>>,
+}
 
 impl Talk<'_> {
     /// Sends everything.
@@ -108,6 +117,10 @@ impl Talk<'_> {
                 asked.ask(&client, "plaintext.x-forwarded-proto".into(), &believed).await;
             }
         }
+        let resumption = match thorough && self.edge.url.scheme_str() == Some("https") {
+            true => self.resumption(&mut asked, &client, Message::head(nowhere)).await.transpose().map(Look::from),
+            false => None,
+        };
         let questions = match (self.ingest.thorough, answers, none) {
             (false, _, _) => None,
             (true, false, Err(failure)) => Some(Look::Failed(failure)),
@@ -119,7 +132,23 @@ impl Talk<'_> {
                 answers: asked.answers,
             })),
         };
-        Ok((requests, questions))
+        Ok(Talked { requests, questions, resumption })
+    }
+
+    /// A session with its tickets, over which `message` is sent, unless the edge is to be left alone.
+    async fn resumption(
+        &self,
+        asked: &mut Asked,
+        client: &Client<'_>,
+        message: Message,
+    ) -> Result<Option<Resumption>, Failure> {
+        if let Some(failure) = &asked.stop {
+            return Err(failure.clone());
+        }
+        asked.made += 1;
+        let speak = async |session| client.over(session, &message).await;
+        let budget = self.budget.within(self.limits.request);
+        session::resumption(&client.address(), &host(&self.edge.url), self.files, &budget, speak).await
     }
 }
 

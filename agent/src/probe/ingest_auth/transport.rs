@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use gatepost_evidence::check::broker_transport_posture::survey::Survey;
 use gatepost_evidence::check::ingest_auth::transport::TransportLook;
 use gatepost_evidence::look::{Bytes, Failure, FailureKind, Look};
 use rustls_pki_types::ServerName;
@@ -34,6 +35,9 @@ pub(super) async fn look(address: &str, name: &str, files: &Files, budget: &Budg
         client_certificate_requested: None,
         served_without_certificate: None,
         survey: Look::Failed(Failure::new(FailureKind::Error, "it was not surveyed")),
+        staple: None,
+        crls: files.lists.clone(),
+        resumption: None,
     };
     let (chain, survey) = match shown(address, name, &mut look, budget).await {
         Ok(chain) => {
@@ -60,19 +64,17 @@ async fn shown(address: &str, name: &str, look: &mut TransportLook, budget: &Bud
     let reached = looked.handshake.is_ok() || looked.peer.certificate_requested;
     look.client_certificate_requested = reached.then_some(looked.peer.certificate_requested);
     match looked.handshake {
-        _ if !looked.peer.chain.is_empty() => Ok(looked.peer.chain),
+        _ if !looked.peer.chain.is_empty() => {
+            look.staple = Some(Bytes(looked.peer.staple));
+            Ok(looked.peer.chain)
+        }
         Err(failure) => Err(failure),
         Ok(_) => Err(Failure::new(FailureKind::Error, format_args!("{address} showed no certificate"))),
     }
 }
 
 /// A server that speaks TLS, but none of ours, is still surveyed; one that does not speak it is not.
-async fn survey_anyway(
-    address: &str,
-    name: &str,
-    failure: Failure,
-    budget: &Budget,
-) -> Result<gatepost_evidence::check::broker_transport_posture::survey::Survey, Failure> {
+async fn survey_anyway(address: &str, name: &str, failure: Failure, budget: &Budget) -> Result<Survey, Failure> {
     if failure.kind != FailureKind::TlsAlert {
         return Err(failure);
     }

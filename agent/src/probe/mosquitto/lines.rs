@@ -45,8 +45,10 @@ pub(super) fn directive(line: &str) -> Option<(String, String)> {
     Some((key.to_owned(), value))
 }
 
-/// Whether `value` may be a secret. What a plugin's options mean is its own affair, so only paths and switches are kept.
+/// Whether `value` may be a secret. What a plugin's options mean is its own affair, so only paths and switches are kept. The
+/// names that are known to be harmless are Mosquitto's own, letter by letter: what else is meant by `Password_File` nobody knows.
 fn is_secret(key: &str, value: &str) -> bool {
+    let known = matches!(key, "password_file" | "psk_file" | "psk_hint");
     let key = key.to_ascii_lowercase();
     let named_like_one =
         ["password", "passwd", "passphrase", "psk", "kpass", "secret", "token"].iter().any(|word| key.contains(word));
@@ -55,7 +57,7 @@ fn is_secret(key: &str, value: &str) -> bool {
         let harmless = matches!(value, "true" | "false") || value.starts_with('/') && (names_a_file || !named_like_one);
         return !harmless;
     }
-    named_like_one && !matches!(key.as_str(), "password_file" | "psk_file" | "psk_hint")
+    named_like_one && !known
 }
 
 /// The order Mosquitto loads included files in: by letter, and of the same letter upper case before lower case.

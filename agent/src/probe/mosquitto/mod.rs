@@ -238,7 +238,7 @@ mod tests {
     fn no_secret_gets_through() {
         let folder = snapshot(&[(
             "m.conf",
-            "remote_password hunter2\npassword hunter2\nbridge_psk hunter2\npassword\thunter2\nREMOTE_PASSWORD hunter2\n\
+            "remote_password hunter2\npassword hunter2\nbridge_psk hunter2\npassword\thunter2\nREMOTE_PASSWORD hunter2\nPassword_File hunter2\n\
              bridge_tls_engine_kpass_sha1 hunter2\nauth_opt_pg_pass hunter2\nplugin_opt_dsn host=a pw=hunter2\nauth_opt_password /hunter2\n\
              root:$6$hunter2:19000\nhunter2=x\nbridge_identity gw\npassword_file /etc/mosquitto/passwd\n\
              psk_hint gate\nplugin_opt_config_file /var/lib/d.json\nuse_identity_as_username true\n",

@@ -40,7 +40,7 @@ pub struct ResumptionFacts {
 }
 
 /// The facts that follow from `look`; reasons for what is missing go to `place` and below.
-pub(super) fn facts(look: &Look<Resumption>, place: &str, unknown: &mut Unknown) -> ResumptionFacts {
+pub(in crate::check) fn facts(look: &Look<Resumption>, place: &str, unknown: &mut Unknown) -> ResumptionFacts {
     let seen = match look {
         Look::Seen(seen) => seen,
         Look::Failed(failure) => {

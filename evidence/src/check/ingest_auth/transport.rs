@@ -4,7 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::certificate::chain::NOT_CHECKED;
+use crate::certificate::revocation::RevocationFacts;
+use crate::certificate::staple::StapleFacts;
 use crate::certificate::{self, CertificateFacts, Chain, ChainFacts, Usage, explain};
+use crate::check::broker_transport_posture::resumption::{self, Resumption, ResumptionFacts};
 use crate::check::broker_transport_posture::survey::{self, Survey, TlsFacts};
 use crate::check::broker_transport_posture::{ClientCertificate, TlsVersion};
 use crate::check::{Seen, Unknown};
@@ -29,6 +32,15 @@ pub struct TransportLook {
     pub served_without_certificate: Option<bool>,
     /// What hand-made ClientHellos brought out.
     pub survey: Look<Survey>,
+    /// The OCSP answer that it stapled, DER; empty when it sent none, absent when nobody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staple: Option<Bytes>,
+    /// The revocation lists that are configured for it, DER; absent when none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crls: Option<Look<Vec<Bytes>>>,
+    /// The tickets of a session of TLS 1.3; absent where it does not speak that, or nobody looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumption: Option<Look<Resumption>>,
 }
 
 /// What is known of an edge's TLS.
@@ -61,11 +73,28 @@ pub struct TransportFacts {
     /// The leaf is valid for the name in the URL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name_matches: Option<bool>,
+    /// Revocation lists are configured for the edge.
+    #[serde(default)]
+    pub revocation_configured: bool,
+    /// What they say. Absent without a reason where none is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<RevocationFacts>,
+    /// An OCSP answer was stapled. Absent without a reason where nobody looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub staple_sent: Option<bool>,
+    /// What it says. Absent without a reason where none was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub staple: Option<StapleFacts>,
+    /// What a session's tickets tell. Absent without a reason where there is no TLS 1.3, or nobody looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resumption: Option<ResumptionFacts>,
 }
 
 /// The facts that follow from `look`.
 pub(super) fn facts(look: &TransportLook, seen: &Seen, unknown: &mut Unknown) -> TransportFacts {
-    let mut facts = TransportFacts::default();
+    let mut facts = TransportFacts { revocation_configured: look.crls.is_some(), ..TransportFacts::default() };
+    let resumed = |look| resumption::facts(look, "/transport/resumption", unknown);
+    facts.resumption = look.resumption.as_ref().map(resumed);
     match &look.survey {
         Look::Seen(survey) => {
             facts.tls = Some(survey::facts(survey, "/transport/tls", unknown));
@@ -105,8 +134,11 @@ pub(super) fn facts(look: &TransportLook, seen: &Seen, unknown: &mut Unknown) ->
     let chain = match &look.chain {
         Look::Seen(chain) => chain,
         Look::Failed(failure) => {
-            for place in ["certificate", "chain_trusted", "chain", "name_matches"] {
+            for place in ["certificate", "chain_trusted", "chain", "name_matches", "staple_sent"] {
                 unknown.because(format!("/transport/{place}"), failure);
+            }
+            if look.crls.is_some() {
+                unknown.because("/transport/revocation", failure);
             }
             return facts;
         }
@@ -124,13 +156,14 @@ pub(super) fn facts(look: &TransportLook, seen: &Seen, unknown: &mut Unknown) ->
             None
         }
     };
-    let whole = ChainFacts::of(&Chain {
+    let chain = Chain {
         certificates: &chain,
         anchors: anchors.as_deref(),
         usage: Usage::Server,
         observed_at: seen.at,
         clock_believed: seen.clock_believed(),
-    });
+    };
+    let whole = ChainFacts::of(&chain);
     if anchors.is_some() && whole.trusted.is_none() {
         unknown.because("/transport/chain_trusted", NOT_CHECKED);
         unknown.because("/transport/chain/trusted", NOT_CHECKED);
@@ -143,6 +176,23 @@ pub(super) fn facts(look: &TransportLook, seen: &Seen, unknown: &mut Unknown) ->
     facts.chain_trusted = whole.trusted;
     facts.chain_error = whole.error.clone();
     facts.chain = Some(whole);
+    match &look.crls {
+        Some(Look::Seen(lists)) => {
+            let lists: Vec<Vec<u8>> = lists.iter().map(|der| der.0.clone()).collect();
+            let revocation = RevocationFacts::of(&chain, &lists);
+            revocation.explain("/transport/revocation", seen, unknown);
+            facts.revocation = Some(revocation);
+        }
+        Some(Look::Failed(failure)) => unknown.because("/transport/revocation", failure),
+        None => {}
+    }
+    if let Some(answer) = &look.staple {
+        facts.staple_sent = Some(!answer.0.is_empty());
+        facts.staple = (!answer.0.is_empty()).then(|| StapleFacts::of(&answer.0, &chain));
+        if let (Some(_), Some(reason)) = (&facts.staple, seen.distrust) {
+            unknown.because("/transport/staple/fresh", reason);
+        }
+    }
     facts.name_matches = certificate::matches_name(&leaf, &look.server_name);
     if facts.name_matches.is_none() {
         unknown.because("/transport/name_matches", "the certificate or the name cannot be read");
@@ -165,6 +215,9 @@ mod tests {
             client_certificate_requested: None,
             served_without_certificate: None,
             survey: Look::Failed(failed()),
+            staple: None,
+            crls: None,
+            resumption: None,
         }
     }
 
