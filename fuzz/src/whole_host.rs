@@ -145,6 +145,7 @@ fn see(root: &Root) -> Value {
         "updates": updates,
         "media": storage::media(root),
         "enabled_units": look(units::enabled(root)),
+        "masked_units": look(units::masked(root)),
         "units": units::units(root, &["ssh.service".to_owned()]),
         "docker": containers::docker(root),
         "logs": logs::logs(root),

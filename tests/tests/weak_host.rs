@@ -325,6 +325,11 @@ fn of_updates() -> Vec<Weakening> {
             &["updates_not_automatic"],
         ),
         weakening(
+            "systemctl mask --no-reload --quiet apt-daily-upgrade.service",
+            "systemctl unmask --no-reload --quiet apt-daily-upgrade.service",
+            &["updates_not_automatic"],
+        ),
+        weakening(
             "systemctl mask --runtime --no-reload --quiet apt-daily-upgrade.timer",
             "systemctl unmask --runtime --no-reload --quiet apt-daily-upgrade.timer",
             &["updates_not_automatic"],

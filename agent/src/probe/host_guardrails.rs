@@ -68,6 +68,7 @@ pub fn see_at(root: &Root, config: &Config) -> Observation {
         updates: Some(updates),
         media: Some(storage::media(root)),
         enabled_units: Some(units::enabled(root).into()),
+        masked_units: Some(units::masked(root).into()),
         units: Some(units::units(root, &watched)),
         docker: Some(containers::docker(root)),
         logs: Some(logs::logs(root)),

@@ -30,13 +30,23 @@ pub fn enabled(root: &Root) -> Result<Vec<String>, Failure> {
             return Err(Failure::new(FailureKind::TooLarge, format_args!("{SYSTEM} has more than 2000 units")));
         }
     }
-    // A unit that is masked, for good or until the next boot, leads nowhere, and is started by nobody.
-    let masked = |name: &String| {
-        let leads_nowhere =
-            |folder: &str| root.link(&Path::new(folder).join(name)).is_ok_and(|to| to == Path::new("/dev/null"));
-        [SYSTEM, RUNTIME].into_iter().any(leads_nowhere)
-    };
-    Ok(found.into_iter().filter(|name| !masked(name)).collect())
+    // Nobody starts a unit that is masked.
+    let masked = masked(root)?;
+    Ok(found.into_iter().filter(|name| !masked.contains(name)).collect())
+}
+
+/// Names of the units that are masked, for good or until the next boot: links to `/dev/null`.
+///
+/// # Errors
+/// When a folder can not be listed.
+pub fn masked(root: &Root) -> Result<Vec<String>, Failure> {
+    let mut found = BTreeSet::new();
+    for folder in [SYSTEM, RUNTIME].map(Path::new) {
+        let Some(names) = if_there(root.list(folder))? else { continue };
+        let leads_nowhere = |name: &&String| root.link(&folder.join(name)).is_ok_and(|to| to == Path::new("/dev/null"));
+        found.extend(names.iter().filter(leads_nowhere).take(2000).map(|name| shorten(name)));
+    }
+    Ok(found.into_iter().collect())
 }
 
 /// What is to be seen of services; `watched` are recorded whatever they do.
@@ -150,6 +160,14 @@ mod tests {
         ]);
         let root = Root::new(folder.path());
         assert_eq!(enabled(&root).unwrap(), ["ssh.service", "x.service"]);
+        assert_eq!(masked(&root).unwrap(), Vec::<String>::new());
         assert_eq!(autologin(&root).unwrap(), ["/etc/systemd/system/getty@tty1.service.d/autologin.conf"]);
+        std::fs::create_dir_all(folder.path().join("run/systemd/system")).unwrap();
+        for masked in ["etc/systemd/system/y.service", "run/systemd/system/x.service"] {
+            std::os::unix::fs::symlink("/dev/null", folder.path().join(masked)).unwrap();
+        }
+        let root = Root::new(folder.path());
+        assert_eq!(masked(&root).unwrap(), ["x.service", "y.service"]);
+        assert_eq!(enabled(&root).unwrap(), ["ssh.service"]);
     }
 }

@@ -76,6 +76,9 @@ pub struct Observation {
     /// Names of the units that are switched on for every boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enabled_units: Option<Look<Vec<String>>>,
+    /// Names of the units that are masked, for good or until the next boot; absent in evidence from before they were read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub masked_units: Option<Look<Vec<String>>>,
     /// Services.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub units: Option<units::Units>,
@@ -412,6 +415,7 @@ impl Contract for Check {
         let accounts = take(&observation.accounts, &["/root_twins", "/default_pi_account"], "", unknown);
         let sockets = take(&observation.sockets, &["/sockets"], "", unknown);
         let enabled = observation.enabled_units.as_ref().and_then(Look::seen);
+        let timers = updates::Timers { enabled: &observation.enabled_units, masked: &observation.masked_units };
         let sysctls = sysctls(&observation.sysctls, unknown);
         Facts {
             os_id: release("ID"),
@@ -442,7 +446,7 @@ impl Contract for Check {
                 unknown,
             ),
             sysctls,
-            updates: updates::facts(&observation.updates, &observation.enabled_units, seen, unknown),
+            updates: updates::facts(&observation.updates, timers, seen, unknown),
             media: storage::media(&observation.media, unknown),
             units: units::facts(&observation.units, enabled, unknown),
             containers: containers::facts(&observation.docker, sockets, unknown),

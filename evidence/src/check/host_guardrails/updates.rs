@@ -10,7 +10,7 @@ use jiff::civil::Date;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::take;
+use super::{ask, take};
 use crate::check::{Seen, Unknown};
 use crate::look::Look;
 
@@ -83,7 +83,8 @@ pub struct UpdateFacts {
     /// Sources whose signatures are not asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unsigned_sources: Option<Vec<String>>,
-    /// Security updates are put in without anyone asking: unattended-upgrades is there, switched on, and its timer is enabled.
+    /// Security updates are put in without anyone asking: unattended-upgrades is there, switched on, its timer is
+    /// enabled, and the service that the timer starts is not masked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub automatic: Option<bool>,
     /// Whole days since the package lists changed.
@@ -109,9 +110,18 @@ pub struct UpdateFacts {
     pub inventory: Option<String>,
 }
 
+/// What decides whether the timer of the upgrades does anything.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timers<'a> {
+    /// Units that are switched on.
+    pub(super) enabled: &'a Option<Look<Vec<String>>>,
+    /// Units that are masked.
+    pub(super) masked: &'a Option<Look<Vec<String>>>,
+}
+
 pub(super) fn facts(
     seen: &Option<Updates>,
-    enabled: &Option<Look<Vec<String>>>,
+    timers: Timers<'_>,
     at: &Seen,
     unknown: &mut Unknown,
 ) -> Option<UpdateFacts> {
@@ -120,7 +130,11 @@ pub(super) fn facts(
     let packages = take(&seen.packages, &["/updates/held", "/updates/broken", "/updates/automatic"], "", unknown);
     let sources = take(&seen.sources, &["/updates/security_source", "/updates/unsigned_sources"], "", unknown);
     let periodic = take(&seen.periodic, &["/updates/automatic"], "", unknown);
-    let enabled = enabled.as_ref().and_then(|enabled| take(enabled, &["/updates/automatic"], "", unknown));
+    let enabled = ask(timers.enabled, &["/updates/automatic"], "", unknown);
+    let masked = match timers.masked {
+        None => Some(&[][..]),
+        Some(masked) => take(masked, &["/updates/automatic"], "", unknown).map(Vec::as_slice),
+    };
     let lists = take(&seen.lists_changed, &["/updates/lists_age_days"], "", unknown);
     let ran = take(&seen.unattended_ran, &["/updates/unattended_age_days"], "", unknown);
     let pending = take(&seen.security_pending, &["/updates/security_pending"], "", unknown);
@@ -136,13 +150,15 @@ pub(super) fn facts(
         unsigned_sources: sources.map(|sources| {
             sources.iter().filter(|one| one.unsigned).map(|one| format!("{} {}", one.uri, one.suite)).collect()
         }),
-        automatic: packages.zip(periodic).zip(enabled).map(|((packages, periodic), enabled)| {
+        automatic: packages.zip(periodic).zip(enabled).zip(masked).map(|(((packages, periodic), enabled), masked)| {
+            let has = |units: &[String], name| units.iter().any(|unit| unit == name);
             let on = |name: &str| periodic.get(name).is_some_and(|value| !matches!(value.as_str(), "0" | "" | "false"));
             let at_all = !periodic.contains_key("apt::periodic::enable") || on("apt::periodic::enable");
             at_all
                 && packages.versions.contains_key("unattended-upgrades")
                 && on("apt::periodic::unattended-upgrade")
-                && enabled.iter().any(|unit| unit == "apt-daily-upgrade.timer")
+                && has(enabled, "apt-daily-upgrade.timer")
+                && !has(masked, "apt-daily-upgrade.service")
         }),
         lists_age_days: age(lists),
         unattended_age_days: age(ran),
@@ -270,10 +286,11 @@ mod tests {
         let at = |day: &str, distrust| Seen { at: format!("{day}T10:00:00Z").parse().unwrap(), distrust };
         let mut unknown = Unknown::default();
         let enabled = Some(Look::Seen(vec![]));
-        let seen = facts(&Some(updates.clone()), &enabled, &at("2026-09-01", None), &mut unknown).unwrap();
+        let timers = Timers { enabled: &enabled, masked: &None };
+        let seen = facts(&Some(updates.clone()), timers, &at("2026-09-01", None), &mut unknown).unwrap();
         assert_eq!((seen.lists_age_days, seen.unattended_age_days), (Some(31), None));
         assert_eq!((seen.security_source, seen.automatic), (Some(false), None));
-        let seen = facts(&Some(updates), &enabled, &at("1970-01-02", Some("no clock")), &mut unknown).unwrap();
+        let seen = facts(&Some(updates), timers, &at("1970-01-02", Some("no clock")), &mut unknown).unwrap();
         assert_eq!(seen.lists_age_days, None);
         assert_eq!(unknown.reason("/updates/lists_age_days"), Some("no clock"));
     }
