@@ -95,6 +95,8 @@ async fn a_hardened_edge_takes_the_configured_token_and_nothing_else() {
         (transport.chain_trusted, transport.name_matches, transport.tls13),
         (Some(true), Some(true), Some(true))
     );
+    let session = transport.resumption.as_ref().unwrap();
+    assert_eq!((session.early_data, session.resumed), (Some(false), Some(true)));
     let answer = |index: usize| observation.requests[index].answer.seen().unwrap();
     assert_eq!(answer(0).headers["www-authenticate"], "Bearer");
     assert_eq!(answer(2).headers.keys().collect::<Vec<_>>(), ["server"]);
@@ -182,6 +184,31 @@ async fn an_edge_that_asks_to_slow_down_is_left_alone() {
     let http = facts.http.unwrap();
     assert_eq!(http.rate_limit, Some(RateLimit::Enforced));
     assert_eq!((http.paths_accepted, facts.right_credentials_accepted), (None, Some(true)));
+    let session = observation.transport.unwrap().resumption.unwrap();
+    assert!(session.failure().unwrap().detail.contains("left alone"), "{session:?}");
+}
+
+#[tokio::test]
+async fn an_edge_that_lets_nobody_in_gives_its_tickets_to_the_configured_client() {
+    let pki = Pki::new();
+    let mut server = server_config(&pki.authority.server(), Some(&pki.authority), rustls::ALL_VERSIONS);
+    server.max_early_data_size = 1024;
+    let edge = http_edge(Some(server), hardened).await;
+    let mut ours = ingest(&pki, format!("https://{}/events", edge.address), nowhere());
+    if let Some(ingest) = &mut ours.ingest {
+        ingest.client_certificate = Some(pki.path("client.pem"));
+        ingest.client_key = Some(pki.path("client.key"));
+    }
+    let told = |observation| facts(&observation).transport.unwrap().resumption;
+    let session = told(look(ours.clone()).await.unwrap()).unwrap();
+    assert_eq!((session.early_data, session.resumed), (Some(true), Some(true)));
+    // Without the key's file, what is wrong with it is told, not what the edge makes of nobody.
+    if let Some(ingest) = &mut ours.ingest {
+        ingest.client_key = Some(pki.path("gone.key"));
+    }
+    let observation = look(ours).await.unwrap();
+    let failure = observation.transport.unwrap().resumption.unwrap();
+    assert!(failure.failure().unwrap().detail.contains("gone.key"), "{failure:?}");
 }
 
 #[tokio::test]

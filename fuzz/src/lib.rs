@@ -47,6 +47,8 @@ pub mod probe;
 #[cfg(not(test))]
 pub mod proc;
 pub mod reader;
+#[cfg(not(test))]
+pub mod readers;
 pub mod receipt;
 pub mod security_txt;
 pub mod server_hello;

@@ -1,6 +1,13 @@
 //! What readers of the agent's probes need of it: this workspace does not build the agent, whose readers are files that need
 //! nothing else.
 
+/// As in `agent/src/probe/host/mod.rs`.
+#[cfg(not(test))]
+pub mod host {
+    pub use crate::host::root;
+    pub(crate) use crate::host::{if_there, shorten, snippets};
+}
+
 /// As in `agent/src/probe/wire.rs`.
 pub mod wire {
     /// `bytes` in hexadecimal, without separators.

@@ -1,29 +1,68 @@
-//! The readers of a host, one at a time, as the probe of `host_guardrails` uses them: tables and settings of `/proc` and `/sys`,
-//! accounts, units, containers, logs, storage, the board. What one reads can be written down and reads as the same.
+//! The readers of a host, one at a time, as the probes use them: tables and settings of `/proc` and `/sys`, accounts, units,
+//! containers, logs, storage, the board, the network, Wi-Fi, the clock, the broker's processes, a service's settings. What one
+//! reads can be written down and reads as the same.
 
 use std::sync::LazyLock;
 
-use gatepost_evidence::look::{Failure, Look};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use crate::Seeds;
 use crate::host::root::{self, Root};
-use crate::host::{accounts, board, can_be_evidence, containers, kernel, logs, sockets, storage, system, units};
+use crate::host::{accounts, board, can_be_evidence, clock, containers, kernel, logs, sockets, storage, system, units};
+use crate::readers::{self, part};
 use crate::whole_host::PATHS;
 
-/// A reader, with what the paths begin with that it looks at.
+/// A reader, with what the paths of [`PATHS`] and [`MORE_PATHS`] begin with that it looks at.
 struct Part {
     name: &'static str,
     read: fn(&Root),
     prefixes: &'static [&'static str],
 }
 
-fn part<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(seen: Result<T, Failure>) {
-    can_be_evidence(&Look::from(seen));
-}
+/// What `host_guardrails` alone does not read.
+const MORE_PATHS: [&str; 41] = [
+    "/sys/class/net/eth0/operstate",
+    "/sys/class/net/eth0/speed",
+    "/sys/class/net/eth0/duplex",
+    "/sys/class/net/eth0/mtu",
+    "/sys/class/net/eth0/carrier_changes",
+    "/sys/class/net/eth0/type",
+    "/sys/class/net/eth0/uevent",
+    "/sys/class/net/eth0/statistics/rx_errors",
+    "/sys/class/net/eth0/statistics/rx_packets",
+    "/sys/class/net/eth0/statistics/tx_errors",
+    "/sys/class/net/eth0/statistics/tx_packets",
+    "/sys/class/net/eth0/statistics/rx_dropped",
+    "/sys/class/net/eth0/statistics/tx_dropped",
+    "/sys/class/net/wlan0/operstate",
+    "/sys/class/net/wlan0/wireless/link",
+    "/sys/class/net/bonding_masters",
+    "/proc/net/route",
+    "/proc/net/ipv6_route",
+    "/proc/net/wireless",
+    "/proc/uptime",
+    "/proc/sys/net/ipv4/ip_forward",
+    "/proc/sys/net/ipv6/conf/all/forwarding",
+    "/proc/sys/net/ipv4/conf/all/rp_filter",
+    "/proc/sys/net/ipv4/conf/eth0/rp_filter",
+    "/proc/sys/net/ipv6/conf/eth0/accept_ra",
+    "/answers/addresses",
+    "/etc/resolv.conf",
+    "/run/systemd/resolve/resolv.conf",
+    "/etc/wpa_supplicant/wpa_supplicant.conf",
+    "/etc/NetworkManager/system-connections/site.nmconnection",
+    "/run/NetworkManager/system-connections/x.nmconnection",
+    "/run/systemd/timesync/synchronized",
+    "/run/chrony/chronyd.pid",
+    "/run/ntpd.pid",
+    "/answers/chronyc",
+    "/proc/1/comm",
+    "/proc/77/comm",
+    "/proc/77/cmdline",
+    "/proc/77/stat",
+    "/proc/stat",
+    readers::SERVICE,
+];
 
-const PARTS: [Part; 12] = [
+const PARTS: [Part; 17] = [
     Part {
         name: "system",
         read: |root| {
@@ -83,6 +122,7 @@ const PARTS: [Part; 12] = [
         name: "units",
         read: |root| {
             part(units::enabled(root));
+            part(units::masked(root));
             can_be_evidence(&units::units(root, &["ssh.service".to_owned()]));
         },
         prefixes: &["/answers/systemctl", "/etc/systemd/", "/proc/1/"],
@@ -109,13 +149,46 @@ const PARTS: [Part; 12] = [
             "/proc/cmdline",
         ],
     },
+    Part {
+        name: "network",
+        read: readers::network,
+        prefixes: &[
+            "/sys/class/net/",
+            "/proc/net/route",
+            "/proc/net/ipv6_route",
+            "/proc/uptime",
+            "/proc/sys/net/",
+            "/answers/addresses",
+            "/etc/resolv.conf",
+            "/run/systemd/resolve/",
+        ],
+    },
+    Part {
+        name: "radio",
+        read: readers::radio,
+        prefixes: &["/proc/net/wireless", "/etc/wpa_supplicant/", "/etc/NetworkManager/", "/run/NetworkManager/"],
+    },
+    Part {
+        name: "clock",
+        read: |root| can_be_evidence(&clock::synchronised(root)),
+        prefixes: &["/run/systemd/timesync/", "/run/chrony/", "/run/ntpd.pid", "/answers/chronyc"],
+    },
+    Part {
+        name: "broker",
+        read: readers::broker,
+        prefixes: &["/proc/1/comm", "/proc/77/", "/proc/stat", "/var/lib/dpkg/status"],
+    },
+    Part { name: "assignments", read: readers::assignments, prefixes: &[readers::SERVICE] },
 ];
 
 /// The paths that each part looks at.
 static LOOKED_AT: LazyLock<[Vec<&'static str>; PARTS.len()]> = LazyLock::new(|| {
     let of = |part: &Part| {
         let wanted = |path: &&str| part.prefixes.iter().any(|prefix| path.starts_with(prefix));
-        PATHS.into_iter().filter(wanted).collect()
+        let mut paths: Vec<_> = PATHS.into_iter().chain(MORE_PATHS).filter(wanted).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        paths
     };
     PARTS.each_ref().map(of)
 });
@@ -164,5 +237,63 @@ pub fn seeds() -> Seeds {
         "Id=ssh.service\nActiveState=failed\nNRestarts=3\nResult=exit-code\nUser=\n\nId=x.timer\nActiveState=active\n";
     seeds.push(("units-answer".to_owned(), with(8, &[("/answers/systemctl", shown)])));
     seeds.push(("board-answer".to_owned(), with(11, &[("/answers/vcgencmd", "throttled=0x50005\n")])));
+    seeds.push((
+        "network-routes".to_owned(),
+        with(
+            12,
+            &[
+                (
+                    "/proc/net/route",
+                    "Iface\tDestination\neth0\t00000000\t0101A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n",
+                ),
+                (
+                    "/proc/net/ipv6_route",
+                    "00000000000000000000000000000000 00 00000000000000000000000000000000 00 \
+                     fe800000000000000000000000000001 00000064 00000001 00000000 00000003 eth0\n",
+                ),
+                ("/etc/resolv.conf", "nameserver 127.0.0.53\noptions edns0\n"),
+                ("/run/systemd/resolve/resolv.conf", "nameserver 192.0.2.1\n"),
+                ("/answers/addresses", r#"[{"interface":"eth0","address":"192.0.2.7","prefix":24}]"#),
+                ("/proc/uptime", "77.12 300.1\n"),
+            ],
+        ),
+    ));
+    let network =
+        "ctrl_interface=/run\nnetwork={\n ssid=\"site\"\n key_mgmt=SAE WPA-PSK\n psk=\"hunter22\"\n ieee80211w=2\n}\n";
+    let connection = "[connection]\ntype=wifi\n[wifi]\nssid=x\n[wifi-security]\nkey-mgmt=wpa-psk\npsk=hunter22\n";
+    let wireless = "Inter-|\n face |\n wlan0: 0000   54.  -56.  -256        0      0      0      0      0        0\n";
+    seeds.push((
+        "radio-wifi".to_owned(),
+        with(
+            13,
+            &[
+                ("/proc/net/wireless", wireless),
+                ("/etc/wpa_supplicant/wpa_supplicant.conf", network),
+                ("/etc/NetworkManager/system-connections/site.nmconnection", connection),
+            ],
+        ),
+    ));
+    let tracking = "7F7F0101,,10,1763800000.1,0.01,-0.02,0.03,-1.5,0.01,0.2,0.03,0.001,64.5,Normal\n";
+    seeds.push((
+        "clock-chrony".to_owned(),
+        with(14, &[("/run/chrony/chronyd.pid", "1"), ("/answers/chronyc", tracking)]),
+    ));
+    let stat = "77 (mosquitto) S 1 77 77 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 4242 1 1 1\n";
+    seeds.push((
+        "broker-runs".to_owned(),
+        with(
+            15,
+            &[
+                ("/proc/1/comm", "systemd\n"),
+                ("/proc/77/comm", "mosquitto\n"),
+                ("/proc/77/cmdline", "/usr/sbin/mosquitto -c /etc/mosquitto/mosquitto.conf"),
+                ("/proc/77/stat", stat),
+                ("/proc/stat", "cpu 1 2\nbtime 1763800000\n"),
+                ("/var/lib/dpkg/status", "Package: mosquitto\nVersion: 1:2.0.11-1.2+deb12u1\n"),
+            ],
+        ),
+    ));
+    let settings = "# where to\nexport INGEST_URL=\"https://edge/\"\nRETRY_LIMIT=5 # times\nEMPTY=\n";
+    seeds.push(("assignments-service".to_owned(), with(16, &[(readers::SERVICE, settings)])));
     seeds
 }

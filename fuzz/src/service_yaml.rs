@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::{Seeds, memory};
 
 #[path = "../../agent/src/probe/gateway_config_guardrails/yaml.rs"]
-mod yaml;
+pub(crate) mod yaml;
 
 /// # Panics
 /// When it comes to more than it may, or the same text to something else, or what is JSON to another value.

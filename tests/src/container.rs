@@ -287,6 +287,25 @@ impl Container {
         Ok(Found::of(&self.run("/usr/bin/gatepost", &arguments)?.json()?))
     }
 
+    /// The outcome of each control of `check` that speaks of the gateway's service, by its name, for a service that is the unit
+    /// `weak.service`.
+    ///
+    /// # Errors
+    /// When the agent fails, or its report is none.
+    pub fn audit_of_its_service(&self, check: &str) -> Result<BTreeMap<String, String>> {
+        self.write("/etc/gatepost/service.toml", "[service]\nunit = \"weak.service\"\n", 0o644)?;
+        let arguments =
+            ["audit", "--bundle", "audit-baseline", "--format", "json", "--config", "/etc/gatepost/service.toml"];
+        let report = self.run("/usr/bin/gatepost", &arguments)?.json()?;
+        let rows = report["rows"].as_array().into_iter().flatten();
+        let of = |row: &Value| {
+            let key = row["key"].as_str()?.strip_prefix(check)?.strip_prefix('.')?;
+            key.starts_with("service_")
+                .then(|| (key.to_owned(), row["outcome"].as_str().unwrap_or_default().to_owned()))
+        };
+        Ok(rows.filter_map(of).collect())
+    }
+
     /// Starts the agent by its own unit, as its own user, with nothing in its state folder, and waits for its first run.
     ///
     /// # Errors

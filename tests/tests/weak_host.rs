@@ -550,6 +550,35 @@ fn a_hardened_system_has_no_findings_and_each_weakening_alone_its_own() -> Resul
     Ok(())
 }
 
+#[test]
+fn the_unit_of_the_gateways_service_is_asked_of_systemd() -> Result<()> {
+    let container = Container::boot(Setting::Hardened)?;
+    let unit = |lines: &str| {
+        format!("printf '[Service]\\n{lines}' > /run/systemd/system/weak.service; systemctl daemon-reload")
+    };
+    // The first start, and three more.
+    let restarts = "Restart=always\\nRestartSec=0\\nExecStart=/bin/sh -c \"if [ -e /run/weak.3 ]; then exec sleep infinity; \
+                    elif [ -e /run/weak.2 ]; then touch /run/weak.3; elif [ -e /run/weak.1 ]; then touch /run/weak.2; \
+                    else touch /run/weak.1; fi\"\\n";
+    for (apply, expected) in [
+        (unit("ExecStart=/bin/sleep infinity\\n") + "; systemctl start weak", &[][..]),
+        (unit("ExecStart=/bin/sleep infinity\\n"), &["gateway_config_guardrails.service_inactive"]),
+        (
+            unit(restarts) + "; systemctl start weak; until [ $(systemctl show -P NRestarts weak) -ge 3 ]; do :; done",
+            &["gateway_config_guardrails.service_restarting"],
+        ),
+    ] {
+        container.sh(&apply)?;
+        let outcomes = container.audit_of_its_service("gateway_config_guardrails")?;
+        container.sh("systemctl stop weak; rm /run/systemd/system/weak.service")?;
+        let failed = outcomes.iter().filter(|(_, outcome)| *outcome == "fail");
+        let failed: Vec<_> = failed.map(|(key, _)| format!("gateway_config_guardrails.{key}")).collect();
+        assert_eq!(failed, expected, "{apply}: {outcomes:?}");
+        assert!(outcomes.contains_key("service_inactive"), "{outcomes:?}");
+    }
+    Ok(())
+}
+
 /// What the agent lacks in its own unit, and what each says that it needs.
 const NEEDS: &[(&str, &str)] = &[
     ("empty_password", "needs root or the group shadow"),

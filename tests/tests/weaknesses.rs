@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use gatepost_rules::pack::Pack;
 use gatepost_tests::agent::Agent;
 use gatepost_tests::agreement::scanners::{agent, agent_of_ingest};
 use gatepost_tests::agreement::servers::Keys;
@@ -16,24 +17,12 @@ use gatepost_tests::agreement::weakened::{WEAKENED, Weakened};
 const NO_BROKER: &str = "client_certificate_not_required";
 
 /// Controls of `ingest_auth` that are about TLS; what it says of credentials is not asked of servers that have none.
-const OF_INGEST_TLS: [&str; 16] = [
-    "cbc_only",
-    "client_order_with_weak_suites",
-    "early_data_accepted",
-    "heartbeat",
-    "insecure_renegotiation",
-    "no_extended_master_secret",
-    "no_fallback_protection",
-    "no_forward_secrecy",
-    "ssl3_accepted",
-    "tls10_or_tls11_accepted",
-    "tls12_or_13_missing",
-    "tls13_missing",
-    "tls_compression",
-    "weak_dh_group",
-    "weak_group_accepted",
-    "weak_suite_accepted",
-];
+fn of_ingest_tls() -> BTreeSet<String> {
+    let of_tls = |fact: &String| fact.starts_with("/transport/tls") || fact.starts_with("/transport/resumption");
+    let pack = Pack::builtin();
+    let controls = pack.controls().iter().filter(|control| control.facts().iter().any(of_tls));
+    controls.filter_map(|control| control.key.strip_prefix("ingest_auth.").map(str::to_owned)).collect()
+}
 
 /// What was found, and what could not be told, as `check.control`.
 type Told = BTreeSet<String>;
@@ -69,6 +58,7 @@ fn of<'k>(check: &str, keys: &'k Told) -> BTreeSet<&'k str> {
 fn each_weakness_alone_makes_its_own_findings_and_no_others() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let keys = Keys::make(&folder.path().join("keys"))?;
+    let of_tls = of_ingest_tls();
     std::thread::scope(|scope| {
         let looks: Vec<_> =
             WEAKENED.iter().map(|weakened| (weakened, scope.spawn(|| look(weakened, &keys, folder.path())))).collect();
@@ -81,7 +71,7 @@ fn each_weakness_alone_makes_its_own_findings_and_no_others() -> Result<()> {
             assert!(asks_for_none || of("broker_transport_posture", &gaps).contains(NO_BROKER), "{name}");
             assert_eq!(at_broker, weakened.at_broker.iter().copied().collect(), "{name}, as a broker");
             let at_ingest = of("ingest_auth", &found);
-            let at_ingest: BTreeSet<&str> = at_ingest.into_iter().filter(|key| OF_INGEST_TLS.contains(key)).collect();
+            let at_ingest: BTreeSet<&str> = at_ingest.into_iter().filter(|key| of_tls.contains(*key)).collect();
             if let Some(expected) = weakened.at_ingest {
                 assert_eq!(at_ingest, expected.iter().copied().collect(), "{name}, as an ingest edge");
             }
@@ -93,7 +83,7 @@ fn each_weakness_alone_makes_its_own_findings_and_no_others() -> Result<()> {
                 .collect();
             assert!(hidden.is_empty(), "{name}: {hidden:?}");
             let gaps = of("ingest_auth", &gaps);
-            let hidden: Vec<_> = gaps.into_iter().filter(|key| OF_INGEST_TLS.contains(key)).collect();
+            let hidden: Vec<_> = gaps.into_iter().filter(|key| of_tls.contains(*key)).collect();
             let hidden = if weakened.at_ingest.is_some() { hidden } else { Vec::new() };
             assert!(hidden.is_empty(), "{name}, as an ingest edge: {hidden:?}");
         }

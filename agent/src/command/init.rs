@@ -180,7 +180,7 @@ fn text(default: &Config, found: &Found) -> String {
          # thorough = true\n\
          # The same for an edge that takes events by MQTT, beside url or instead of it.\n# [ingest.mqtt]\n\
          # address = \"mqtt.example:8883\"\n# plaintext = \"mqtt.example:1883\"\n\
-         # ca_file = \"/etc/gatepost/mqtt-ca.pem\"\n# username = \"gateway-7\"\n\
+         # ca_file = \"/etc/gatepost/mqtt-ca.pem\"\n# crl_file = \"/etc/gatepost/mqtt.crl\"\n# username = \"gateway-7\"\n\
          # password_file = \"/etc/gatepost/mqtt.password\"\n\
          \n# The service that carries telemetry from the broker to the edge.\n# [service]\n\
          # configuration_file = \"/etc/gateway/gateway.toml\"\n# metrics_url = \"http://127.0.0.1:9100/metrics\"\n\

@@ -18,6 +18,7 @@ use gatepost_evidence::run::{Target, TargetKind};
 
 use super::broker::{self, Candidate};
 use super::broker_transport_posture::unreached;
+use super::certificates::MAX_LIST_BYTES;
 use super::wire::{self, Budget, Limits};
 use super::{Missed, Probe, blocking, certificates, observed, tls};
 use crate::config::Config;
@@ -126,7 +127,7 @@ fn on_disk(
         possession: peer.as_ref().map(|peer| peer.possession),
         staple: peer.as_ref().map(|peer| Bytes(peer.staple.clone())),
         chain: peer.map(|peer| peer.chain).unwrap_or_default(),
-        crls: broker.crl_file.as_deref().map(|path| certificates::read_lists(path).into()),
+        crls: broker.crl_file.as_deref().map(|path| certificates::read_lists(path, MAX_LIST_BYTES).into()),
         file_mode: certificate.map(|path| mode(path)),
         key_fingerprint: key.map(|path| certificates::key_fingerprint(path).into()),
         anchors: broker.ca_file.as_deref().map(|path| certificates::read(path).into()),

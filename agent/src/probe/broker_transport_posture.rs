@@ -36,7 +36,7 @@ use super::mqtt::packet::Level;
 use super::mqtt::session::Login;
 use super::mqtt::way::{Client, Tls, Way};
 use super::mqtt::{takeover, trials};
-use super::tickets::Tickets;
+use super::tickets::{self, Tickets};
 use super::tls::{self, Onlooker, Trusting, Unauthenticated};
 use super::wire::{self, Budget, Limits};
 use super::{Missed, Probe, acl, battery, blocking, mqtt, observed};
@@ -359,18 +359,13 @@ impl Dialogue<'_> {
             }
         };
         let way = self.way(name, tls);
-        mqtt::once(way.open().await?, way.login(), self.budget).await?;
-        let (count, max_early_data) = tickets.seen();
-        let resumed = match count {
-            0 => None,
-            _ => {
-                let again = way.raw(&way.tls).await.and_then(|mut link| {
-                    link.resumed().ok_or_else(|| Failure::new(FailureKind::Error, "rustls does not tell its handshake"))
-                });
-                Some(again.into())
-            }
+        let spoken = mqtt::once(way.open().await?, way.login(), self.budget).await.map(drop);
+        let again = async {
+            way.raw(&way.tls).await.and_then(|mut link| {
+                link.resumed().ok_or_else(|| Failure::new(FailureKind::Error, "rustls does not tell its handshake"))
+            })
         };
-        Ok(Resumption { tickets: count, max_early_data, resumed })
+        tickets::resumption(&tickets, spoken, again).await
     }
 
     /// What an HTTP API answers to somebody without credentials.

@@ -27,14 +27,17 @@ pub fn read(path: &Path) -> Result<Vec<Bytes>, Failure> {
     }
 }
 
-/// The most bytes of revocation lists that are recorded of one file: as many as have room in a run beside everything else.
-const MAX_LIST_BYTES: usize = 128 * 1024;
+/// The most bytes of revocation lists that are recorded for a broker or for the devices, and for an ingest edge, of which there may
+/// be two: all of them have room in a run beside everything else.
+pub const MAX_LIST_BYTES: usize = 128 * 1024;
+/// As [`MAX_LIST_BYTES`].
+pub const MAX_EDGE_LIST_BYTES: usize = 48 * 1024;
 
-/// The revocation lists in `path`, PEM (any number) or one in DER.
+/// The revocation lists in `path`, PEM (any number) or one in DER, of at most `most` bytes.
 ///
 /// # Errors
-/// When it cannot be read, holds anything else, or more than has room in a run.
-pub fn read_lists(path: &Path) -> Result<Vec<Bytes>, Failure> {
+/// When it cannot be read, holds anything else, or more than that.
+pub fn read_lists(path: &Path, most: usize) -> Result<Vec<Bytes>, Failure> {
     let lists = files::read_revocation_lists(path)?;
     if !lists.iter().all(|der| gatepost_evidence::certificate::revocation::is_list(&der.0)) {
         // It might be anything under that name, and what is recorded is sent away.
@@ -43,8 +46,8 @@ pub fn read_lists(path: &Path) -> Result<Vec<Bytes>, Failure> {
             format_args!("{} holds no revocation list", path.display()),
         ));
     }
-    if lists.iter().map(|der| der.0.len()).sum::<usize>() > MAX_LIST_BYTES {
-        let detail = format!("{} has more than {MAX_LIST_BYTES} bytes of revocation lists", path.display());
+    if lists.iter().map(|der| der.0.len()).sum::<usize>() > most {
+        let detail = format!("{} has more than {most} bytes of revocation lists", path.display());
         return Err(Failure::new(FailureKind::TooLarge, detail));
     }
     Ok(lists)
@@ -135,7 +138,7 @@ mod tests {
         let path = folder.path().join("crl");
         for wrong in [rcgen::KeyPair::generate().unwrap().serialize_der(), b"garbage".to_vec(), Vec::new()] {
             std::fs::write(&path, wrong).unwrap();
-            assert_eq!(read_lists(&path).unwrap_err().kind, FailureKind::Unparseable);
+            assert_eq!(read_lists(&path, MAX_LIST_BYTES).unwrap_err().kind, FailureKind::Unparseable);
         }
     }
 

@@ -4,6 +4,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use gatepost_evidence::check::broker_transport_posture::resumption::Resumption;
+use gatepost_evidence::look::Failure;
 use rustls::NamedGroup;
 use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls_pki_types::ServerName;
@@ -30,6 +32,27 @@ impl Tickets {
         let kept = self.kept();
         (kept.count, kept.max_early_data)
     }
+}
+
+/// What `tickets` of a session tell that ended as `spoken` says; `again` is a second handshake with the first of them, and says
+/// whether it was shortened.
+///
+/// # Errors
+/// When the session failed before there was a ticket: nobody knows whether there would have been one.
+pub async fn resumption(
+    tickets: &Tickets,
+    spoken: Result<(), Failure>,
+    again: impl Future<Output = Result<bool, Failure>>,
+) -> Result<Resumption, Failure> {
+    let (count, max_early_data) = tickets.seen();
+    let resumed = match count {
+        0 => {
+            spoken?;
+            None
+        }
+        _ => Some(again.await.into()),
+    };
+    Ok(Resumption { tickets: count, max_early_data, resumed })
 }
 
 impl ClientSessionStore for Tickets {

@@ -225,12 +225,9 @@ impl<'a> Way<'a> {
         let mut used = vec![false; sent.len()];
         while way.issuers.len() < MAX_LENGTH {
             if let Some(anchor) = best(anchors.iter(), at) {
-                // Its own certificate may have been sent as well, which is needless but on the way.
-                let again = |other: &&Option<X509Certificate<'a>>| {
-                    other.as_ref().is_some_and(|other| other.as_raw() == anchor.as_raw())
-                };
-                way.sent +=
-                    usize::from(sent.iter().skip(1).any(|other| again(&other)) && anchor.as_raw() != at.as_raw());
+                if anchor.as_raw() != at.as_raw() {
+                    way.sent += sent_beyond(anchor, sent, used);
+                }
                 if anchor.as_raw() != leaf.as_raw() {
                     way.issuers.push(anchor);
                 }
@@ -252,6 +249,30 @@ impl<'a> Way<'a> {
             at = parent;
         }
         way
+    }
+}
+
+/// How many of the sent certificates that are not `used` are the anchor's own, which is needless, or lead clients with other
+/// anchors further: certificates of its name and key that somebody else has signed (a new root, say, that an older one vouches
+/// for), and their issuers.
+fn sent_beyond(anchor: &X509Certificate<'_>, sent: &[Option<X509Certificate<'_>>], mut used: Vec<bool>) -> usize {
+    let is_anchor = |one: &X509Certificate<'_>| {
+        one.subject().as_raw() == anchor.subject().as_raw() && one.public_key().raw == anchor.public_key().raw
+    };
+    let mut beyond: Vec<&X509Certificate<'_>> = Vec::new();
+    loop {
+        let belongs = |one: &X509Certificate<'_>| {
+            (is_anchor(one) || beyond.iter().any(|child| issued(child, one)))
+                && !beyond.iter().any(|other| other.as_raw() == one.as_raw())
+        };
+        let free = sent.iter().enumerate().skip(1).filter(|(index, _)| used.get(*index) == Some(&false));
+        let Some((index, next)) =
+            free.filter_map(|(index, one)| Some((index, one.as_ref()?))).find(|(_, one)| belongs(one))
+        else {
+            return beyond.len();
+        };
+        used[index] = true;
+        beyond.push(next);
     }
 }
 
@@ -390,6 +411,22 @@ mod tests {
         assert_eq!((more.surplus, more.unreadable, more.ordered, more.root_sent), (2, 1, false, true));
         let whole = facts(&[&end, &lower.der, &low.der, &top.der], Some(&[&top.der]));
         assert_eq!((whole.surplus, whole.ordered, whole.root_sent, whole.issuers), (0, true, true, 3));
+    }
+
+    #[test]
+    fn a_root_that_an_older_one_vouches_for_leads_other_clients_further() {
+        let (top, older, other) = (root("root"), root("older"), root("another"));
+        let crossed = {
+            let params = params("root", true, (2026, 2036));
+            params.signed_by(top.issuer.key(), &older.issuer).unwrap().der().to_vec()
+        };
+        let middle = below(&top, "middle", 2036);
+        let end = leaf(&middle);
+        let surplus = |certificates: &[&[u8]]| facts(certificates, Some(&[&top.der])).surplus;
+        assert_eq!(surplus(&[&end, &middle.der, &crossed]), 0);
+        assert_eq!(surplus(&[&end, &middle.der, &crossed, &older.der]), 0);
+        assert_eq!(surplus(&[&end, &middle.der, &older.der]), 1);
+        assert_eq!(surplus(&[&end, &middle.der, &crossed, &crossed, &other.der]), 2);
     }
 
     #[test]

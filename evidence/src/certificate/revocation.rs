@@ -10,6 +10,7 @@ use super::chain::Chain;
 use super::date;
 use super::path::{self, PathProblem, Revocation};
 use crate::check::{Seen, Unknown};
+use crate::look::{Bytes, Look};
 
 /// What revocation lists say of a leaf.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -42,6 +43,28 @@ pub struct RevocationFacts {
 }
 
 impl RevocationFacts {
+    /// What the configured `lists` say of `chain`; reasons for what is missing go to `place` and below.
+    pub(crate) fn told(
+        lists: &Look<Vec<Bytes>>,
+        chain: &Chain<'_>,
+        place: &str,
+        seen: &Seen,
+        unknown: &mut Unknown,
+    ) -> Option<Self> {
+        match lists {
+            Look::Seen(lists) => {
+                let lists: Vec<Vec<u8>> = lists.iter().map(|der| der.0.clone()).collect();
+                let facts = Self::of(chain, &lists);
+                facts.explain(place, seen, unknown);
+                Some(facts)
+            }
+            Look::Failed(failure) => {
+                unknown.because(place, failure);
+                None
+            }
+        }
+    }
+
     /// Says why facts at `place` are missing.
     pub fn explain(&self, place: &str, seen: &Seen, unknown: &mut Unknown) {
         if let (Some(reason), true) = (seen.distrust, self.covered) {

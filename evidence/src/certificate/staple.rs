@@ -12,6 +12,8 @@ use x509_parser::x509::{AlgorithmIdentifier, SubjectPublicKeyInfo};
 
 use super::chain::Chain;
 use super::date;
+use crate::check::{Seen, Unknown};
+use crate::look::Bytes;
 
 /// What an answer says of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -48,6 +50,24 @@ pub struct StapleFacts {
 }
 
 impl StapleFacts {
+    /// What the stapled `answer` says of the leaf of `chain`, nothing if it is empty; reasons for what is missing go below
+    /// `place`.
+    pub(crate) fn told(
+        answer: &Bytes,
+        chain: &Chain<'_>,
+        place: &str,
+        seen: &Seen,
+        unknown: &mut Unknown,
+    ) -> Option<Self> {
+        if answer.0.is_empty() {
+            return None;
+        }
+        if let Some(reason) = seen.distrust {
+            unknown.because(format!("{place}/fresh"), reason);
+        }
+        Some(Self::of(&answer.0, chain))
+    }
+
     /// What `answer` (DER) says of the leaf of `chain`.
     #[must_use]
     pub fn of(answer: &[u8], chain: &Chain<'_>) -> Self {

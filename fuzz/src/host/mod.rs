@@ -11,6 +11,8 @@ pub mod root;
 pub mod accounts;
 #[path = "../../../agent/src/probe/host/board.rs"]
 pub mod board;
+#[path = "../../../agent/src/probe/host/clock.rs"]
+pub mod clock;
 #[path = "../../../agent/src/probe/host/containers.rs"]
 pub mod containers;
 #[path = "../../../agent/src/probe/host/etc.rs"]
@@ -50,11 +52,11 @@ use self::root::Root;
 const MAX_CHARS: usize = 200;
 const MAX_SNIPPETS: usize = 200;
 
-fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_CHARS).collect()
 }
 
-fn if_there<T>(result: Result<T, Failure>) -> Result<Option<T>, Failure> {
+pub(crate) fn if_there<T>(result: Result<T, Failure>) -> Result<Option<T>, Failure> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(Failure { kind: FailureKind::NotFound, .. }) => Ok(None),
@@ -62,7 +64,7 @@ fn if_there<T>(result: Result<T, Failure>) -> Result<Option<T>, Failure> {
     }
 }
 
-fn snippets(root: &Root, folder: &Path, ending: &str) -> Result<Vec<PathBuf>, Failure> {
+pub(crate) fn snippets(root: &Root, folder: &Path, ending: &str) -> Result<Vec<PathBuf>, Failure> {
     let names = if_there(root.list(folder))?.unwrap_or_default();
     let found: Vec<_> = names.iter().filter(|name| name.ends_with(ending)).map(|name| folder.join(name)).collect();
     if found.len() > MAX_SNIPPETS {

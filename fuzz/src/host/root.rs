@@ -38,6 +38,12 @@ impl Root {
         Self { files }
     }
 
+    /// A host without anything: no folder of the machine that fuzzes is read.
+    #[must_use]
+    pub fn new(_: &Path) -> Self {
+        Self::default()
+    }
+
     /// The host of these files.
     #[must_use]
     pub fn with(files: &[(&str, &str)]) -> Self {

@@ -9,9 +9,11 @@ use gatepost_rules::pack::Pack;
 
 use super::repository;
 
-/// Folders with tests against real things and with what they expect.
-const FOLDERS: &[&str] =
-    &["agent/tests", "tests/tests", "tests/src/agreement", "fixtures/hosts", "fixtures/certificates"];
+/// Folders and files with tests against real things and with what they expect.
+const PLACES: &[&str] =
+    &["agent/tests", "tests/tests", "tests/src/agreement/weakened.rs", "fixtures/hosts", "fixtures/certificates"];
+/// Where a list begins of controls that a test leaves out, which proves none of them.
+const LEFT_OUT: &str = "const NOT_";
 
 /// Files of tests by path in the repository, with what they say.
 pub struct Proofs(BTreeMap<String, String>);
@@ -23,13 +25,16 @@ impl Proofs {
     /// When a file cannot be read.
     pub fn read() -> Result<Self> {
         let mut files = BTreeMap::new();
-        for folder in FOLDERS {
+        for place in PLACES.iter().map(|place| repository().join(place)) {
             let mut found = Vec::new();
-            walk(&repository().join(folder), 0, &mut found)?;
+            match place.is_file() {
+                true => found.push(place),
+                false => walk(&place, 0, &mut found)?,
+            }
             for file in found {
                 let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
                 let name = file.strip_prefix(repository()).unwrap_or(&file).display().to_string();
-                files.insert(name, text);
+                files.insert(name, without_lists(&text));
             }
         }
         Ok(Self(files))
@@ -43,11 +48,28 @@ impl Proofs {
         let (check, finding) = (check.to_owned(), finding.to_owned());
         self.0
             .iter()
-            .filter(move |(_, text)| {
-                names(text, &whole) || ((alone || text.contains(&check)) && quotes(text, &finding))
+            .filter(move |(name, text)| match name.ends_with("findings.txt") {
+                // A host's findings, one in each line.
+                true => check == "host_guardrails" && lists(text, &finding),
+                false => names(text, &whole) || ((alone || text.contains(&check)) && quotes(text, &finding)),
             })
             .map(|(name, _)| name.as_str())
     }
+}
+
+/// `text` without its lists of what is left out.
+fn without_lists(text: &str) -> String {
+    let mut parts = text.split(LEFT_OUT);
+    let mut kept = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        kept.push_str(part.split_once("];").map_or("", |(_, rest)| rest));
+    }
+    kept
+}
+
+/// Whether a line of `text` is `word`, alone or with a subject behind it.
+fn lists(text: &str, word: &str) -> bool {
+    text.lines().any(|line| line.split('[').next() == Some(word))
 }
 
 /// Whether `text` has `key` as a whole, not as the beginning of a longer one.
@@ -89,5 +111,12 @@ mod tests {
         assert!(!names(text, "broker_transport_posture.anonymous_access"));
         assert!(names(text, "broker_transport_posture.anonymous_access_exposed"));
         assert!(quotes(text, "tls13_missing") && !quotes(text, "tls13"));
+        assert!(lists("hot\ncard_worn[mmcblk0]\n", "card_worn") && !lists("hotter\n", "hot"));
+    }
+
+    #[test]
+    fn what_a_test_leaves_out_it_does_not_prove() {
+        let text = "/// Not here.\nconst NOT_APPLICABLE: [&str; 1] = [\"hot\"];\nlet found = [\"cold\"];";
+        assert_eq!(without_lists(text), "/// Not here.\n\nlet found = [\"cold\"];");
     }
 }

@@ -17,6 +17,7 @@ use gatepost_evidence::check::device_certificate_hygiene::{Check, Device, Observ
 use gatepost_evidence::look::{Bytes, Failure, FailureKind, Look};
 use gatepost_evidence::run::{Target, TargetKind};
 
+use super::certificates::MAX_LIST_BYTES;
 use super::wire::{self, Limits};
 use super::{Missed, Probe, blocking, certificates, observed, tls};
 use crate::config::Config;
@@ -92,7 +93,7 @@ pub async fn observe(config: Arc<Config>, target: &Target, limits: Limits) -> Re
 
 /// The revocation lists in `path`, which every device's evidence has to hold.
 fn lists(path: &Path, devices: usize) -> Result<Vec<Bytes>, Failure> {
-    let lists = certificates::read_lists(path)?;
+    let lists = certificates::read_lists(path, MAX_LIST_BYTES)?;
     let bytes: usize = lists.iter().map(|list| list.0.len()).sum();
     if bytes.saturating_mul(devices.max(1)) > MAX_LISTS {
         let words = format!("{} has {bytes} bytes of lists, too many for the evidence of each device", path.display());

@@ -27,9 +27,10 @@ use gatepost_evidence::run::{Target, TargetKind};
 use ureq::http::Uri;
 
 use super::broker_transport_posture::unreached;
+use super::certificates::{self, MAX_EDGE_LIST_BYTES};
 use super::tls::Identity;
 use super::wire::{self, Budget};
-use super::{Missed, Probe, blocking, certificates, observed};
+use super::{Missed, Probe, blocking, observed};
 use crate::config::{Config, Ingest};
 use crate::secret::Secret;
 use crate::{files, http};
@@ -50,7 +51,7 @@ pub const PROBE: Probe = Probe {
     limit: Duration::from_secs(45),
     touches: "The ingest edge: at most 60 requests, one after the other, with events of type gatepost.canary, most of them \
               without credentials, one or two to the plaintext URL; an edge that takes events without credentials gets at \
-              most eight. Beside them two TLS handshakes and ClientHellos that are never finished, at most 120 in 12 s. An \
+              most nine. Beside them two TLS handshakes and ClientHellos that are never finished, at most 120 in 12 s. An \
               edge that speaks MQTT: at most seven CONNECTs under canary client ids instead; nothing is published. With \
               `thorough = false` four requests instead of the sixty.",
     needs: "url of [ingest], or address of [ingest.mqtt]; token_file, or client_certificate and client_key, to try the \
@@ -191,7 +192,7 @@ fn read_files(
         }
         _ => None,
     };
-    let lists = crl_file.map(|path| certificates::read_lists(path).into());
+    let lists = crl_file.map(|path| certificates::read_lists(path, MAX_EDGE_LIST_BYTES).into());
     Files { anchors, identity, lists }
 }
 

@@ -10,7 +10,7 @@ use gatepost_evidence::check::ingest_auth::transport::TransportLook;
 use gatepost_evidence::look::{Failure, FailureKind, Look};
 
 use super::client::{Files, made_up};
-use super::session::{self, Session};
+use super::session::{self, Session, Speak};
 use super::transport;
 use super::{Limits, Missed, silence};
 use crate::config::IngestMqtt;
@@ -49,8 +49,7 @@ pub(super) async fn observe(edge: &IngestMqtt, limits: Limits) -> Result<Observa
         return Err(missed);
     }
     served(&mut transport, &requests);
-    let knock = async |session| asking.knock(session).await;
-    let resumption = session::resumption(&edge.address, &name, &files, &budget, knock).await;
+    let resumption = session::resumption(&edge.address, &name, &files, &budget, &asking).await;
     transport.resumption = resumption.transpose().map(Look::from);
     Ok(Observation {
         url: format!("mqtts://{}", edge.address),
@@ -83,6 +82,18 @@ struct Asking<'a> {
     name: &'a str,
     budget: &'a Budget,
     limits: Limits,
+}
+
+impl Speak for &Asking<'_> {
+    /// Says CONNECT without user name and password.
+    async fn speak(&mut self, session: Session) -> Result<(), Failure> {
+        let budget = self.budget.within(self.limits.request);
+        match session {
+            Session::Nobody(stream) => mqtt::anonymous_tls(stream, &budget).await,
+            Session::Configured(stream) => mqtt::authenticated(stream, None, &budget).await,
+        }
+        .map(drop)
+    }
 }
 
 impl Asking<'_> {
@@ -135,16 +146,6 @@ impl Asking<'_> {
             }
             WrongCertificate => self.connect(Some(self::made_up()?), self.credentials()?, &budget).await,
         }
-    }
-
-    /// Says CONNECT without user name and password over `session`, and waits for the answer.
-    async fn knock(&self, session: Session) -> Result<(), Failure> {
-        let budget = self.budget.within(self.limits.request);
-        match session {
-            Session::Nobody(stream) => mqtt::anonymous_tls(stream, &budget).await,
-            Session::Configured(stream) => mqtt::authenticated(stream, None, &budget).await,
-        }
-        .map(drop)
     }
 
     fn identity(&self) -> Result<Option<Identity>, Failure> {

@@ -13,7 +13,7 @@ use gatepost_evidence::look::{Failure, FailureKind, Look};
 
 use super::ask::{Honest, bearer};
 use super::client::{Client, Files, Message, host};
-use super::session;
+use super::session::{self, Session, Speak};
 use super::{Edge, Limits, MAX_REQUESTS, Secrets};
 use crate::config::Ingest;
 use crate::probe::wire::Budget;
@@ -117,9 +117,11 @@ impl Talk<'_> {
                 asked.ask(&client, "plaintext.x-forwarded-proto".into(), &believed).await;
             }
         }
-        let resumption = match thorough && self.edge.url.scheme_str() == Some("https") {
-            true => self.resumption(&mut asked, &client, Message::head(nowhere)).await.transpose().map(Look::from),
-            false => None,
+        let secure = self.edge.url.scheme_str() == Some("https");
+        let resumption = match &none {
+            _ if !self.ingest.thorough || !secure => None,
+            Err(failure) if !answers => Some(Look::Failed(failure.clone())),
+            _ => self.resumption(&mut asked, &client, Message::head(nowhere)).await.transpose().map(Look::from),
         };
         let questions = match (self.ingest.thorough, answers, none) {
             (false, _, _) => None,
@@ -145,10 +147,22 @@ impl Talk<'_> {
         if let Some(failure) = &asked.stop {
             return Err(failure.clone());
         }
-        asked.made += 1;
-        let speak = async |session| client.over(session, &message).await;
-        let budget = self.budget.within(self.limits.request);
-        session::resumption(&client.address(), &host(&self.edge.url), self.files, &budget, speak).await
+        let knock = Knock { client, message, made: &mut asked.made };
+        session::resumption(&client.address(), &host(&self.edge.url), self.files, self.budget, knock).await
+    }
+}
+
+/// A request that is there to be answered.
+struct Knock<'a> {
+    client: &'a Client<'a>,
+    message: Message,
+    made: &'a mut u32,
+}
+
+impl Speak for Knock<'_> {
+    async fn speak(&mut self, session: Session) -> Result<(), Failure> {
+        *self.made += 1;
+        self.client.over(session, &self.message).await
     }
 }
 

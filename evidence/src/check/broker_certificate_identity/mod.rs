@@ -172,7 +172,12 @@ impl Contract for Check {
     const VERSION: u32 = 1;
     type Observation = Observation;
     type Facts = Facts;
-    const VOLATILE: &'static [&'static str] = &["/certificate/days_to_expiry", "/chain/issuer_days_to_expiry"];
+    const VOLATILE: &'static [&'static str] = &[
+        "/certificate/days_to_expiry",
+        "/chain/issuer_days_to_expiry",
+        "/revocation/next_update",
+        "/staple/next_update",
+    ];
 
     fn normalise(observation: &Observation, seen: &Seen, unknown: &mut Unknown) -> Facts {
         let mut facts = Facts {
@@ -264,23 +269,11 @@ impl Facts {
                 }
             }
         }
-        match &observation.crls {
-            Some(Look::Seen(lists)) => {
-                let revocation = RevocationFacts::of(&chain, &own(lists));
-                revocation.explain("/revocation", seen, unknown);
-                self.revocation = Some(revocation);
-            }
-            Some(Look::Failed(failure)) => unknown.because("/revocation", failure),
-            None => {}
-        }
-        if let Some(answer) = &observation.staple {
-            self.staple_sent = Some(!answer.0.is_empty());
-            let read = |answer: &Bytes| StapleFacts::of(&answer.0, &chain);
-            self.staple = Some(answer).filter(|answer| !answer.0.is_empty()).map(read);
-            if let (Some(_), Some(reason)) = (&self.staple, seen.distrust) {
-                unknown.because("/staple/fresh", reason);
-            }
-        }
+        let lists = observation.crls.as_ref();
+        self.revocation = lists.and_then(|lists| RevocationFacts::told(lists, &chain, "/revocation", seen, unknown));
+        let staple = observation.staple.as_ref();
+        self.staple_sent = staple.map(|answer| !answer.0.is_empty());
+        self.staple = staple.and_then(|answer| StapleFacts::told(answer, &chain, "/staple", seen, unknown));
         self.chain = Some(whole);
         self.certificate = Some(certificate);
     }

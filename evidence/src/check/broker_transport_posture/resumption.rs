@@ -14,7 +14,7 @@ use crate::look::Look;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Resumption {
-    /// Tickets that came up to the answer to CONNECT (RFC 8446, section 4.6.1).
+    /// Tickets that came up to the answer to CONNECT, or to HEAD (RFC 8446, section 4.6.1).
     pub tickets: u32,
     /// The most early data that one of them permits, in bytes; 0 for none.
     pub max_early_data: u32,

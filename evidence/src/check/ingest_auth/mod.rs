@@ -169,8 +169,16 @@ impl Contract for Check {
     const VERSION: u32 = 1;
     type Observation = Observation;
     type Facts = Facts;
-    const VOLATILE: &'static [&'static str] =
-        &["/answer_micros", "/transport/certificate/days_to_expiry", "/transport/chain/issuer_days_to_expiry"];
+    const VOLATILE: &'static [&'static str] = &[
+        "/answer_micros",
+        "/transport/certificate/days_to_expiry",
+        "/transport/chain/issuer_days_to_expiry",
+        "/transport/revocation/next_update",
+        "/transport/staple/next_update",
+        // Which of several machines behind one name answers is chance.
+        "/transport/resumption/tickets",
+        "/transport/resumption/resumed",
+    ];
 
     fn normalise(observation: &Observation, seen: &Seen, unknown: &mut Unknown) -> Facts {
         let mut facts =

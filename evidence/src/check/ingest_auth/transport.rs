@@ -93,8 +93,6 @@ pub struct TransportFacts {
 /// The facts that follow from `look`.
 pub(super) fn facts(look: &TransportLook, seen: &Seen, unknown: &mut Unknown) -> TransportFacts {
     let mut facts = TransportFacts { revocation_configured: look.crls.is_some(), ..TransportFacts::default() };
-    let resumed = |look| resumption::facts(look, "/transport/resumption", unknown);
-    facts.resumption = look.resumption.as_ref().map(resumed);
     match &look.survey {
         Look::Seen(survey) => {
             facts.tls = Some(survey::facts(survey, "/transport/tls", unknown));
@@ -114,6 +112,9 @@ pub(super) fn facts(look: &TransportLook, seen: &Seen, unknown: &mut Unknown) ->
             }
         }
     }
+    // Who does not speak TLS 1.3 has no tickets of it, whatever became of the session.
+    let session = look.resumption.as_ref().filter(|look| look.seen().is_some() || facts.tls13 != Some(false));
+    facts.resumption = session.map(|look| resumption::facts(look, "/transport/resumption", unknown));
     facts.client_certificate = match (look.client_certificate_requested, look.served_without_certificate) {
         (Some(false), _) => Some(ClientCertificate::NotRequested),
         (Some(true), Some(true)) => Some(ClientCertificate::Requested),
@@ -176,23 +177,12 @@ pub(super) fn facts(look: &TransportLook, seen: &Seen, unknown: &mut Unknown) ->
     facts.chain_trusted = whole.trusted;
     facts.chain_error = whole.error.clone();
     facts.chain = Some(whole);
-    match &look.crls {
-        Some(Look::Seen(lists)) => {
-            let lists: Vec<Vec<u8>> = lists.iter().map(|der| der.0.clone()).collect();
-            let revocation = RevocationFacts::of(&chain, &lists);
-            revocation.explain("/transport/revocation", seen, unknown);
-            facts.revocation = Some(revocation);
-        }
-        Some(Look::Failed(failure)) => unknown.because("/transport/revocation", failure),
-        None => {}
-    }
-    if let Some(answer) = &look.staple {
-        facts.staple_sent = Some(!answer.0.is_empty());
-        facts.staple = (!answer.0.is_empty()).then(|| StapleFacts::of(&answer.0, &chain));
-        if let (Some(_), Some(reason)) = (&facts.staple, seen.distrust) {
-            unknown.because("/transport/staple/fresh", reason);
-        }
-    }
+    let lists = look.crls.as_ref();
+    facts.revocation =
+        lists.and_then(|lists| RevocationFacts::told(lists, &chain, "/transport/revocation", seen, unknown));
+    facts.staple_sent = look.staple.as_ref().map(|answer| !answer.0.is_empty());
+    let staple = look.staple.as_ref();
+    facts.staple = staple.and_then(|answer| StapleFacts::told(answer, &chain, "/transport/staple", seen, unknown));
     facts.name_matches = certificate::matches_name(&leaf, &look.server_name);
     if facts.name_matches.is_none() {
         unknown.because("/transport/name_matches", "the certificate or the name cannot be read");
@@ -231,10 +221,60 @@ mod tests {
     fn a_failed_look_has_a_reason_for_every_fact() {
         let (facts, unknown) = normalise(&look());
         assert_eq!(facts, TransportFacts::default());
-        for fact in ["tls/tls10", "tls12", "tls13", "certificate/expired", "chain_trusted", "name_matches"] {
+        for fact in
+            ["tls/tls10", "tls12", "tls13", "certificate/expired", "chain_trusted", "name_matches", "staple_sent"]
+        {
             assert!(unknown.reason(&format!("/transport/{fact}")).unwrap().contains("as told"), "{fact}");
         }
         assert!(unknown.reason("/transport/client_certificate").is_some());
+    }
+
+    #[test]
+    fn what_was_asked_for_and_could_not_be_seen_has_a_reason() {
+        let failed = || Failure::new(FailureKind::TimedOut, "as told");
+        let asked =
+            TransportLook { crls: Some(Look::Failed(failed())), resumption: Some(Look::Failed(failed())), ..look() };
+        let (facts, unknown) = normalise(&asked);
+        assert!(facts.revocation_configured && facts.resumption == Some(ResumptionFacts::default()));
+        for fact in ["revocation/revoked", "resumption/early_data"] {
+            assert!(unknown.reason(&format!("/transport/{fact}")).unwrap().contains("as told"), "{fact}");
+        }
+    }
+
+    #[test]
+    fn a_look_from_before_is_written_as_it_was() {
+        let old = serde_json::json!({
+            "address": "127.0.0.1:443", "server_name": "edge.example", "chain": {"seen": []}, "anchors": {"seen": []},
+            "client_certificate_requested": false, "served_without_certificate": true,
+            "survey": {"failed": {"kind": "timed_out", "detail": "as told"}},
+        });
+        let read: TransportLook = serde_json::from_value(old.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), old);
+        let (facts, _) = normalise(&read);
+        assert!(!facts.revocation_configured && facts.staple_sent.is_none() && facts.resumption.is_none());
+    }
+
+    #[test]
+    fn who_does_not_speak_tls13_has_no_tickets_of_it() {
+        let version = |name: &str, suites: &[&str]| {
+            serde_json::json!({
+                "version": name, "suites": suites, "end": {"seen": {"alert": {"level": 2, "description": 70}}},
+                "order": null, "groups": [], "groups_end": null, "dh": [], "extensions": [], "compression": [],
+                "session_id": false, "downgrade_mark": false,
+            })
+        };
+        let survey = serde_json::json!({
+            "connections": 2, "connection_limit": 120, "millis": 1, "fallback": null, "alpn": null,
+            "versions": [version("tls12", &["c02b"]), version("tls13", &[])],
+        });
+        let seen = TransportLook {
+            survey: Look::Seen(serde_json::from_value(survey).unwrap()),
+            resumption: Some(Look::Failed(Failure::new(FailureKind::TlsAlert, "protocol_version (70)"))),
+            ..look()
+        };
+        let (facts, unknown) = normalise(&seen);
+        assert_eq!((facts.tls13, facts.resumption), (Some(false), None));
+        assert_eq!(unknown.reason("/transport/resumption/early_data"), None);
     }
 
     #[test]
