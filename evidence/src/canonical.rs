@@ -2,6 +2,8 @@
 //!
 //! Signing happens over these bytes, so this file is the only place that makes them.
 
+use std::str::FromStr;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Number, Value};
@@ -39,6 +41,25 @@ pub fn to_vec<T: Serialize>(value: &T) -> Result<Vec<u8>, CanonicalError> {
     let mut bytes = Vec::new();
     write(&serde_json::to_value(value)?, &mut bytes)?;
     Ok(bytes)
+}
+
+/// Whether `value` has a canonical form, which takes no more than a look at its numbers.
+///
+/// # Errors
+/// The first number that has none.
+pub fn check(value: &Value) -> Result<(), CanonicalError> {
+    match value {
+        Value::Object(members) => members.values().try_for_each(check),
+        Value::Array(items) => items.iter().try_for_each(check),
+        Value::Number(number) => check_number(number),
+        Value::String(_) | Value::Bool(_) | Value::Null => Ok(()),
+    }
+}
+
+/// The whole number that `text` is, if it is one that canonical JSON keeps exactly.
+#[must_use]
+pub fn whole_number<T: FromStr + Copy + Into<i128>>(text: &str) -> Option<T> {
+    text.parse().ok().filter(|number: &T| (*number).into().unsigned_abs() <= u128::from(MAX_SAFE_INTEGER))
 }
 
 /// Appends a value. Everything the sink takes goes through here, so names, texts and whole numbers are written directly; only
@@ -184,6 +205,21 @@ mod tests {
             assert!(!is_canonical(text.as_bytes()), "{text}");
         }
     }
+    #[test]
+    fn a_check_says_beforehand_what_has_no_form() {
+        for text in ["9007199254740991", "-9007199254740991", "1e300", "[{\"a\":0.5}]", "\"9007199254740992\""] {
+            let value: Value = serde_json::from_str(text).unwrap();
+            assert!(check(&value).is_ok() && to_vec(&value).is_ok(), "{text}");
+        }
+        for text in ["9007199254740992", "[{\"a\":[-9007199254740992]}]", "1e17"] {
+            let value: Value = serde_json::from_str(text).unwrap();
+            assert!(check(&value).is_err() && to_vec(&value).is_err(), "{text}");
+        }
+        assert_eq!(whole_number::<u64>("9007199254740991"), Some(9_007_199_254_740_991));
+        assert_eq!(whole_number::<i64>("-9007199254740992"), None);
+        assert_eq!(whole_number::<u32>("4294967296"), None);
+    }
+
     #[test]
     fn a_value_that_is_read_has_one_form() {
         #[derive(Debug, PartialEq, Serialize, serde::Deserialize)]

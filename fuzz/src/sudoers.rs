@@ -23,7 +23,9 @@ pub fn attack(data: &[u8]) {
     assert!(lines.len() <= sudo::MAX_LINES);
     can_be_evidence(lines);
     for one in lines {
-        assert!(PATHS.contains(&one.file.as_str()) && one.line > 0, "{one:?}");
+        // The same path may be written in several ways.
+        let known = PATHS.iter().any(|path| std::path::Path::new(path) == std::path::Path::new(&one.file));
+        assert!(known && one.line > 0, "{one:?}");
         assert!(one.file != "/etc/sudoers.d/c.bak", "sudo passes over names with a dot");
         let comment =
             one.text.strip_prefix('#').is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit() || c == '-'));

@@ -9,8 +9,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use gatepost_rules::pack::Pack;
 use gatepost_tests::agent::Agent;
-use gatepost_tests::agreement::scanners::{agent, agent_of_ingest};
-use gatepost_tests::agreement::servers::Keys;
+use gatepost_tests::agreement::scanners::{agent, agent_of_ingest, survey};
+use gatepost_tests::agreement::servers::{HYBRID, Keys, SERVERS, Server};
 use gatepost_tests::agreement::weakened::{WEAKENED, Weakened};
 
 /// What these servers are beside their TLS: they ask for no certificate, being no broker at all.
@@ -22,6 +22,25 @@ fn of_ingest_tls() -> BTreeSet<String> {
     let pack = Pack::builtin();
     let controls = pack.controls().iter().filter(|control| control.facts().iter().any(of_tls));
     controls.filter_map(|control| control.key.strip_prefix("ingest_auth.").map(str::to_owned)).collect()
+}
+
+#[test]
+fn hybrid_key_exchange_is_told_where_a_server_speaks_it() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let keys = Keys::make(&folder.path().join("keys"))?;
+    let post_quantum = |server: &Server| -> Result<(Vec<String>, Option<bool>)> {
+        let running = server.start(&keys)?;
+        let (survey, facts) = survey(running.address, folder.path())?;
+        let groups = survey.versions.iter().flat_map(|version| &version.groups).map(ToString::to_string).collect();
+        Ok((groups, facts.tls.and_then(|tls| tls.post_quantum)))
+    };
+    let (groups, told) = post_quantum(&HYBRID)?;
+    // X25519MLKEM768 in IANA's registry of TLS supported groups.
+    assert!(groups.iter().any(|code| code == "11ec"), "{groups:?}");
+    assert_eq!(told, Some(true));
+    let (groups, told) = post_quantum(&SERVERS[0])?;
+    assert_eq!(told, Some(false), "{groups:?}");
+    Ok(())
 }
 
 /// What was found, and what could not be told, as `check.control`.

@@ -31,6 +31,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gatepost_evidence::canonical;
 use gatepost_evidence::look::{Failure, FailureKind};
 use gatepost_evidence::run::{Status, Target};
 use serde::Serialize;
@@ -98,9 +99,11 @@ impl From<Failure> for Missed {
 /// The observation as the value a record holds.
 ///
 /// # Errors
-/// When it cannot be serialised, which would be a defect of its contract.
+/// When it has a number that nobody can sign exactly: one such look must not cost the run what the others saw.
 pub fn observed<T: Serialize>(observation: &T) -> Result<Value, Missed> {
-    serde_json::to_value(observation).map_err(Missed::error)
+    let value = serde_json::to_value(observation).map_err(Missed::error)?;
+    canonical::check(&value).map_err(|error| Missed::error(format!("what was seen can not be evidence: {error}")))?;
+    Ok(value)
 }
 
 /// Runs a blocking look off the async threads.
@@ -113,5 +116,17 @@ pub async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(look).await {
         Ok(result) => result,
         Err(_) => Err(Missed::error("the probe stopped unexpectedly")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_observation_that_nobody_can_sign_is_an_error_of_its_own() {
+        assert!(observed(&[1_u64]).is_ok());
+        let missed = observed(&[1_u64 << 60]).unwrap_err();
+        assert!(missed.status == Status::Error && missed.detail.contains("can not be evidence"), "{}", missed.detail);
     }
 }

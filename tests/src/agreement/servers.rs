@@ -36,7 +36,13 @@ enum What {
     Mosquitto(&'static str),
     /// `tests/python/weak_tls_server.py` with an RSA key and this weakness.
     Tlslite(&'static str),
+    /// `tests/python/hybrid_tls_server.py` with an RSA key.
+    Hybrid,
 }
+
+/// With the key exchange groups of the newest OpenSSL, hybrid ones among them; not in the table, since the other scanners do not
+/// know them.
+pub const HYBRID: Server = Server { name: "the newest OpenSSL, hybrid groups", fast: true, what: What::Hybrid };
 
 pub(super) const fn openssl(name: &'static str, key: &'static str, arguments: &'static [&'static str]) -> Server {
     Server { name, fast: false, what: What::OpenSsl(key, arguments) }
@@ -149,13 +155,18 @@ impl Server {
     /// # Errors
     /// When it does not come up; its log is in the error.
     pub fn start(&self, keys: &Keys) -> Result<Running> {
-        if let What::Tlslite(weakness) = &self.what {
-            return tlslite_server(keys, weakness).with_context(|| format!("{}: the server does not run", self.name));
+        let in_python = match &self.what {
+            What::Tlslite(weakness) => Some(python_server(keys, "weak_tls_server.py", "tlslite", &[weakness])),
+            What::Hybrid => Some(python_server(keys, "hybrid_tls_server.py", "hybrid", &[])),
+            What::OpenSsl(..) | What::Mosquitto(_) => None,
+        };
+        if let Some(running) = in_python {
+            return running.with_context(|| format!("{}: the server does not run", self.name));
         }
         let port = Port::reserve()?;
         let address = port.address();
         let (mut program, ready) = match &self.what {
-            What::Tlslite(_) => bail!("it has been started above"),
+            What::Tlslite(_) | What::Hybrid => bail!("it has been started above"),
             What::OpenSsl(key, further) => {
                 let binary = installed("openssl", "openssl")?;
                 let mut command = crate::process::command(&binary);
@@ -189,12 +200,12 @@ impl Server {
 }
 
 /// It chooses its port itself: Python listens on it before it says which.
-fn tlslite_server(keys: &Keys, weakness: &str) -> Result<Running> {
+fn python_server(keys: &Keys, script: &str, environment: &str, further: &[&str]) -> Result<Running> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("python");
-    let python = python::environment("tlslite", &sources.join("tlslite.txt"))?;
+    let python = python::environment(environment, &sources.join(environment).with_extension("txt"))?;
     let mut command = crate::process::command(&python);
-    command.arg("-I").arg(sources.join("weak_tls_server.py"));
-    command.args([keys.folder.join("rsa.pem"), keys.folder.join("rsa.key")]).arg(weakness);
+    command.arg("-I").arg(sources.join(script));
+    command.args([keys.folder.join("rsa.pem"), keys.folder.join("rsa.key")]).args(further);
     let mut program = Program::start_command(&python, command)?;
     let mut told = None;
     program.wait_until("it listens", LIMIT, |lines| {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
+use gatepost_evidence::canonical::whole_number;
 use gatepost_evidence::check::gateway_config_guardrails::service::{Log, Process, Unit};
 use gatepost_evidence::look::{Failure, FailureKind};
 
@@ -39,7 +40,7 @@ fn parse_unit(text: &str, name: &str) -> Result<Unit, Failure> {
         name: name.to_owned(),
         active_state: get("ActiveState").filter(|state| !state.is_empty()).ok_or_else(odd)?,
         sub_state: get("SubState").unwrap_or_default(),
-        restarts: get("NRestarts").and_then(|number| number.parse().ok()),
+        restarts: get("NRestarts").and_then(|number| whole_number(&number)),
     })
 }
 

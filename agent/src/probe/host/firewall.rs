@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use gatepost_evidence::canonical;
 use gatepost_evidence::check::host_guardrails::firewall::{Chain, Firewall, Ruleset};
 use gatepost_evidence::look::{Failure, FailureKind, Look};
 use serde_json::Value;
@@ -133,7 +134,8 @@ pub fn ruleset(text: &str) -> Result<Ruleset, Failure> {
             let chain = chain.ok_or_else(|| odd("a rule of a chain that it does not print"))?;
             let statements =
                 rule.get("expr").and_then(Value::as_array).ok_or_else(|| odd("a rule without statements"))?;
-            let kept: Vec<Value> = statements.iter().filter(|one| one.get("counter").is_none()).cloned().collect();
+            let kept = statements.iter().filter(|one| one.get("counter").is_none()).cloned().map(exact);
+            let kept: Vec<Value> = kept.collect();
             rules += 1;
             bytes += kept.iter().map(|one| one.to_string().len()).sum::<usize>();
             if rules > MAX_RULES || bytes > MAX_RULE_BYTES {
@@ -145,6 +147,16 @@ pub fn ruleset(text: &str) -> Result<Ruleset, Failure> {
     Ok(Ruleset { chains })
 }
 
+/// `value` with its numbers as text where evidence does not keep them exactly.
+fn exact(value: Value) -> Value {
+    match value {
+        Value::Array(items) => items.into_iter().map(exact).collect(),
+        Value::Object(members) => members.into_iter().map(|(name, member)| (name, exact(member))).collect(),
+        Value::Number(number) if canonical::check(&Value::Number(number.clone())).is_err() => number.to_string().into(),
+        other => other,
+    }
+}
+
 fn chain(one: &Value) -> Option<Chain> {
     let text = |name: &str| one.get(name).and_then(Value::as_str).map(shorten);
     Some(Chain {
@@ -153,7 +165,7 @@ fn chain(one: &Value) -> Option<Chain> {
         name: text("name")?,
         kind: text("type"),
         hook: text("hook"),
-        priority: one.get("prio").and_then(Value::as_i64),
+        priority: one.get("prio").filter(|priority| canonical::check(priority).is_ok()).and_then(Value::as_i64),
         policy: text("policy"),
         rules: Vec::new(),
     })
@@ -182,6 +194,11 @@ mod tests {
         assert_eq!(ruleset.chains.len(), 1);
         assert_eq!(ruleset.chains[0].policy.as_deref(), Some("drop"));
         assert_eq!(ruleset.chains[0].rules, [vec![serde_json::json!({"accept": null})]]);
+        let large = r#"{"nftables": [{"chain": {"family": "a", "table": "b", "name": "c", "prio": 9007199254740992}},
+            {"rule": {"family": "a", "table": "b", "chain": "c", "expr": [{"quota": {"val": 9007199254740992}}]}}]}"#;
+        let large = &super::ruleset(large).unwrap().chains[0];
+        assert_eq!(large.priority, None);
+        assert_eq!(large.rules, [vec![serde_json::json!({"quota": {"val": "9007199254740992"}})]]);
         for (odd, words) in [("", "no JSON"), ("{}", "no list"), (r#"{"nftables": [{"chain": {}}]}"#, "without a name")]
         {
             let failure = super::ruleset(odd).unwrap_err();

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use gatepost_evidence::canonical::whole_number;
 use gatepost_evidence::check::host_guardrails::storage::{Disk, Ext4, FileSystem, Mount as Mounted, Storage};
 use gatepost_evidence::look::{Failure, FailureKind, Look};
 use nix::errno::Errno;
@@ -169,7 +170,7 @@ fn ext4(root: &Root) -> Result<Vec<Ext4>, Failure> {
     let mut found = Vec::new();
     for device in if_there(root.list(folder))?.unwrap_or_default() {
         let number = |file: &str| -> Result<Option<u64>, Failure> {
-            Ok(if_there(root.word(&folder.join(&device).join(file)))?.and_then(|word| word.parse().ok()))
+            Ok(if_there(root.word(&folder.join(&device).join(file)))?.and_then(|word| whole_number(&word)))
         };
         // `features` is no file system.
         if let Some(errors) = number("errors_count")? {

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
+use gatepost_evidence::canonical::whole_number;
 use gatepost_evidence::check::link_posture::{Address, Interface, Kind, Route, Routing, Settings};
 use gatepost_evidence::look::{Failure, FailureKind};
 use nix::ifaddrs::getifaddrs;
@@ -49,7 +50,7 @@ fn is_interface(root: &Root, folder: &Path) -> bool {
 fn interface(root: &Root, folder: &Path, name: &str) -> Result<Interface, Failure> {
     let read = |file: &str| root.read_text(&folder.join(file)).map(|text| text.trim().to_owned());
     let count = |file: &str| {
-        read(file)?.parse().map_err(|_| {
+        whole_number(&read(file)?).ok_or_else(|| {
             let detail = format!("{} is not a number", folder.join(file).display());
             Failure::new(FailureKind::Unparseable, detail)
         })
@@ -114,7 +115,7 @@ fn settings(root: &Root, name: &str) -> Result<Settings, Failure> {
 
 fn number(root: &Root, path: &str) -> Result<i64, Failure> {
     let word = root.word(Path::new(path))?;
-    word.parse().map_err(|_| Failure::new(FailureKind::Unparseable, format_args!("{path} is not a number")))
+    whole_number(&word).ok_or_else(|| Failure::new(FailureKind::Unparseable, format_args!("{path} is not a number")))
 }
 
 /// What the kernel does with packets of every interface.
@@ -136,7 +137,7 @@ pub fn routing(root: &Root) -> Result<Routing, Failure> {
 pub fn uptime_seconds(root: &Root) -> Result<u64, Failure> {
     let path = Path::new("/proc/uptime");
     let word = root.word(path)?;
-    let seconds = word.split(['.', ' ']).next().and_then(|seconds| seconds.parse().ok());
+    let seconds = word.split(['.', ' ']).next().and_then(whole_number);
     seconds.ok_or_else(|| Failure::new(FailureKind::Unparseable, "/proc/uptime is not a number"))
 }
 
@@ -221,7 +222,7 @@ fn route4(line: &str) -> Option<Option<Route>> {
     let [interface, destination, gateway, flags, _, _, metric, mask, ..] = fields[..] else { return None };
     let hex = |text: &str| u32::from_str_radix(text, 16).ok();
     let (destination, gateway, flags, mask) = (hex(destination)?, hex(gateway)?, hex(flags)?, hex(mask)?);
-    let metric = metric.parse().ok()?;
+    let metric = whole_number(metric)?;
     let in_use = destination == 0 && mask == 0 && flags & UP != 0 && flags & REJECT == 0;
     let address = IpAddr::from(Ipv4Addr::from(gateway.to_ne_bytes()));
     let gateway = (flags & GATEWAY != 0).then(|| address.to_string());

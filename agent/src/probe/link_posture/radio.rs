@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use gatepost_evidence::canonical::whole_number;
 use gatepost_evidence::check::link_posture::radio::{Network, Radio, Wireless};
 use gatepost_evidence::look::{Failure, FailureKind, Look};
 
@@ -135,12 +136,12 @@ fn wpa_supplicant(text: &str) -> Result<Vec<Network>, Failure> {
         }
         let Some((key, value)) = line.split_once('=').map(|(key, value)| (key.trim(), value.trim())) else { continue };
         match (&mut open, key) {
-            (None, "pmf") => pmf = value.parse().ok(),
+            (None, "pmf") => pmf = whole_number(value),
             (None, _) => {}
             (Some(network), "key_mgmt") => network.key_management = words(value),
             (Some(network), "proto") => network.protocols = words(value),
             (Some(network), "pairwise") => network.ciphers = words(value),
-            (Some(network), "ieee80211w") => network.protected_management = value.parse().ok(),
+            (Some(network), "ieee80211w") => network.protected_management = whole_number(value),
             (Some(network), "psk" | "sae_password" | "raw_psk") => network.secret = true,
             (Some(network), "wep_key0" | "wep_key1" | "wep_key2" | "wep_key3") => network.wep = true,
             (Some(network), "eap") => network.eap = words(value),

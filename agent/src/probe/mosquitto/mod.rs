@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(value("plugin_opt_config_file"), "/var/lib/d.json");
         assert_eq!(value(NO_DIRECTIVE), REDACTED);
         assert_eq!(directive("listener 1883\t::1").unwrap().1, "1883\u{FFFD}::1", "a tab parts no words");
-        assert_eq!(broker.directives.len(), 16);
+        assert_eq!(broker.directives.len(), 17);
     }
 
     #[test]
