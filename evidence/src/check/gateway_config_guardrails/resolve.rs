@@ -609,7 +609,7 @@ fn fits(kind: Value, value: &str, two_one: bool) -> Result<(), &'static str> {
     }
 }
 
-/// A number as 2.0 (atoi) or 2.1 (strtol of a whole word) reads it.
+/// A number as 2.0 (atoi) or 2.1 (strtol of a whole word) reads it, with glibc on a machine of 64 bits.
 #[must_use]
 pub fn number(word: &str, strict: bool) -> Option<i64> {
     if strict {
@@ -630,6 +630,15 @@ pub fn number(word: &str, strict: bool) -> Option<i64> {
     let (sign, digits) =
         word.strip_prefix('-').map_or((1, word.strip_prefix('+').unwrap_or(word)), |digits| (-1, digits));
     let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
-    // What is no number is 0; what does not fit is undefined in C, and taken for the largest.
-    if end == 0 { Some(0) } else { Some(sign * digits[..end].parse().unwrap_or(i64::from(i32::MAX))) }
+    // What is no number is 0. What does not fit an int is undefined in C; glibc reads a long, the nearest there is, and keeps
+    // its lower 32 bits.
+    let long = match digits[..end].parse::<i64>() {
+        Ok(number) => sign * number,
+        Err(_) if end == 0 => 0,
+        Err(_) if sign < 0 => i64::MIN,
+        Err(_) => i64::MAX,
+    };
+    #[allow(clippy::cast_possible_truncation, reason = "as C does it")]
+    let int = long as i32;
+    Some(i64::from(int))
 }

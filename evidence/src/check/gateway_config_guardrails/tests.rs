@@ -392,3 +392,22 @@ fn the_running_broker_is_held_against_its_files() {
     assert_eq!(rows["8883@127.0.0.1 open"].contradicted, Some(false));
     assert_eq!(rows["8883@127.0.0.1 transport"].contradicted, Some(false));
 }
+
+#[test]
+fn numbers_are_read_as_c_reads_them() {
+    use super::resolve::number;
+    // What `atoi` of Debian's glibc returns on a machine of 64 bits.
+    for (word, expected) in [
+        ("100", 100),
+        ("+7x", 7),
+        ("x", 0),
+        ("-20", -20),
+        ("4294967396", 100),
+        ("7777777777777777778", 845_094_002),
+        ("9999999999999999999", -1),
+        ("-9999999999999999999", 0),
+    ] {
+        assert_eq!(number(word, false), Some(expected), "{word}");
+    }
+    assert_eq!((number("0x10", true), number("4294967396", true), number("7x", true)), (Some(16), None, None));
+}

@@ -171,11 +171,12 @@ pub fn facts(directives: &[SshDirective], openssh: Option<&str>, host_keys: Opti
     let outside = |keyword: &'static str| {
         directives.iter().filter(move |one| one.keyword == keyword && one.within_match.is_none())
     };
-    let mut ports: BTreeSet<u64> = outside("port").filter_map(|port| port.value.parse().ok()).collect();
+    let mut ports: BTreeSet<u64> =
+        outside("port").filter_map(|port| port.value.parse::<u16>().ok()).map(u64::from).collect();
     ports.extend(outside("listenaddress").filter_map(|one| {
         let address = one.value.split(' ').next()?;
         let with_port = address.matches(':').count() == 1 || address.contains("]:");
-        address.rsplit_once(':').filter(|_| with_port)?.1.parse::<u64>().ok()
+        address.rsplit_once(':').filter(|_| with_port)?.1.parse::<u16>().ok().map(u64::from)
     }));
     if ports.is_empty() {
         ports.insert(22);

@@ -265,7 +265,7 @@ mod tests {
         };
         let survey = serde_json::json!({
             "connections": 2, "connection_limit": 120, "millis": 1, "fallback": null, "alpn": null,
-            "versions": [version("tls12", &["c02b"]), version("tls13", &[])],
+            "versions": [version("tls1.2", &["c02b"]), version("tls1.3", &[])],
         });
         let seen = TransportLook {
             survey: Look::Seen(serde_json::from_value(survey).unwrap()),
