@@ -12,11 +12,11 @@ apt-config dump --format '%f "%v";%n' Acquire | grep -v -e '^Acquire "";' -e Gzi
 # Package lists stay compressed, as on small systems: the agent has to read them.
 echo 'Acquire::GzipIndexes "true";' >> "$settings"
 sources=$(grep -ls "$suite" /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources || true)
-# What each is for: an SSH server, a packet filter, sudo, updates, time, logs and audit, the broker; and lynis, for the
+# What each is for: an SSH server, a packet filter and the two programs that set it, sudo, updates, time, logs and audit, the broker; and lynis, for the
 # comparison. Of the package lists only the security archive's stay: the others are large, and nobody reads them.
 # shellcheck disable=SC2086
 mmdebstrap --quiet --variant=minbase --aptopt="$settings" --skip=cleanup/apt/lists \
     --include=systemd,systemd-sysv,dbus,iproute2,procps,kmod,openssl \
-    --include=openssh-server,nftables,sudo,unattended-upgrades,systemd-timesyncd,rsyslog,auditd,mosquitto,lynis \
+    --include=openssh-server,nftables,iptables,sudo,unattended-upgrades,systemd-timesyncd,rsyslog,auditd,mosquitto,lynis \
     --customize-hook='find "$1/var/lib/apt/lists" -type f ! -name "*security*" -delete' \
     "$suite" "$target" $sources

@@ -202,6 +202,35 @@ fn of_the_packet_filter() -> Vec<Weakening> {
     ]
 }
 
+/// The same kernel's filter, set by iptables(8) and ip6tables(8) as Debian has them (iptables-nft), in place of nft(8).
+fn of_iptables() -> Vec<Weakening> {
+    let set = |program: &str, forward: &str, last: &str| {
+        format!(
+            "{program} -P INPUT DROP; {program} -P FORWARD {forward}; {program} -A INPUT -i lo -j ACCEPT; \
+             {program} -A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT; \
+             {program} -A INPUT -p tcp --dport 22 -j ACCEPT; {program} -A INPUT -p tcp --dport 8883 -j ACCEPT{last}"
+        )
+    };
+    let (sound4, sound6) = (set("iptables", "DROP", ""), set("ip6tables", "DROP", ""));
+    let all = |program: &str| format!("; {program} -A INPUT -j ACCEPT");
+    let case = |rules: String, finds: &'static [&'static str]| {
+        weakening(format!("nft flush ruleset; {rules}"), "nft -f /etc/nftables.conf", finds)
+    };
+    vec![
+        case(format!("{sound4}; {sound6}"), &[]),
+        case(sound4.clone(), &["firewall_family_unfiltered[ipv6]"]),
+        case(format!("{sound4}; {sound6}; iptables -P INPUT ACCEPT"), &["firewall_accepts_by_default[ipv4]"]),
+        case(
+            format!("{sound4}; {}", set("ip6tables", "DROP", &all("ip6tables"))),
+            &["firewall_accepts_everything[ipv6]"],
+        ),
+        case(
+            format!("{sound4}; {sound6}; iptables -N mine; iptables -A mine -j ACCEPT; iptables -A INPUT -j mine"),
+            &["firewall_accepts_everything[ipv4]"],
+        ),
+    ]
+}
+
 fn of_sockets() -> Vec<Weakening> {
     vec![
         running("systemd-socket-activate -l 0.0.0.0:5555 /bin/cat", &["unexpected_listener[tcp/5555@0.0.0.0]"]),
@@ -513,6 +542,7 @@ fn a_hardened_system_has_no_findings_and_each_weakening_alone_its_own() -> Resul
     let all = [
         of_ssh(),
         of_the_packet_filter(),
+        of_iptables(),
         of_sockets(),
         of_accounts(),
         of_the_kernel(),
