@@ -1,11 +1,11 @@
 #!/bin/sh
-# Makes a Debian 12 with what a gateway has, in the folder that is named: a system to be booted by systemd-nspawn(1).
+# Makes a Debian with what a gateway has, in the folder that is named: a system to be booted by systemd-nspawn(1). The second
+# word is its release; the hardened state in harden.sh is one of Debian 12 (bookworm).
 #
-# Packages come from where this machine's own do, with its settings of apt (a proxy, say). Debian 12, whatever this machine
-# is: the hardened state in harden.sh is one of Debian 12.
+# Packages come from where this machine's own do, with its settings of apt (a proxy, say), if it has that release, too.
 set -eu
 target=$1
-suite=bookworm
+suite=$2
 settings=$(mktemp)
 trap 'rm -f "$settings"' EXIT
 apt-config dump --format '%f "%v";%n' Acquire | grep -v -e '^Acquire "";' -e GzipIndexes > "$settings"

@@ -1,4 +1,4 @@
-//! A Debian 12 with its own systemd, booted on this machine by systemd-nspawn(1), and what the agent finds in it.
+//! A Debian 12, or 13, with its own systemd, booted on this machine by systemd-nspawn(1), and what the agent finds in it.
 //!
 //! The root file system is made once by `tests/container/rootfs.sh` and hardened by `tests/container/harden.sh`; it lies in the
 //! target folder by the hash of what it was made from. A container writes to memory alone, has no network but its own
@@ -68,17 +68,26 @@ pub struct Container {
 /// How a system is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Setting {
-    /// As Debian's packages leave it, with the kernel settings of `fixtures/hosts/broken`.
+    /// As Debian 12's packages leave it, with the kernel settings of `fixtures/hosts/broken`.
     AsInstalled,
-    /// By `tests/container/harden.sh`, with those of `fixtures/hosts/hardened`.
+    /// The same of Debian 13.
+    AsInstalled13,
+    /// Debian 12 by `tests/container/harden.sh`, with those of `fixtures/hosts/hardened`.
     Hardened,
 }
 
 impl Setting {
     fn fixture(self) -> &'static str {
         match self {
-            Self::AsInstalled => "broken",
+            Self::AsInstalled | Self::AsInstalled13 => "broken",
             Self::Hardened => "hardened",
+        }
+    }
+
+    fn suite(self) -> &'static str {
+        match self {
+            Self::AsInstalled | Self::Hardened => "bookworm",
+            Self::AsInstalled13 => "trixie",
         }
     }
 }
@@ -92,15 +101,15 @@ fn rootfs(setting: Setting) -> Result<PathBuf> {
     // Two tests at once make it once.
     let lock = fs::File::create(folder.join("lock"))?;
     lock.lock().context("the lock of the containers")?;
-    let base = kept(&folder, ROOTFS, |place| {
+    let base = kept(&folder, &format!("{ROOTFS}{}", setting.suite()), |place| {
         let script = place.with_extension("sh");
         fs::write(&script, ROOTFS)?;
         let mut sh = command(Path::new("/bin/sh"));
-        sh.arg(&script).arg(place);
+        sh.arg(&script).arg(place).arg(setting.suite());
         run(sh, MAKING)?.expect_code(0).context("tests/container/rootfs.sh")?;
         Ok(())
     })?;
-    if setting == Setting::AsInstalled {
+    if setting != Setting::Hardened {
         return Ok(base);
     }
     kept(&folder, &format!("{ROOTFS}{HARDEN}"), |place| {

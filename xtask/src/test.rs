@@ -28,6 +28,12 @@ const FULL: &[Long] = &[
         variables: &[("GATEPOST_SEEDS", "5000")],
     },
     Long {
+        title: "Debian 13",
+        what: "five minutes: a system container of Debian 13 is read like one of Debian 12 (tests/tests/weak_host.rs)",
+        arguments: &["test", "-p", "gatepost-tests", "--test", "weak_host", "--", "--ignored"],
+        variables: &[],
+    },
+    Long {
         title: "RabbitMQ",
         what: "a minute: what the probe of the broker sees of one that is slow to start (tests/tests/brokers.rs)",
         arguments: &["test", "-p", "gatepost-tests", "--test", "brokers", "--", "--ignored"],
@@ -38,6 +44,7 @@ const FULL: &[Long] = &[
 /// Tests that make namespaces and boot a system of their own, which takes root and a kernel that lets it.
 const IN_NAMESPACES: &[&str] = &[
     "a_hardened_system_has_no_findings_and_each_weakening_alone_its_own",
+    "the_unit_of_the_gateways_service_is_asked_of_systemd",
     "the_service_sees_what_its_unit_lets_it_and_says_what_it_needs_for_the_rest",
     "with_two_uplinks_the_second_one_carries_what_the_first_one_cannot",
     "another_authority_than_the_last_time_is_told_once_and_another_key_than_the_pinned_one_always",
