@@ -56,6 +56,17 @@ pub fn check(value: &Value) -> Result<(), CanonicalError> {
     }
 }
 
+/// `value` with its numbers as text where they have no canonical form.
+#[must_use]
+pub fn exact(value: &Value) -> Value {
+    match value {
+        Value::Number(number) if check_number(number).is_err() => Value::String(number.to_string()),
+        Value::Array(items) => items.iter().map(exact).collect(),
+        Value::Object(members) => members.iter().map(|(name, member)| (name.clone(), exact(member))).collect(),
+        other => other.clone(),
+    }
+}
+
 /// The whole number that `text` is, if it is one that canonical JSON keeps exactly.
 #[must_use]
 pub fn whole_number<T: FromStr + Copy + Into<i128>>(text: &str) -> Option<T> {

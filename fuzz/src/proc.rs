@@ -23,7 +23,7 @@ const MORE_PATHS: [&str; 41] = [
     "/sys/class/net/eth0/speed",
     "/sys/class/net/eth0/duplex",
     "/sys/class/net/eth0/mtu",
-    "/sys/class/net/eth0/carrier_changes",
+    "/sys/class/net/eth0/carrier_down_count",
     "/sys/class/net/eth0/type",
     "/sys/class/net/eth0/uevent",
     "/sys/class/net/eth0/statistics/rx_errors",

@@ -154,16 +154,6 @@ impl Logic {
         let Compiled { applies, fail, show } = self.compiled();
         let applies = applies.iter().flat_map(Expression::references);
         let named = applies.chain(fail.references()).chain(show);
-        named.filter_map(|one| Some((one.pointer(subject), exact(one.value(subject)?)))).collect()
-    }
-}
-
-/// A fact as evidence: a whole number that canonical JSON would refuse, because readers may round it, is written as text.
-fn exact(fact: &Value) -> Value {
-    match fact {
-        Value::Number(number) if canonical::to_vec(number).is_err() => Value::String(number.to_string()),
-        Value::Array(items) => items.iter().map(exact).collect(),
-        Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), exact(value))).collect(),
-        other => other.clone(),
+        named.filter_map(|one| Some((one.pointer(subject), canonical::exact(one.value(subject)?)))).collect()
     }
 }

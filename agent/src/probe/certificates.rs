@@ -47,7 +47,10 @@ pub fn read_lists(path: &Path, most: usize) -> Result<Vec<Bytes>, Failure> {
         ));
     }
     if lists.iter().map(|der| der.0.len()).sum::<usize>() > most {
-        let detail = format!("{} has more than {most} bytes of revocation lists", path.display());
+        let detail = format!(
+            "{} has more than {most} bytes of revocation lists; name the lists of the target's own issuers alone",
+            path.display()
+        );
         return Err(Failure::new(FailureKind::TooLarge, detail));
     }
     Ok(lists)

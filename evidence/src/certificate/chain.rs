@@ -125,13 +125,16 @@ impl ChainFacts {
             chain.anchors.into_iter().flatten().filter_map(|der| parse(der)).collect();
         let way = Way::find(&parsed, &anchors);
         let behind = parsed.get(1..).unwrap_or_default();
-        let pairs = parsed.windows(2);
+        // One that leads beyond the anchor need not follow the very certificate that it issued: there may be several.
+        let follows = |(place, parent): (usize, &Option<X509Certificate<'_>>)| {
+            let Some(parent) = parent else { return false };
+            let before = parsed.get(..place).unwrap_or_default();
+            let near = if way.beyond.contains(&place) { before } else { before.split_at(place.saturating_sub(1)).1 };
+            near.iter().flatten().any(|child| issued(child, parent))
+        };
         let mut facts = Self {
             length: parsed.len() as u64,
-            ordered: pairs.into_iter().all(|pair| match pair {
-                [Some(child), Some(parent)] => issued(child, parent),
-                _ => false,
-            }),
+            ordered: parsed.iter().enumerate().skip(1).all(follows),
             surplus: (parsed.len().saturating_sub(way.sent)) as u64,
             unreadable: behind.iter().filter(|one| one.is_none()).count() as u64,
             root_sent: behind.iter().flatten().any(is_self_issued),
@@ -212,21 +215,28 @@ struct Way<'a> {
     issuers: Vec<&'a X509Certificate<'a>>,
     /// How many of the sent certificates are on it, the leaf included.
     sent: usize,
+    /// Places of sent certificates that lead beyond the anchor; they are counted in `sent`.
+    beyond: Vec<usize>,
     /// How it ends when it does not end in an anchor.
     end: PathProblem,
 }
 
 impl<'a> Way<'a> {
     fn find(sent: &'a [Option<X509Certificate<'a>>], anchors: &'a [X509Certificate<'a>]) -> Self {
-        let mut way =
-            Self { issuers: Vec::new(), sent: usize::from(!sent.is_empty()), end: PathProblem::IssuerMissing };
+        let mut way = Self {
+            issuers: Vec::new(),
+            sent: usize::from(!sent.is_empty()),
+            beyond: Vec::new(),
+            end: PathProblem::IssuerMissing,
+        };
         let Some(Some(leaf)) = sent.first() else { return way };
         let mut at = leaf;
         let mut used = vec![false; sent.len()];
         while way.issuers.len() < MAX_LENGTH {
             if let Some(anchor) = best(anchors.iter(), at) {
                 if anchor.as_raw() != at.as_raw() {
-                    way.sent += sent_beyond(anchor, sent, used);
+                    way.beyond = sent_beyond(anchor, sent, used);
+                    way.sent += way.beyond.len();
                 }
                 if anchor.as_raw() != leaf.as_raw() {
                     way.issuers.push(anchor);
@@ -252,28 +262,28 @@ impl<'a> Way<'a> {
     }
 }
 
-/// How many of the sent certificates that are not `used` are the anchor's own, which is needless, or lead clients with other
-/// anchors further: certificates of its name and key that somebody else has signed (a new root, say, that an older one vouches
-/// for), and their issuers.
-fn sent_beyond(anchor: &X509Certificate<'_>, sent: &[Option<X509Certificate<'_>>], mut used: Vec<bool>) -> usize {
+/// Places of the sent certificates that are not `used` and that are the anchor's own, which is needless, or lead clients with
+/// other anchors further: certificates of its name and key that somebody else has signed (a new root, say, that an older one
+/// vouches for), and their issuers.
+fn sent_beyond(anchor: &X509Certificate<'_>, sent: &[Option<X509Certificate<'_>>], mut used: Vec<bool>) -> Vec<usize> {
     let is_anchor = |one: &X509Certificate<'_>| {
         one.subject().as_raw() == anchor.subject().as_raw() && one.public_key().raw == anchor.public_key().raw
     };
+    let mut places = Vec::new();
     let mut beyond: Vec<&X509Certificate<'_>> = Vec::new();
-    loop {
+    while beyond.len() < MAX_LENGTH {
         let belongs = |one: &X509Certificate<'_>| {
             (is_anchor(one) || beyond.iter().any(|child| issued(child, one)))
                 && !beyond.iter().any(|other| other.as_raw() == one.as_raw())
         };
-        let free = sent.iter().enumerate().skip(1).filter(|(index, _)| used.get(*index) == Some(&false));
-        let Some((index, next)) =
-            free.filter_map(|(index, one)| Some((index, one.as_ref()?))).find(|(_, one)| belongs(one))
-        else {
-            return beyond.len();
-        };
-        used[index] = true;
+        let free = sent.iter().enumerate().skip(1).filter(|(place, _)| used.get(*place) == Some(&false));
+        let found = free.filter_map(|(place, one)| Some((place, one.as_ref()?))).find(|(_, one)| belongs(one));
+        let Some((place, next)) = found else { break };
+        used[place] = true;
+        places.push(place);
         beyond.push(next);
     }
+    places
 }
 
 /// Of those that bear the name of the issuer of `child`, the one with the key it names, else any.
@@ -422,11 +432,37 @@ mod tests {
         };
         let middle = below(&top, "middle", 2036);
         let end = leaf(&middle);
-        let surplus = |certificates: &[&[u8]]| facts(certificates, Some(&[&top.der])).surplus;
-        assert_eq!(surplus(&[&end, &middle.der, &crossed]), 0);
-        assert_eq!(surplus(&[&end, &middle.der, &crossed, &older.der]), 0);
-        assert_eq!(surplus(&[&end, &middle.der, &older.der]), 1);
-        assert_eq!(surplus(&[&end, &middle.der, &crossed, &crossed, &other.der]), 2);
+        let second = {
+            let params = params("root", true, (2026, 2036));
+            params.signed_by(top.issuer.key(), &other.issuer).unwrap().der().to_vec()
+        };
+        let told = |certificates: &[&[u8]]| {
+            let facts = facts(certificates, Some(&[&top.der]));
+            (facts.surplus, facts.ordered)
+        };
+        assert_eq!(told(&[&end, &middle.der, &crossed]), (0, true));
+        assert_eq!(told(&[&end, &middle.der, &crossed, &older.der]), (0, true));
+        assert_eq!(told(&[&end, &middle.der, &crossed, &second]), (0, true));
+        assert_eq!(told(&[&end, &crossed, &middle.der]), (0, false));
+        assert_eq!(told(&[&end, &middle.der, &older.der]), (1, false));
+        assert_eq!(told(&[&end, &middle.der, &crossed, &crossed, &other.der]).0, 2);
+    }
+
+    #[test]
+    fn a_chain_of_thousands_is_read_in_time() {
+        let top = root("root");
+        let mut chain: Vec<Vec<u8>> = vec![leaf(&top)];
+        let mut above = root("the first");
+        for number in 0..300 {
+            let next = below(&above, &format!("number {number}"), 2036);
+            chain.push(std::mem::replace(&mut above, next).der);
+        }
+        let crossed = params("root", true, (2026, 2036)).signed_by(top.issuer.key(), &above.issuer).unwrap();
+        chain.push(above.der);
+        chain.push(crossed.der().to_vec());
+        let parts: Vec<&[u8]> = chain.iter().map(Vec::as_slice).collect();
+        // Those beyond the anchor are followed as far as any way is.
+        assert_eq!(facts(&parts, Some(&[&top.der])).surplus, (chain.len() - 1 - MAX_LENGTH) as u64);
     }
 
     #[test]

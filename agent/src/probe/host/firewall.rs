@@ -134,7 +134,7 @@ pub fn ruleset(text: &str) -> Result<Ruleset, Failure> {
             let chain = chain.ok_or_else(|| odd("a rule of a chain that it does not print"))?;
             let statements =
                 rule.get("expr").and_then(Value::as_array).ok_or_else(|| odd("a rule without statements"))?;
-            let kept = statements.iter().filter(|one| one.get("counter").is_none()).cloned().map(exact);
+            let kept = statements.iter().filter(|one| one.get("counter").is_none()).map(canonical::exact);
             let kept: Vec<Value> = kept.collect();
             rules += 1;
             bytes += kept.iter().map(|one| one.to_string().len()).sum::<usize>();
@@ -145,16 +145,6 @@ pub fn ruleset(text: &str) -> Result<Ruleset, Failure> {
         }
     }
     Ok(Ruleset { chains })
-}
-
-/// `value` with its numbers as text where evidence does not keep them exactly.
-fn exact(value: Value) -> Value {
-    match value {
-        Value::Array(items) => items.into_iter().map(exact).collect(),
-        Value::Object(members) => members.into_iter().map(|(name, member)| (name, exact(member))).collect(),
-        Value::Number(number) if canonical::check(&Value::Number(number.clone())).is_err() => number.to_string().into(),
-        other => other,
-    }
 }
 
 fn chain(one: &Value) -> Option<Chain> {

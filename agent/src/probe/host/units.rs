@@ -35,18 +35,31 @@ pub fn enabled(root: &Root) -> Result<Vec<String>, Failure> {
     Ok(found.into_iter().filter(|name| !masked.contains(name)).collect())
 }
 
-/// Names of the units that are masked, for good or until the next boot: links to `/dev/null`.
+/// Names of the units that are masked, for good or until the next boot: links to `/dev/null`. What lies in the first folder
+/// hides what has its name in the second (systemd.unit(5)).
 ///
 /// # Errors
-/// When a folder can not be listed.
+/// When a folder can not be listed or a link not be read, or there are too many.
 pub fn masked(root: &Root) -> Result<Vec<String>, Failure> {
-    let mut found = BTreeSet::new();
+    let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
     for folder in [SYSTEM, RUNTIME].map(Path::new) {
-        let Some(names) = if_there(root.list(folder))? else { continue };
-        let leads_nowhere = |name: &&String| root.link(&folder.join(name)).is_ok_and(|to| to == Path::new("/dev/null"));
-        found.extend(names.iter().filter(leads_nowhere).take(2000).map(|name| shorten(name)));
+        for name in if_there(root.list(folder))?.unwrap_or_default() {
+            if !seen.insert(name.clone()) {
+                continue;
+            }
+            match root.link(&folder.join(&name)) {
+                Ok(to) if to == Path::new("/dev/null") => found.push(shorten(&name)),
+                Err(failure) if failure.kind == FailureKind::Denied => return Err(failure),
+                // It leads elsewhere, or is no link.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        if seen.len() > 2000 {
+            return Err(Failure::new(FailureKind::TooLarge, format_args!("{SYSTEM} has more than 2000 units")));
+        }
     }
-    Ok(found.into_iter().collect())
+    found.sort();
+    Ok(found)
 }
 
 /// What is to be seen of services; `watched` are recorded whatever they do.
@@ -163,7 +176,9 @@ mod tests {
         assert_eq!(masked(&root).unwrap(), Vec::<String>::new());
         assert_eq!(autologin(&root).unwrap(), ["/etc/systemd/system/getty@tty1.service.d/autologin.conf"]);
         std::fs::create_dir_all(folder.path().join("run/systemd/system")).unwrap();
-        for masked in ["etc/systemd/system/y.service", "run/systemd/system/x.service"] {
+        std::fs::write(folder.path().join("etc/systemd/system/own.service"), "[Service]\n").unwrap();
+        for masked in ["etc/systemd/system/y.service", "run/systemd/system/x.service", "run/systemd/system/own.service"]
+        {
             std::os::unix::fs::symlink("/dev/null", folder.path().join(masked)).unwrap();
         }
         let root = Root::new(folder.path());

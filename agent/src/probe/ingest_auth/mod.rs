@@ -51,8 +51,8 @@ pub const PROBE: Probe = Probe {
     limit: Duration::from_secs(45),
     touches: "The ingest edge: at most 60 requests, one after the other, with events of type gatepost.canary, most of them \
               without credentials, one or two to the plaintext URL; an edge that takes events without credentials gets at \
-              most nine. Beside them two TLS handshakes and ClientHellos that are never finished, at most 120 in 12 s. An \
-              edge that speaks MQTT: at most seven CONNECTs under canary client ids instead; nothing is published. With \
+              most nine. Beside them three TLS handshakes and ClientHellos that are never finished, at most 120 in 12 s. An \
+              edge that speaks MQTT: at most eight CONNECTs under canary client ids instead; nothing is published. With \
               `thorough = false` four requests instead of the sixty.",
     needs: "url of [ingest], or address of [ingest.mqtt]; token_file, or client_certificate and client_key, to try the \
             configured credentials; expired_token_file to try one that has expired; crl_file to know of revocation.",

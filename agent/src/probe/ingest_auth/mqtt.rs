@@ -1,7 +1,7 @@
 //! An ingest edge that takes events by MQTT, such as a broker in the cloud: asked by CONNECT as the other is by POST.
 //!
 //! Nothing is published and nothing subscribed to. The configured password and client certificate go to the configured
-//! host once its certificate has verified, and nowhere else. At most nine connections beside the survey of TLS.
+//! host once its certificate has verified, and nowhere else. At most ten connections beside the survey of TLS.
 
 use gatepost_evidence::check::broker_transport_posture::Connack;
 use gatepost_evidence::check::ingest_auth::Observation;

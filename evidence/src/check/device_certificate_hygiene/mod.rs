@@ -255,8 +255,12 @@ impl Contract for Check {
     const VERSION: u32 = 1;
     type Observation = Observation;
     type Facts = Facts;
-    const VOLATILE: &'static [&'static str] =
-        &["/device/certificate/days_to_expiry", "/device/certificate_age_days", "/device/chain/issuer_days_to_expiry"];
+    const VOLATILE: &'static [&'static str] = &[
+        "/device/certificate/days_to_expiry",
+        "/device/certificate_age_days",
+        "/device/chain/issuer_days_to_expiry",
+        "/device/revocation/next_update",
+    ];
 
     fn normalise(observation: &Observation, seen: &Seen, unknown: &mut Unknown) -> Facts {
         Facts {
