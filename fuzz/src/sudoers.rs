@@ -26,7 +26,8 @@ pub fn attack(data: &[u8]) {
         // The same path may be written in several ways.
         let known = PATHS.iter().any(|path| std::path::Path::new(path) == std::path::Path::new(&one.file));
         assert!(known && one.line > 0, "{one:?}");
-        assert!(one.file != "/etc/sudoers.d/c.bak", "sudo passes over names with a dot");
+        let named = data.windows(5).any(|word| word == b"c.bak");
+        assert!(one.file != "/etc/sudoers.d/c.bak" || named, "of a folder sudo passes over names with a dot");
         let comment =
             one.text.strip_prefix('#').is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit() || c == '-'));
         assert!(!one.text.is_empty() && !comment && !one.text.chars().any(char::is_control));
