@@ -34,7 +34,7 @@ pub fn network(root: &Root) {
     part(network::uptime_seconds(root));
 }
 
-/// Wi-Fi as `link_posture` reads it. No passphrase is kept: of values, the words that name ways to prove oneself alone.
+/// Wi-Fi as `link_posture` reads it.
 ///
 /// # Panics
 /// When what was read cannot be evidence.

@@ -27,10 +27,10 @@ pub fn read(path: &Path) -> Result<Vec<Bytes>, Failure> {
     }
 }
 
-/// The most bytes of revocation lists that are recorded for a broker or for the devices, and for an ingest edge, of which there may
-/// be two: all of them have room in a run beside everything else.
+/// The most bytes of revocation lists that are recorded for a broker, or for the devices. With those of two ingest edges they have
+/// room in a run beside everything else.
 pub const MAX_LIST_BYTES: usize = 128 * 1024;
-/// As [`MAX_LIST_BYTES`].
+/// The most bytes of revocation lists that are recorded for an ingest edge.
 pub const MAX_EDGE_LIST_BYTES: usize = 48 * 1024;
 
 /// The revocation lists in `path`, PEM (any number) or one in DER, of at most `most` bytes.
