@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_of_thousands_is_read_in_time() {
+    fn the_way_beyond_the_anchor_ends_where_every_way_does() {
         let top = root("root");
         let mut chain: Vec<Vec<u8>> = vec![leaf(&top)];
         let mut above = root("the first");
