@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 
 use crate::pki::{self, Pki};
 use crate::port::Port;
-use crate::process::{LIMIT, Program, installed};
+use crate::process::{LIMIT, Program};
 
 /// A Mosquitto.
 pub struct Broker {
@@ -33,7 +33,7 @@ impl Broker {
     /// # Errors
     /// When Mosquitto is not installed or does not come up; its log is in the error.
     pub fn start(folder: &Path, pki: &Pki) -> Result<Self> {
-        let binary = installed("mosquitto", "mosquitto")?;
+        let binary = crate::mosquitto::broker()?;
         let store = folder.join("store");
         fs::create_dir_all(&store).with_context(|| format!("cannot make {}", store.display()))?;
         let (tls, plaintext) = (Port::reserve()?, Port::reserve()?);

@@ -91,7 +91,7 @@ pub fn mosquitto(folder: &Path, lines: &str) -> Result<Running> {
     );
     let file = folder.join("mosquitto.conf");
     pki::write(&file, text.as_bytes(), 0o600)?;
-    let mut program = Program::start(&installed("mosquitto", "mosquitto")?, ["-c".as_ref(), file.as_os_str()])?;
+    let mut program = Program::start(&crate::mosquitto::broker()?, ["-c".as_ref(), file.as_os_str()])?;
     program.wait_until("it runs", LIMIT, |lines| lines.iter().any(|line| line.ends_with(" running")))?;
     Ok(Running { mqtt: vec![mqtt], websocket: Some((websocket, "/mqtt")), _further: Vec::new(), program, stop: None })
 }

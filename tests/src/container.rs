@@ -16,16 +16,14 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use gatepost_evidence::id::Digest;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::agent::{Finished, run};
+use crate::kept::{MAKING, by_script, kept, store};
 use crate::process::{LIMIT, Program, built, command, installed};
 use crate::systemd::Manager;
 
-/// How long it may take to make the root file system: packages come over the network.
-const MAKING: Duration = Duration::from_secs(1800);
 /// How long a command inside may take.
 const COMMAND: Duration = Duration::from_secs(120);
 
@@ -94,20 +92,9 @@ impl Setting {
 
 /// The root file system, made if it is not there yet.
 fn rootfs(setting: Setting) -> Result<PathBuf> {
-    let test = std::env::current_exe().context("where this program stands is unknown")?;
-    let target = test.ancestors().nth(3).context("this program stands in no target folder")?;
-    let folder = target.join("containers");
-    fs::create_dir_all(&folder)?;
-    // Two tests at once make it once.
-    let lock = fs::File::create(folder.join("lock"))?;
-    lock.lock().context("the lock of the containers")?;
+    let (folder, _lock) = store()?;
     let base = kept(&folder, &format!("{ROOTFS}{}", setting.suite()), |place| {
-        let script = place.with_extension("sh");
-        fs::write(&script, ROOTFS)?;
-        let mut sh = command(Path::new("/bin/sh"));
-        sh.arg(&script).arg(place).arg(setting.suite());
-        run(sh, MAKING)?.expect_code(0).context("tests/container/rootfs.sh")?;
-        Ok(())
+        by_script(ROOTFS, place, setting.suite()).context("tests/container/rootfs.sh")
     })?;
     if setting != Setting::Hardened {
         return Ok(base);
@@ -123,21 +110,6 @@ fn rootfs(setting: Setting) -> Result<PathBuf> {
         fs::remove_file(place.join("harden.sh"))?;
         Ok(())
     })
-}
-
-/// The folder that `make` made, by the hash of what it is made from; made under another name first.
-fn kept(folder: &Path, from: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
-    let name = Digest::of(from.as_bytes()).short();
-    let place = folder.join(&name);
-    if !place.exists() {
-        let unfinished = folder.join(format!("{name}.unfinished"));
-        if unfinished.exists() {
-            fs::remove_dir_all(&unfinished)?;
-        }
-        make(&unfinished)?;
-        fs::rename(&unfinished, &place)?;
-    }
-    Ok(place)
 }
 
 impl Container {

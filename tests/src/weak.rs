@@ -209,7 +209,7 @@ impl Field {
         let user = if nix::unistd::geteuid().is_root() { "user root\n" } else { "" };
         let configuration = folder.join("mosquitto.conf");
         write(&configuration, format!("{user}{}", fill(&self.configuration)).as_bytes(), 0o600)?;
-        let binary = installed("mosquitto", "mosquitto")?;
+        let binary = crate::mosquitto::broker()?;
         let mut broker = command(&binary);
         broker.arg("-c").arg(&configuration);
         if self.clock != 0 {

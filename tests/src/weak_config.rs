@@ -20,7 +20,7 @@ use gatepost_rules::pack::Pack;
 
 use crate::pki::write;
 use crate::port::Port;
-use crate::process::{LIMIT, Program, command, installed};
+use crate::process::{LIMIT, Program, command};
 use crate::weak::Keys;
 
 /// The main file of a broker that has nothing to be found.
@@ -257,7 +257,7 @@ impl Gateway {
 
     /// Starts Mosquitto with `configuration`.
     fn start(&self, configuration: &Path) -> Result<Program> {
-        let binary = installed("mosquitto", "mosquitto")?;
+        let binary = crate::mosquitto::broker()?;
         let mut broker = command(&binary);
         broker.arg("-c").arg(configuration);
         let mut program = Program::start_command(&binary, broker)?;

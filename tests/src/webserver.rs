@@ -69,7 +69,7 @@ pub fn mosquitto(folder: &Path, text: &str, listens: &[&Port]) -> Result<Running
     let user = if nix::unistd::geteuid().is_root() { "user root\n" } else { "" };
     let file = folder.join("mosquitto.conf");
     pki::write(&file, format!("{user}log_dest stderr\n{text}").as_bytes(), 0o600)?;
-    let binary = installed("mosquitto", "mosquitto")?;
+    let binary = crate::mosquitto::broker()?;
     let mut started = command(&binary);
     started.arg("-c").arg(&file);
     start(&binary, started, listens)

@@ -44,7 +44,7 @@ impl Site {
         );
         fs::write(&configuration, text)?;
         let arguments = ["-c".as_ref(), configuration.as_os_str()];
-        let mut broker = Program::start(&installed("mosquitto", "mosquitto")?, arguments)?;
+        let mut broker = Program::start(&gatepost_tests::mosquitto::broker()?, arguments)?;
         broker.wait_until("it runs", LIMIT, |lines| lines.iter().any(|line| line.ends_with(" running")))?;
         let state = folder.join("state");
         let text = format!(

@@ -76,7 +76,7 @@ impl Site {
         );
         let file = self.path().join("mosquitto.conf");
         pki::write(&file, text.as_bytes(), 0o600)?;
-        let mut program = Program::start(&installed("mosquitto", "mosquitto")?, ["-c".as_ref(), file.as_os_str()])?;
+        let mut program = Program::start(&gatepost_tests::mosquitto::broker()?, ["-c".as_ref(), file.as_os_str()])?;
         program.wait_until("it runs", LIMIT, |lines| lines.iter().any(|line| line.ends_with(" running")))?;
         Ok(program)
     }

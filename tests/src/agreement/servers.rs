@@ -188,7 +188,7 @@ impl Server {
                     identity.key.display()
                 );
                 pki::write(&configuration, text.as_bytes(), 0o600)?;
-                let binary = installed("mosquitto", "mosquitto")?;
+                let binary = crate::mosquitto::broker()?;
                 (Program::start(&binary, ["-c".as_ref(), configuration.as_os_str()])?, " running")
             }
         };

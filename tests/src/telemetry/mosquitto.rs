@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use crate::pki;
 use crate::port::Port;
-use crate::process::{LIMIT, Program, installed};
+use crate::process::{LIMIT, Program};
 
 /// A Mosquitto.
 pub struct Mosquitto {
@@ -40,7 +40,7 @@ impl Mosquitto {
     }
 
     fn run(&mut self) -> Result<()> {
-        let binary = installed("mosquitto", "mosquitto")?;
+        let binary = crate::mosquitto::broker()?;
         let mut program = Program::start(&binary, ["-c".as_ref(), self.configuration.as_os_str()])?;
         program
             .wait_until("it said that it runs", LIMIT, |lines| lines.iter().any(|line| line.ends_with(" running")))?;

@@ -327,7 +327,10 @@ fn read(level: Level, first: u8, body: &[u8]) -> Option<Packet> {
     let five = level == Level::V5;
     Some(match (first >> 4, body) {
         (2, &[0 | 1, code]) if !five || code == 1 => Packet::Connack { code, announced: Announced::default() },
-        (2, [0 | 1, code, rest @ ..]) if five => Packet::Connack { code: *code, announced: properties(rest)? },
+        // A server of MQTT 5 may answer a level that it does not speak in its own way (section 3.1.2.2).
+        (2, [0 | 1, code, rest @ ..]) if five || *code == 0x84 => {
+            Packet::Connack { code: *code, announced: properties(rest)? }
+        }
         (3, body) => publication(five, first, body)?,
         (4, &[a, b]) => Packet::Puback(u16::from_be_bytes([a, b]), 0),
         (4, &[a, b, code]) if five => Packet::Puback(u16::from_be_bytes([a, b]), code),

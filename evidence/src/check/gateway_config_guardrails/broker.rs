@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::directives::Release;
 use super::live::InEffect;
-use super::resolve::{self, Bridge, Resolved, Section, number, on};
+use super::resolve::{self, Bridge, Resolved, Section, on};
+use super::values::number;
 use crate::check::broker_transport_posture::Scope;
 use crate::check::{Seen, Unknown, segment};
 use crate::look::{Failure, Look};

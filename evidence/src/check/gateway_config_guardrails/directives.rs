@@ -120,11 +120,8 @@ type Group = (Kind, Value, &'static str);
 
 /// What every release of 2.0 and 2.1 knows.
 const OLD: &[Group] = &[
-    (
-        Kind::Special,
-        Value::Words,
-        "listener port bind_address include_dir connection per_listener_settings log_dest log_type",
-    ),
+    (Kind::Special, Value::Words, "listener port bind_address include_dir connection log_dest log_type"),
+    (Kind::Special, Value::Flag, "per_listener_settings"),
     (
         Kind::Global,
         Value::Flag,

@@ -11,6 +11,7 @@ mod directives;
 pub mod live;
 pub mod resolve;
 pub mod service;
+mod values;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

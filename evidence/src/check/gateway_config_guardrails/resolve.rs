@@ -5,10 +5,11 @@
 //! `tests/tests/config_mosquitto.rs`: every file starts on the default listener again, options before the first `listener` open
 //! one on port 1883, and `certfile` without `keyfile` is plaintext. It judges nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Directive;
 use super::directives::{Kind, Known, Release, Standing, Value, find, standing};
+use super::values::{fits, number, word};
 
 /// A value, and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +86,8 @@ pub struct Resolved {
     pub security: Settings,
     /// Bridges, in order.
     pub bridges: Vec<Bridge>,
+    /// Names of plugins that listeners may use (`plugin_load`).
+    pub plugins: BTreeSet<String>,
     /// Where the log goes: `file /path`, `syslog`...
     pub log_destinations: Vec<String>,
     /// What is logged.
@@ -225,8 +228,16 @@ impl Reader {
                 return;
             }
         }
-        if let Err(why) = fits(known.value, &directive.value, self.two_one()) {
+        if directive.key == "per_listener_settings" && self.two_one() && self.resolved.per_listener {
+            // 2.1 looks at it once.
+            return;
+        }
+        if let Err(why) = fits(known, &directive.value, self.release) {
             self.reject(directive, why);
+            return;
+        }
+        if word(&directive.value).is_empty() {
+            // One of those that 2.0 takes without a value, and leaves as they were.
             return;
         }
         match known.kind {
@@ -244,6 +255,10 @@ impl Reader {
                 None => self.reject(directive, "stands before any `connection` of its file"),
             },
             Kind::Plugin if !context.plugin => self.reject(directive, "stands before any `plugin` of its file"),
+            // The broker counts three characters behind the prefix.
+            Kind::Plugin if directive.key.find("_opt_").is_some_and(|at| directive.key.len() < at + 8) => {
+                self.reject(directive, "has a name that is too short");
+            }
             Kind::Plugin => {}
         }
     }
@@ -255,6 +270,9 @@ impl Reader {
     fn global(&mut self, directive: &Directive, known: Known, context: &mut Context) {
         if known.name == "global_plugin" || known.name == "plugin_load" {
             context.plugin = true;
+        }
+        if known.name == "plugin_load" {
+            self.resolved.plugins.insert(word(&directive.value).to_owned());
         }
         if known.name == "global_plugin" {
             self.security_seen = true;
@@ -299,8 +317,15 @@ impl Reader {
             At::Default | At::Nothing => &mut self.default,
         };
         match known.name {
+            // The one option for which 2.0, too, wants a listener.
+            "mount_point" if matches!(context.at, At::Default) => {
+                self.reject(directive, "needs a `listener` before it")
+            }
             "listener_allow_anonymous" => {
                 section.security.insert("allow_anonymous", setting(directive));
+            }
+            "plugin_use" if !self.resolved.plugins.contains(word(&directive.value)) => {
+                self.reject(directive, "names a plugin that was not loaded before");
             }
             "plugin_use" => {
                 section.security.insert("plugin", setting(directive));
@@ -402,12 +427,6 @@ impl Reader {
     }
 
     fn per_listener(&mut self, directive: &Directive) {
-        if let Err(why) = fits(Value::Flag, &directive.value, self.two_one()) {
-            return self.reject(directive, why);
-        }
-        if self.two_one() && self.resolved.per_listener {
-            return;
-        }
         self.resolved.per_listener = truth(&directive.value);
         if self.resolved.per_listener && self.security_seen {
             self.reject(directive, "stands after a security setting");
@@ -581,11 +600,6 @@ fn setting(directive: &Directive) -> Setting {
     Setting { value: directive.value.trim().to_owned(), place: place(directive) }
 }
 
-/// The first word.
-fn word(value: &str) -> &str {
-    value.split(' ').find(|word| !word.is_empty()).unwrap_or_default()
-}
-
 /// Puts a value in; false where the broker takes no second one.
 fn put(settings: &mut Settings, directive: &Directive, known: Known, two_one: bool) -> bool {
     let again = match known.value {
@@ -596,49 +610,4 @@ fn put(settings: &mut Settings, directive: &Directive, known: Known, two_one: bo
     };
     let twice = settings.insert(known.name, setting(directive)).is_some();
     again || !twice
-}
-
-/// Whether the broker takes `value`, or what it has against it.
-fn fits(kind: Value, value: &str, two_one: bool) -> Result<(), &'static str> {
-    match kind {
-        _ if word(value).is_empty() => Err("has no value"),
-        Value::Flag if !["true", "1", "false", "0"].contains(&word(value)) => Err("is neither true nor false"),
-        Value::Whole if number(word(value), two_one).is_none() => Err("is no number"),
-        Value::Text | Value::Latest if value.trim().is_empty() => Err("has no value"),
-        _ => Ok(()),
-    }
-}
-
-/// A number as 2.0 (atoi) or 2.1 (strtol of a whole word) reads it, with glibc on a machine of 64 bits.
-#[must_use]
-pub fn number(word: &str, strict: bool) -> Option<i64> {
-    if strict {
-        let (sign, digits) = word.strip_prefix('-').map_or((1, word), |digits| (-1, digits));
-        let (radix, digits) = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
-            Some(digits) => (16, digits),
-            None if digits.len() > 1 && digits.starts_with('0') => (8, &digits[1..]),
-            None => (10, digits),
-        };
-        if digits.starts_with(['+', '-']) {
-            return None;
-        }
-        return i64::from_str_radix(digits, radix)
-            .ok()
-            .map(|number| sign * number)
-            .filter(|it| i32::try_from(*it).is_ok());
-    }
-    let (sign, digits) =
-        word.strip_prefix('-').map_or((1, word.strip_prefix('+').unwrap_or(word)), |digits| (-1, digits));
-    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
-    // What is no number is 0. What does not fit an int is undefined in C; glibc reads a long, the nearest there is, and keeps
-    // its lower 32 bits.
-    let long = match digits[..end].parse::<i64>() {
-        Ok(number) => sign * number,
-        Err(_) if end == 0 => 0,
-        Err(_) if sign < 0 => i64::MIN,
-        Err(_) => i64::MAX,
-    };
-    #[allow(clippy::cast_possible_truncation, reason = "as C does it")]
-    let int = long as i32;
-    Some(i64::from(int))
 }

@@ -220,10 +220,10 @@ fn what_the_broker_would_not_start_with_is_named() {
 
 #[test]
 fn numbers_are_read_as_the_release_reads_them() {
-    let facts = files("2.0.11", "max_queued_messages 12x\nmax_keepalive 0x10\nmax_packet_size 1048576 # 1 MiB\n");
+    let facts = files("2.0.11", "max_queued_messages 12x\nmax_keepalive 60x\nmax_packet_size 1048576 # 1 MiB\n");
     assert_eq!(
         (facts.max_queued_messages, facts.max_keepalive, facts.max_packet_size),
-        (Some(12), Some(0), Some(1_048_576))
+        (Some(12), Some(60), Some(1_048_576))
     );
     let facts = files("2.1.0", "max_keepalive 0x10\nmax_queued_messages 12x\n");
     assert_eq!((facts.max_keepalive, facts.max_packet_size), (Some(16), Some(2_000_000)));
@@ -395,7 +395,7 @@ fn the_running_broker_is_held_against_its_files() {
 
 #[test]
 fn numbers_are_read_as_c_reads_them() {
-    use super::resolve::number;
+    use super::values::number;
     // What `atoi` of Debian's glibc returns on a machine of 64 bits.
     for (word, expected) in [
         ("100", 100),
