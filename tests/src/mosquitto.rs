@@ -1,7 +1,7 @@
 //! Which Mosquitto the tests run: this machine's own, Debian 12's 2.0.11; or, with [`SUITE`] in the environment, that of another
 //! release of Debian, unpacked into the target folder by `tests/container/mosquitto.sh`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use anyhow::{Context as _, Result, bail};
@@ -38,6 +38,15 @@ pub fn broker() -> Result<PathBuf> {
 /// As [`broker`].
 pub fn release() -> Result<&'static str> {
     found().map(|(_, release)| release.as_str())
+}
+
+/// Where its own plugins are, from 2.1 on.
+///
+/// # Errors
+/// As [`broker`].
+pub fn plugins() -> Result<PathBuf> {
+    let usr = broker()?.ancestors().nth(2).map(Path::to_owned).context("the broker stands in no usr/sbin")?;
+    Ok(usr.join(format!("lib/{}-linux-gnu/mosquitto", std::env::consts::ARCH)))
 }
 
 /// Whether it is of the line 2.1, which reads its files differently and has other defaults.

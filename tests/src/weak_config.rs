@@ -18,13 +18,14 @@ use gatepost_evidence::run::{Run, Stage};
 use gatepost_rules::assess::{Assessment, Outcome, assess};
 use gatepost_rules::pack::Pack;
 
+use crate::mosquitto;
 use crate::pki::write;
 use crate::port::Port;
 use crate::process::{LIMIT, Program, command};
 use crate::weak::Keys;
 
-/// The main file of a broker that has nothing to be found.
-pub const BROKER: &str = "per_listener_settings true
+/// The main file of a broker of 2.0 that has nothing to be found.
+const BROKER: &str = "per_listener_settings true
 persistence true
 persistence_location {folder}/store/
 autosave_interval 300
@@ -67,7 +68,10 @@ bridge_tls_version tlsv1.2
 ";
 
 const LIST: &str = "user gateway\ntopic readwrite telemetry/#\n";
-const PASSWORDS: &str = "gateway:$7$20000$c2FsdHNhbHQ=$aHVudGVyMg==\n";
+/// A hash of nobody's password; 2.1 refuses what has not the length of one.
+pub const HASH: &str =
+    "c2FsdHNhbHRzYWx0$QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQQ==";
+
 const SERVICE: &str = "security: {require_auth: true}\nuplink:\n  tls: yes\n  token: hunter2\nbuffer: {enabled: true}\nretry: {limit: 8}\n";
 
 /// A gateway.
@@ -78,6 +82,7 @@ pub struct Gateway {
     service: Arc<Stand>,
     address: String,
     keys: PathBuf,
+    plugins: PathBuf,
 }
 
 /// What the service says.
@@ -143,6 +148,13 @@ impl Weak {
     };
 }
 
+/// The main file in the words of the broker that is tested: in those of 2.1 each listener has its own without a word for it.
+fn main_file() -> Result<String> {
+    let text =
+        BROKER.replace("\nallow_anonymous", "\nlistener_allow_anonymous").replace("per_listener_settings true\n", "");
+    Ok(if mosquitto::is_two_one()? { text } else { BROKER.to_owned() })
+}
+
 fn replaced(text: &str, changes: &[(&str, &str)]) -> String {
     changes.iter().fold(text.to_owned(), |text, (line, other)| {
         assert!(text.contains(line), "{line} is not there");
@@ -174,11 +186,20 @@ impl Gateway {
             }
         });
         let ports = [Port::reserve()?, Port::reserve()?];
-        Ok(Self { folder: folder.to_owned(), ports, program: None, service, address, keys })
+        Ok(Self {
+            folder: folder.to_owned(),
+            ports,
+            program: None,
+            service,
+            address,
+            keys,
+            plugins: mosquitto::plugins()?,
+        })
     }
 
     fn fill(&self, text: &str) -> String {
-        text.replace("{keys}", &self.keys.display().to_string())
+        text.replace("{plugins}", &self.plugins.display().to_string())
+            .replace("{keys}", &self.keys.display().to_string())
             .replace("{folder}", &self.folder.display().to_string())
             .replace("{tls}", &self.ports[0].address().port().to_string())
             .replace("{passwords}", &self.ports[1].address().port().to_string())
@@ -213,9 +234,9 @@ impl Gateway {
         let user = if nix::unistd::geteuid().is_root() { "user root\n" } else { "" };
         let sound = [
             ("conf.d/bridge.conf", self.fill(&replaced(BRIDGE, weak.bridge))),
-            ("mosquitto.conf", user.to_owned() + &self.fill(&replaced(BROKER, weak.broker))),
+            ("mosquitto.conf", user.to_owned() + &self.fill(&replaced(&main_file()?, weak.broker))),
             ("acl", LIST.to_owned()),
-            ("passwd", PASSWORDS.to_owned()),
+            ("passwd", format!("gateway:$7$20000${HASH}\n")),
             ("gateway.yaml", replaced(SERVICE, weak.service)),
             ("gateway.log", "started\nunsafe defaults in effect: 0\n".to_owned()),
             ("gateway.pid", format!("{}\n", std::process::id())),
@@ -233,7 +254,7 @@ impl Gateway {
         }
         fs::set_permissions(path("conf.d"), fs::Permissions::from_mode(0o755))?;
         for (name, text) in weak.content {
-            fs::write(path(name), self.fill(text))?;
+            fs::write(path(name), self.fill(&text.replace("{hash}", HASH)))?;
         }
         for (name, mode) in weak.mode {
             fs::set_permissions(path(name), fs::Permissions::from_mode(*mode))?;
@@ -257,7 +278,7 @@ impl Gateway {
 
     /// Starts Mosquitto with `configuration`.
     fn start(&self, configuration: &Path) -> Result<Program> {
-        let binary = crate::mosquitto::broker()?;
+        let binary = mosquitto::broker()?;
         let mut broker = command(&binary);
         broker.arg("-c").arg(configuration);
         let mut program = Program::start_command(&binary, broker)?;
@@ -281,7 +302,7 @@ impl Gateway {
         let declared = fs::read(&main)?;
         let changed = fs::metadata(&main)?.modified()?;
         let user = if nix::unistd::geteuid().is_root() { "user root\n" } else { "" };
-        write(&main, (user.to_owned() + &self.fill(&replaced(BROKER, changes))).as_bytes(), 0o600)?;
+        write(&main, (user.to_owned() + &self.fill(&replaced(&main_file()?, changes))).as_bytes(), 0o600)?;
         self.program = Some(self.start(&main)?);
         write(&main, &declared, 0o600)?;
         // As a backup that is played back leaves it.
@@ -315,7 +336,13 @@ impl Gateway {
         let gateway = GatewayId::new(Digest::of(b"a gateway"));
         let execution =
             runtime.block_on(gatepost::runner::execute(config, gateway, &bundle, Stage::Audit, None, |_| {}));
-        let run = execution.into_run(None);
+        let mut run = execution.into_run(None);
+        for observation in run.records.iter_mut().filter_map(|record| record.observation.as_mut()) {
+            // What dpkg would tell where the broker that is tested is the host's own.
+            if let Some(release) = observation.pointer_mut("/broker/release/seen") {
+                *release = mosquitto::release()?.into();
+            }
+        }
         let assessment = assess(&run, Digest::of(b"a payload"), pack);
         Ok((run, assessment))
     }

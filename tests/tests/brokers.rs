@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
 use gatepost_tests::brokers::{Kind, agent, look};
+use gatepost_tests::mosquitto::is_two_one;
 use serde_json::{Value, json};
 
 /// Looks at a broker of `kind` and compares: what is expected of each of its listeners, MQTT in order, WebSocket last.
@@ -64,7 +65,7 @@ fn sound(more: Value) -> Value {
 
 #[test]
 fn mosquitto_speaks_every_level_and_takes_pages_from_anywhere() -> Result<()> {
-    let mqtt = json!({
+    let mut mqtt = json!({
         "/mqtt/mqtt31": true, "/mqtt/mqtt311": true, "/mqtt/mqtt5": true,
         // Its defaults: max_packet_size without limit, max_inflight_messages 20, max_keepalive 65535, topic aliases 10.
         "/mqtt/maximum_packet_size": 268_435_460, "/mqtt/receive_maximum": 20, "/mqtt/keep_alive_seconds": 65535,
@@ -75,10 +76,18 @@ fn mosquitto_speaks_every_level_and_takes_pages_from_anywhere() -> Result<()> {
         // Without a password file every password is right.
         "/mqtt/password_in_plaintext": false,
     });
+    if is_two_one()? {
+        // Its defaults: max_packet_size 2000000, max_keepalive none. The first client is told why it goes (0x8e).
+        let newer = [("maximum_packet_size", json!(2_000_000)), ("keep_alive_seconds", json!(0))];
+        let said = [("large_packet_accepted", json!(false)), ("takeover_reason", json!(0x8e))];
+        for (name, value) in newer.into_iter().chain(said) {
+            mqtt[format!("/mqtt/{name}")] = value;
+        }
+    }
     let mut web = mqtt.clone();
     web["/websocket/upgraded"] = json!(true);
     web["/websocket/subprotocol_mqtt"] = json!(true);
-    // 2.0 has no websockets_origin.
+    // 2.0 has no websockets_origin, and 2.1 none by itself.
     web["/websocket/foreign_origin_accepted"] = json!(true);
     compare(Kind::Mosquitto, &[sound(mqtt), sound(web)])
 }

@@ -113,6 +113,18 @@ pub const NSPAWN: Need = Need {
 /// mmdebstrap(1).
 pub const MMDEBSTRAP: Need =
     Need { file: "/usr/bin/mmdebstrap", package: "mmdebstrap", why: "makes the Debian that is booted there" };
+/// patchelf(1).
+pub const PATCHELF: Need = Need {
+    file: "/usr/bin/patchelf",
+    package: "patchelf",
+    why: "lets the broker of another Debian run with its own libraries",
+};
+/// dockerd(8).
+pub const DOCKER: Need =
+    Need { file: "/usr/sbin/dockerd", package: "docker.io", why: "what Docker itself leaves of its containers" };
+/// busybox(1), of one file.
+pub const BUSYBOX: Need =
+    Need { file: "/bin/busybox", package: "busybox-static", why: "what runs in such a container" };
 /// lynis(8).
 pub const LYNIS: Need =
     Need { file: "/usr/sbin/lynis", package: "lynis", why: "an audit of hosts that ours has to agree with" };

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::machine::{
-    self, CC, CXX, DNSMASQ, FAKETIME, HAPROXY, IPROUTE2, LIBC, MBEDTLS, MICROSOCKS, MMDEBSTRAP, MOSQUITTO,
-    MOSQUITTO_CLIENTS, NATS, NFTABLES, NGINX, NSPAWN, OPENSSL, RABBITMQ, SSHD, SSLSCAN, TINYPROXY,
+    self, BUSYBOX, CC, CXX, DNSMASQ, DOCKER, FAKETIME, HAPROXY, IPROUTE2, LIBC, MBEDTLS, MICROSOCKS, MMDEBSTRAP,
+    MOSQUITTO, MOSQUITTO_CLIENTS, NATS, NFTABLES, NGINX, NSPAWN, OPENSSL, PATCHELF, RABBITMQ, SSHD, SSLSCAN, TINYPROXY,
 };
 use crate::step::{self, Failed, cargo};
 use crate::{agreement, fuzz};
@@ -19,6 +19,39 @@ struct Long {
     variables: &'static [(&'static str, &'static str)],
 }
 
+/// Tests whose broker is a Mosquitto.
+const WITH_A_BROKER: &[&str] = &[
+    "test",
+    "-p",
+    "gatepost-tests",
+    "--test",
+    "brokers",
+    "--test",
+    "weaknesses",
+    "--test",
+    "weak_mqtt",
+    "--test",
+    "weak_acl",
+    "--test",
+    "weak_clients",
+    "--test",
+    "weak_config",
+    "--test",
+    "weak_certificate_files",
+    "--test",
+    "weak_ingest",
+    "--test",
+    "stapled",
+    "--test",
+    "telemetry",
+    "--test",
+    "wire",
+    "--test",
+    "story",
+    "--test",
+    "lab",
+];
+
 /// In this order.
 const FULL: &[Long] = &[
     Long {
@@ -31,6 +64,36 @@ const FULL: &[Long] = &[
         title: "Debian 13",
         what: "five minutes: a system container of Debian 13 is read like one of Debian 12 (tests/tests/weak_host.rs)",
         arguments: &["test", "-p", "gatepost-tests", "--test", "weak_host", "--", "--ignored"],
+        variables: &[],
+    },
+    Long {
+        title: "every word of Mosquitto 2.0.11",
+        what: "two minutes: each word of the broker's program, in every place, is taken as we say (tests/tests/config_mosquitto.rs)",
+        arguments: &["test", "-p", "gatepost-tests", "--test", "config_mosquitto", "--", "--ignored"],
+        variables: &[],
+    },
+    Long {
+        title: "every word of Mosquitto 2.0.21, of Debian 13",
+        what: "two minutes: the same, and its configurations",
+        arguments: &["test", "-p", "gatepost-tests", "--test", "config_mosquitto", "--", "--include-ignored"],
+        variables: &[("GATEPOST_MOSQUITTO", "trixie")],
+    },
+    Long {
+        title: "every word of Mosquitto 2.1, of Debian's testing",
+        what: "two minutes: the same, and its configurations",
+        arguments: &["test", "-p", "gatepost-tests", "--test", "config_mosquitto", "--", "--include-ignored"],
+        variables: &[("GATEPOST_MOSQUITTO", "forky")],
+    },
+    Long {
+        title: "Mosquitto 2.1",
+        what: "three minutes: all tests that have a broker, with one of 2.1",
+        arguments: WITH_A_BROKER,
+        variables: &[("GATEPOST_MOSQUITTO", "forky")],
+    },
+    Long {
+        title: "Docker",
+        what: "a minute: Docker's own daemon, and what the agent sees of it (tests/tests/docker.rs)",
+        arguments: &["test", "-p", "gatepost-tests", "--test", "docker", "--", "--ignored"],
         variables: &[],
     },
     Long {
@@ -72,7 +135,7 @@ pub fn run(arguments: &[String]) -> Result<(), Failed> {
     machine::provide(&[&CXX, &MOSQUITTO, &MOSQUITTO_CLIENTS, &OPENSSL, &FAKETIME, &SSLSCAN, &TINYPROXY, &MICROSOCKS])?;
     machine::provide(&[&NGINX, &HAPROXY, &NATS, &SSHD, &IPROUTE2, &NFTABLES, &DNSMASQ, &NSPAWN, &MMDEBSTRAP])?;
     if full {
-        machine::provide(&[&RABBITMQ])?;
+        machine::provide(&[&RABBITMQ, &PATCHELF, &DOCKER, &BUSYBOX])?;
     }
     machine::provide_venv()?;
     step::run("format", cargo(["fmt", "--all", "--check"]))?;

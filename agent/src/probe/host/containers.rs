@@ -1,7 +1,7 @@
 //! Docker, from its socket's mode, its configuration and what its daemon keeps of each container; of other engines the
 //! sockets. None is asked: whoever may ask one may also command it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gatepost_evidence::check::host_guardrails::FileState;
 use gatepost_evidence::check::host_guardrails::containers::{Container, Docker};
@@ -13,7 +13,8 @@ use super::{if_there, shorten};
 
 /// The most containers that are recorded.
 pub const MAX_CONTAINERS: usize = 200;
-const CONTAINERS: &str = "/var/lib/docker/containers";
+/// Where Docker keeps everything, unless it is told another place.
+const DATA: &str = "/var/lib/docker";
 const DAEMON: &str = "/etc/docker/daemon.json";
 
 /// What is to be seen of Docker.
@@ -63,26 +64,45 @@ fn command_line(root: &Root) -> Vec<String> {
     text.split('\0').take(100).map(shorten).collect()
 }
 
+/// The values of an option on the daemon's command line: `-H value`, `--host value`, `--host=value`.
+fn option(words: &[String], short: &str, long: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (index, word) in words.iter().enumerate() {
+        if word == short || word == long {
+            found.extend(words.get(index + 1).cloned());
+        } else if let Some(value) = word.strip_prefix(long).and_then(|rest| rest.strip_prefix('=')) {
+            found.push(value.to_owned());
+        }
+    }
+    found
+}
+
 fn hosts(root: &Root) -> Result<Vec<String>, Failure> {
     let daemon = daemon(root)?;
     let listed = daemon.as_ref().and_then(|daemon| daemon.get("hosts")?.as_array());
     let mut hosts: Vec<String> = listed.into_iter().flatten().filter_map(Value::as_str).map(shorten).collect();
-    let words = command_line(root);
-    for (index, word) in words.iter().enumerate() {
-        match (word.as_str(), word.strip_prefix("--host=")) {
-            ("-H" | "--host", _) => hosts.extend(words.get(index + 1).cloned()),
-            (_, Some(host)) => hosts.push(host.to_owned()),
-            _ => {}
-        }
-    }
+    hosts.extend(option(&command_line(root), "-H", "--host"));
     hosts.truncate(20);
     Ok(hosts)
 }
 
+/// The folder of the containers, which a gateway often has on a disk of its own. `graph` is its name of before.
+fn data(root: &Root) -> Result<PathBuf, Failure> {
+    let words = command_line(root);
+    let told = option(&words, "-g", "--data-root").pop().or_else(|| option(&words, "-g", "--graph").pop());
+    let kept =
+        |daemon: Value| ["data-root", "graph"].iter().find_map(|key| Some(daemon.get(key)?.as_str()?.to_owned()));
+    let folder = match told {
+        Some(told) => Some(told),
+        None => daemon(root)?.and_then(kept),
+    };
+    Ok(PathBuf::from(folder.unwrap_or_else(|| DATA.to_owned())).join("containers"))
+}
+
 fn containers(root: &Root) -> Result<Vec<Container>, Failure> {
-    let folder = Path::new(CONTAINERS);
+    let folder = data(root)?;
     let mut found = Vec::new();
-    for id in root.list(folder)? {
+    for id in root.list(&folder)? {
         let read = |name: &str| -> Result<Option<Value>, Failure> {
             let path = folder.join(&id).join(name);
             let Some(text) = if_there(root.read_text(&path))? else { return Ok(None) };
@@ -163,5 +183,21 @@ mod tests {
         assert_eq!((containers[0].name.as_str(), containers[0].privileged), ("agent", true));
         assert_eq!(docker.hosts.seen().unwrap(), &["unix:///run/docker.sock", "tcp://0.0.0.0:2375"]);
         assert!(!format!("{docker:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn containers_lie_where_the_daemon_was_told() {
+        let there = "srv/d/containers/abc";
+        let of = |file: (&str, &str)| {
+            let state = (&*format!("{there}/config.v2.json"), r#"{"Name": "/there"}"#);
+            let folder =
+                snapshot(&[state, (&format!("{there}/hostconfig.json"), "{}"), file, ("run/docker.pid", "77")]);
+            docker(&Root::new(folder.path())).containers.seen().map(Vec::len)
+        };
+        assert_eq!(of(("etc/docker/daemon.json", r#"{"data-root": "/srv/d"}"#)), Some(1));
+        for words in ["--data-root=/srv/d", "--data-root\0/srv/d", "-g\0/srv/d", "--graph\0/srv/d"] {
+            assert_eq!(of(("proc/77/cmdline", &format!("dockerd\0{words}\0"))), Some(1), "{words}");
+        }
+        assert_eq!(of(("etc/docker/daemon.json", "{}")), None);
     }
 }

@@ -33,7 +33,7 @@ impl Spoken for Wire {
 
 impl Spoken for TlsStream<Wire> {
     fn failure(&self, error: &io::Error) -> Failure {
-        tls::failure(error, self.get_ref().0)
+        tls::end_of_session(error, self.get_ref().0)
     }
 }
 

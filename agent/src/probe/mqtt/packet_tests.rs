@@ -74,6 +74,10 @@ fn what_servers_say_is_read() {
     let refused = Packet::Connack { code: 1, announced: Announced::default() };
     // A server that knows no MQTT 5 answers as it can.
     assert_eq!(all(Level::V5, &[0x20, 2, 0, 1]).unwrap(), [refused]);
+    // Mosquitto 2.1.2, asked for a level that does not exist; nothing else is answered so before MQTT 5.
+    let unsupported = Packet::Connack { code: 0x84, announced: Announced::default() };
+    assert_eq!(all(Level::V311, &[0x20, 3, 0, 0x84, 0]).unwrap(), [unsupported]);
+    assert!(all(Level::V311, &[0x20, 3, 0, 0, 0]).is_err());
     // Mosquitto 2.0.11, asked for no keep alive.
     let said = [0x20, 0x0c, 0, 0, 9, 0x22, 0, 0x0a, 0x13, 0xff, 0xff, 0x21, 0, 0x14];
     let announced = Announced {

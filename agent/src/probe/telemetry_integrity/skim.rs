@@ -153,7 +153,13 @@ fn not_mqtt(words: &str) -> Failure {
 /// The client id that a line of Mosquitto's log says was taken over, if it says so.
 pub fn taken_over(line: &str) -> Option<&str> {
     let (_, rest) = line.split_once("Client ")?;
-    let (id, _) = rest.split_once(" already connected, closing old connection")?;
+    let old = rest.split_once(" already connected, closing old connection").map(|(id, _)| id);
+    // 2.1, from 2.1.1 on with the client's address.
+    let new = || {
+        let id = rest.strip_suffix(" disconnected: session taken over.")?;
+        Some(id.rsplit_once(" [").filter(|(_, address)| address.ends_with(']')).map_or(id, |(id, _)| id))
+    };
+    let id = old.or_else(new)?;
     (!id.is_empty() && id.len() <= 256).then_some(id)
 }
 
@@ -253,6 +259,9 @@ mod tests {
     fn a_takeover_is_read_from_mosquittos_words() {
         let line = "1732262400: Client stm32-01 already connected, closing old connection.";
         assert_eq!(taken_over(line), Some("stm32-01"));
+        let line = "1795394330: Client a [b] c [127.0.0.1:39226] disconnected: session taken over.";
+        assert_eq!(taken_over(line), Some("a [b] c"));
+        assert_eq!(taken_over("1: Client stm32-01 disconnected: session taken over."), Some("stm32-01"));
         for other in ["Client stm32-01 disconnected.", "", "Client  already connected, closing old connection"] {
             assert_eq!(taken_over(other), None, "{other}");
         }

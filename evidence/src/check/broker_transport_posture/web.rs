@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Dialled, Scope, Source, Transport};
 use crate::check::{Unknown, segment};
-use crate::look::Look;
+use crate::look::{FailureKind, Look};
 
 /// What was seen of a WebSocket listener beside what MQTT tells over it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -128,6 +128,10 @@ pub(super) fn websocket(seen: &WebSocket, place: &str, unknown: &mut Unknown) ->
     let name = format!("{place}/foreign_origin_accepted");
     match (&seen.foreign_origin, facts.upgraded) {
         (Look::Seen(upgrade), Some(true)) => facts.foreign_origin_accepted = Some(upgrade.switched()),
+        // Mosquitto 2.1 hangs up on an origin that it does not take, and answers whoever names none.
+        (Look::Failed(failure), Some(true)) if failure.kind == FailureKind::Closed => {
+            facts.foreign_origin_accepted = Some(false);
+        }
         (Look::Failed(failure), _) => unknown.because(name, failure),
         (Look::Seen(_), _) => unknown.because(name, "the protocol is not switched without an origin, either"),
     }
