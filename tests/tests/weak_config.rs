@@ -98,7 +98,6 @@ const WEAK: &[Weak] = &[
     ),
     broker(
         "certificates of whomever",
-        "a file that includes",
         &[("use_identity_as_username true\n", "")],
         &["broker_certificate_not_identity[{tls}@127.0.0.1]"],
     ),
