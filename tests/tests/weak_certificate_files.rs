@@ -15,7 +15,7 @@ use anyhow::Result;
 use gatepost_tests::agent::Agent;
 use gatepost_tests::pki::{self, Leaf, Pki};
 use gatepost_tests::port::Port;
-use gatepost_tests::process::{LIMIT, Program, installed};
+use gatepost_tests::process::{LIMIT, Program};
 use nix::sys::signal::Signal;
 use rcgen::ExtendedKeyUsagePurpose;
 
