@@ -18,7 +18,7 @@ struct Part {
 }
 
 /// What `host_guardrails` alone does not read.
-const MORE_PATHS: [&str; 41] = [
+const MORE_PATHS: [&str; 49] = [
     "/sys/class/net/eth0/operstate",
     "/sys/class/net/eth0/speed",
     "/sys/class/net/eth0/duplex",
@@ -54,6 +54,14 @@ const MORE_PATHS: [&str; 41] = [
     "/run/chrony/chronyd.pid",
     "/run/ntpd.pid",
     "/answers/chronyc",
+    "/etc/chrony/chrony.conf",
+    "/etc/chrony/conf.d/site.conf",
+    "/run/chrony-dhcp/eth0.sources",
+    "/etc/ntpsec/ntp.conf",
+    "/etc/systemd/timesyncd.conf",
+    "/etc/systemd/timesyncd.conf.d/site.conf",
+    "/run/systemd/netif/state",
+    "/sys/class/rtc/rtc0/name",
     "/proc/1/comm",
     "/proc/77/comm",
     "/proc/77/cmdline",
@@ -62,7 +70,7 @@ const MORE_PATHS: [&str; 41] = [
     readers::SERVICE,
 ];
 
-const PARTS: [Part; 17] = [
+const PARTS: [Part; 18] = [
     Part {
         name: "system",
         read: |root| {
@@ -179,6 +187,18 @@ const PARTS: [Part; 17] = [
         prefixes: &["/proc/1/comm", "/proc/77/", "/proc/stat", "/var/lib/dpkg/status"],
     },
     Part { name: "assignments", read: readers::assignments, prefixes: &[readers::SERVICE] },
+    Part {
+        name: "time",
+        read: readers::time,
+        prefixes: &[
+            "/etc/chrony/",
+            "/run/chrony-dhcp/",
+            "/etc/ntpsec/",
+            "/etc/systemd/timesyncd",
+            "/run/systemd/",
+            "/sys/class/rtc/",
+        ],
+    },
 ];
 
 /// The paths that each part looks at.
@@ -295,5 +315,22 @@ pub fn seeds() -> Seeds {
     ));
     let settings = "# where to\nexport INGEST_URL=\"https://edge/\"\nRETRY_LIMIT=5 # times\nEMPTY=\n";
     seeds.push(("assignments-service".to_owned(), with(16, &[(readers::SERVICE, settings)])));
+    seeds.push((
+        "time-servers".to_owned(),
+        with(
+            17,
+            &[
+                (
+                    "/etc/chrony/chrony.conf",
+                    "pool 2.debian.pool.ntp.org iburst\n#server no\nsourcedir /run/chrony-dhcp\n",
+                ),
+                ("/run/chrony-dhcp/eth0.sources", "server 192.168.1.1 iburst\n"),
+                ("/etc/systemd/timesyncd.conf", "[Time]\nNTP=old.site\nNTP=\n#FallbackNTP=0.debian.pool.ntp.org\n"),
+                ("/run/systemd/netif/state", "NTP=192.168.1.1 ntp.site\n"),
+                ("/run/systemd/timesync/synchronized", ""),
+                ("/sys/class/rtc/rtc0/name", "rpi_rtc\n"),
+            ],
+        ),
+    ));
     seeds
 }

@@ -21,6 +21,9 @@ mod radio;
 #[path = "../../agent/src/probe/mosquitto/running.rs"]
 #[allow(dead_code, reason = "the agent uses the rest")]
 mod running;
+#[path = "../../agent/src/probe/link_posture/time_servers.rs"]
+mod time_servers;
+
 /// The network as `link_posture` reads it: interfaces, routes, name servers, settings.
 ///
 /// # Panics
@@ -40,6 +43,19 @@ pub fn network(root: &Root) {
 /// When what was read cannot be evidence.
 pub fn radio(root: &Root) {
     can_be_evidence(&radio::look(root));
+}
+
+/// The time servers and clocks that `link_posture` finds.
+///
+/// # Panics
+/// When the same files come to something else, or what was read cannot be evidence.
+pub fn time(root: &Root) {
+    let found = time_servers::servers(root, &[]);
+    assert_eq!(found, time_servers::servers(root, &[]));
+    assert!(found.source.is_some() || found.names.as_ref().is_ok_and(Vec::is_empty) || found.names.is_err());
+    part(found.names);
+    part(time_servers::clocks(root));
+    part(time_servers::board(root));
 }
 
 /// The broker's processes and release, as `gateway_config_guardrails` reads them.

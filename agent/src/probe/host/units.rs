@@ -35,7 +35,7 @@ pub fn enabled(root: &Root) -> Result<Vec<String>, Failure> {
     Ok(found.into_iter().filter(|name| !masked.contains(name)).collect())
 }
 
-/// Names of the units that are masked, for good or until the next boot: links to `/dev/null`. What lies in the first folder
+/// Names of the units that are masked, for good or until the next boot: links to `/dev/null` and empty files. What lies in the first folder
 /// hides what has its name in the second (systemd.unit(5)).
 ///
 /// # Errors
@@ -47,11 +47,16 @@ pub fn masked(root: &Root) -> Result<Vec<String>, Failure> {
             if !seen.insert(name.clone()) {
                 continue;
             }
-            match root.link(&folder.join(&name)) {
+            let path = folder.join(&name);
+            match root.link(&path) {
                 Ok(to) if to == Path::new("/dev/null") => found.push(shorten(&name)),
                 Err(failure) if failure.kind == FailureKind::Denied => return Err(failure),
-                // It leads elsewhere, or is no link.
-                Ok(_) | Err(_) => {}
+                // A file that is empty is to systemd what a link to nothing is.
+                Ok(_) | Err(_) => {
+                    if root.beginning(&path, 1).is_ok_and(|begin| begin.is_empty()) {
+                        found.push(shorten(&name));
+                    }
+                }
             }
         }
         if seen.len() > 2000 {
@@ -183,6 +188,8 @@ mod tests {
         }
         let root = Root::new(folder.path());
         assert_eq!(masked(&root).unwrap(), ["x.service", "y.service"]);
+        std::fs::write(folder.path().join("etc/systemd/system/empty.timer"), "").unwrap();
+        assert_eq!(masked(&root).unwrap(), ["empty.timer", "x.service", "y.service"]);
         assert_eq!(enabled(&root).unwrap(), ["ssh.service"]);
     }
 }

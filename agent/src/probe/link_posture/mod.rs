@@ -12,6 +12,7 @@ mod network;
 mod peers;
 mod record;
 mod time;
+mod time_servers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +61,7 @@ pub struct Machine {
     addresses: Look<Vec<Address>>,
     routing: Look<Routing>,
     wireless: Option<Wireless>,
-    servers: time::Servers,
+    servers: time_servers::Servers,
     clocks: Result<Vec<String>, Failure>,
     board: Result<bool, Failure>,
 }
@@ -80,9 +81,9 @@ pub fn see_at(root: &Root, config: &Config) -> Machine {
         addresses: network::addresses(root).into(),
         routing: network::routing(root).into(),
         wireless: radio.then(|| radio::look(root)),
-        servers: time::servers(root, config),
-        clocks: time::clocks(root),
-        board: time::board(root),
+        servers: time_servers::servers(root, &config.link.time_servers),
+        clocks: time_servers::clocks(root),
+        board: time_servers::board(root),
     }
 }
 
@@ -99,7 +100,8 @@ async fn see(config: Arc<Config>) -> Result<Observation, Missed> {
         .await?
     };
     let Machine { servers, clocks, board, .. } = machine;
-    let servers = if live { servers } else { time::Servers { names: servers.names.and(Err(no_network())), ..servers } };
+    let servers =
+        if live { servers } else { time_servers::Servers { names: servers.names.and(Err(no_network())), ..servers } };
     let resolvers = machine.resolvers.clone();
     let (peers, portal, dns, time) = tokio::join!(
         peers::try_all(&config, &issuers),
