@@ -8,13 +8,14 @@ use gatepost_evidence::check::CHECKS;
 use gatepost_evidence::id::Digest;
 use gatepost_evidence::run::TargetKind;
 use serde_json::Value;
+use toml::Spanned;
 use toml::de::DeTable;
 
 use crate::assess::Outcome;
 use crate::document::{Reader, Table, to_json};
 use crate::expression::{Expression, Reference};
 use crate::judge::{Compiled, Logic, Sources};
-use crate::mistakes::PackErrors;
+use crate::mistakes::{PackError, PackErrors};
 use crate::names::Scope;
 use crate::pack::{Control, Pack, PackRef, Severity, Vector};
 use crate::shape::{self, Shape, nearest, segments};
@@ -75,46 +76,25 @@ const CHECK_TARGETS: &[(&str, &[TargetKind])] = &[
     ("disclosure_readiness", &[TargetKind::Host]),
 ];
 
-/// Reads, checks and compiles a pack; its vectors are read but not run. Of a pack whose digest is `known`, which somebody has
-/// tested, the digest is not made, the vectors are not read, and what was compiled then is compiled when it is first asked.
+/// Reads, checks and compiles a pack; its vectors are read but not run.
 ///
 /// # Errors
 /// Every mistake in it.
-pub(crate) fn load(text: &str, known: Option<Digest>) -> Result<Pack, PackErrors> {
-    let tested = known.is_some().then(|| without_vectors(text));
-    let text = tested.as_deref().unwrap_or(text);
+pub(crate) fn load(text: &str) -> Result<Pack, PackErrors> {
     let mut reader = Reader::new(text);
     if text.len() > MAX_BYTES {
         reader.mistake(1, format!("it has {} bytes; at most {MAX_BYTES} are read", text.len()));
         return Err(PackErrors::new(reader.errors));
     }
-    let (document, syntax) = DeTable::parse_recoverable(text);
-    for error in &syntax {
-        let line = reader.line(error.span().map_or(0, |span| span.start));
-        reader.mistake(line, format!("not TOML: {}", error.message()));
-    }
-    if !syntax.is_empty() {
-        return Err(PackErrors::new(reader.errors));
-    }
+    let document = parse(text, &mut reader)?;
     let root = Table { fields: document.get_ref(), line: 1 };
     reader.only(root, PACK_KEYS);
-    let name = reader.required(root, "name").map(|(name, _)| name.to_owned());
-    let version = reader.required(root, "version").and_then(|(version, line)| {
-        let numbers: Vec<_> = version.split('.').map(str::parse::<u32>).collect();
-        let sound = numbers.len() == 3 && numbers.iter().all(Result::is_ok);
-        if !sound {
-            reader.mistake(line, format!("`version` is `{version}`; it should be three numbers, such as 1.0.0"));
-        }
-        sound.then(|| version.to_owned())
-    });
-    let lookups = Arc::new(Tables::read(&mut reader, root));
-    let standards = Standards::read(&mut reader, root);
+    let head = Head::read(&mut reader, root);
     let controls = reader.tables(root, "control");
     if controls.is_empty() {
         reader.mistake(1, "there is no [[control]]");
     }
-    let mut loader =
-        Loader { reader, tables: &lookups, standards: &standards, tested: known.is_some(), keys: BTreeSet::new() };
+    let mut loader = Loader { reader, head: &head, tested: false, keys: BTreeSet::new() };
     let mut read: Vec<Option<Control>> = Vec::new();
     for table in controls {
         read.push(loader.control(table));
@@ -123,25 +103,90 @@ pub(crate) fn load(text: &str, known: Option<Digest>) -> Result<Pack, PackErrors
         }
     }
     let mut reader = loader.reader;
-    let digest = known.or_else(|| match canonical::to_vec(&to_json(document.get_ref())) {
+    let digest = match canonical::to_vec(&to_json(document.get_ref())) {
         Ok(bytes) => Some(Digest::of(&bytes)),
         Err(error) => {
             reader.mistake(1, error.to_string());
             None
         }
-    });
-    match (name, version, digest, read.into_iter().collect::<Option<Vec<_>>>()) {
-        (Some(name), Some(version), Some(digest), Some(controls)) if reader.errors.is_empty() => {
-            Ok(Pack::new(PackRef { name, version, digest }, lookups, standards.into_all(), controls))
+    };
+    head.pack(digest, read, reader.errors)
+}
+
+/// The pack of `text` whose `digest` is known, because somebody has loaded and tested it. That is not done again: vectors are not
+/// read, what was compiled then is compiled when it is first asked, and one control is parsed at a time, since a parser of the
+/// whole would take more memory than all else that a look at a gateway takes.
+///
+/// # Errors
+/// Mistakes that were not there when it was tested.
+pub(crate) fn load_tested(text: &str, digest: Digest) -> Result<Pack, PackErrors> {
+    let (beginning, controls) = parts(text);
+    let mut reader = Reader::new(&beginning);
+    let document = parse(&beginning, &mut reader)?;
+    let head = Head::read(&mut reader, Table { fields: document.get_ref(), line: 1 });
+    let (mut read, mut errors) = (Vec::new(), reader.errors);
+    for text in &controls {
+        let mut reader = Reader::new(text);
+        let document = parse(text, &mut reader)?;
+        let tables = reader.tables(Table { fields: document.get_ref(), line: 1 }, "control");
+        let mut loader = Loader { reader, head: &head, tested: true, keys: BTreeSet::new() };
+        read.extend(tables.into_iter().map(|table| loader.control(table)));
+        errors.append(&mut loader.reader.errors);
+    }
+    head.pack(Some(digest), read, errors)
+}
+
+fn parse<'t>(text: &'t str, reader: &mut Reader) -> Result<Spanned<DeTable<'t>>, PackErrors> {
+    let (document, syntax) = DeTable::parse_recoverable(text);
+    for error in &syntax {
+        let line = reader.line(error.span().map_or(0, |span| span.start));
+        reader.mistake(line, format!("not TOML: {}", error.message()));
+    }
+    if syntax.is_empty() { Ok(document) } else { Err(PackErrors::new(std::mem::take(&mut reader.errors))) }
+}
+
+/// What a pack has beside its controls.
+struct Head {
+    name: Option<String>,
+    version: Option<String>,
+    tables: Arc<Tables>,
+    standards: Standards,
+}
+
+impl Head {
+    fn read(reader: &mut Reader, root: Table<'_>) -> Self {
+        let name = reader.required(root, "name").map(|(name, _)| name.to_owned());
+        let version = reader.required(root, "version").and_then(|(version, line)| {
+            let numbers: Vec<_> = version.split('.').map(str::parse::<u32>).collect();
+            let sound = numbers.len() == 3 && numbers.iter().all(Result::is_ok);
+            if !sound {
+                reader.mistake(line, format!("`version` is `{version}`; it should be three numbers, such as 1.0.0"));
+            }
+            sound.then(|| version.to_owned())
+        });
+        let tables = Arc::new(Tables::read(reader, root));
+        Self { name, version, tables, standards: Standards::read(reader, root) }
+    }
+
+    fn pack(
+        self,
+        digest: Option<Digest>,
+        read: Vec<Option<Control>>,
+        errors: Vec<PackError>,
+    ) -> Result<Pack, PackErrors> {
+        match (self.name, self.version, digest, read.into_iter().collect::<Option<Vec<_>>>()) {
+            (Some(name), Some(version), Some(digest), Some(controls)) if errors.is_empty() => {
+                Ok(Pack::new(PackRef { name, version, digest }, self.tables, self.standards.into_all(), controls))
+            }
+            _ => Err(PackErrors::new(errors)),
         }
-        _ => Err(PackErrors::new(reader.errors)),
     }
 }
 
 struct Loader<'d> {
     reader: Reader,
-    tables: &'d Arc<Tables>,
-    standards: &'d Standards,
+    head: &'d Head,
+    /// Somebody has done it before: see [`load_tested`].
     tested: bool,
     keys: BTreeSet<&'d str>,
 }
@@ -167,7 +212,7 @@ impl<'d> Loader<'d> {
         if let (Some(check), Some(target)) = (check, target) {
             self.target_fits(table, check, target);
         }
-        let mappings = self.standards.mappings(&mut self.reader, table);
+        let mappings = self.head.standards.mappings(&mut self.reader, table);
         let shape = check.filter(|_| !self.tested).and_then(shape::of_check);
         let logic = if self.tested { self.logic_for_later(table, check) } else { self.logic(table, shape.as_deref()) };
         let (logic, fail, applies) =
@@ -237,7 +282,7 @@ impl<'d> Loader<'d> {
             applies: applies.clone(),
             fail: fail.clone(),
             show: show.into_iter().map(|(source, _)| source.to_owned()).collect(),
-            tables: Arc::clone(self.tables),
+            tables: Arc::clone(&self.head.tables),
         };
         Some((Logic::later(for_each, sources), fail, applies))
     }
@@ -256,9 +301,9 @@ impl<'d> Loader<'d> {
                 return None;
             }
         };
-        let scope = Scope { facts: shape, item, tables: self.tables.shape() };
+        let scope = Scope { facts: shape, item, tables: self.head.tables.shape() };
         let mut compile = |name: &str, (source, line): (&str, usize)| {
-            let compiled = Expression::compile(source, scope, self.tables);
+            let compiled = Expression::compile(source, scope, &self.head.tables);
             let mistakes = compiled.as_ref().err().into_iter().flatten();
             mistakes.for_each(|mistake| self.reader.mistake(line, format!("`{name}`: {mistake}")));
             compiled.ok()
@@ -327,14 +372,20 @@ impl<'d> Loader<'d> {
     }
 }
 
-/// The text of a pack that was tested without its vectors, which are most of it.
-fn without_vectors(text: &str) -> String {
-    let mut within = false;
-    let outside = |line: &&str| {
-        within = (within && !line.starts_with("[[control]]")) || line.starts_with("[[control.vector]]");
-        !within
-    };
-    text.split_inclusive('\n').filter(outside).collect()
+/// What stands before the controls of a pack, and each control, without its vectors, which are most of it.
+fn parts(text: &str) -> (String, Vec<String>) {
+    let (mut beginning, mut controls) = (String::new(), Vec::<String>::new());
+    let mut within_vector = false;
+    for line in text.split_inclusive('\n') {
+        if line.starts_with("[[control]]") {
+            controls.push(String::new());
+        }
+        within_vector = line.starts_with("[[control.vector]]") || within_vector && !line.starts_with("[[control]]");
+        if !within_vector {
+            controls.last_mut().unwrap_or(&mut beginning).push_str(line);
+        }
+    }
+    (beginning, controls)
 }
 
 /// The shape of the entries of the map at `pointer`.

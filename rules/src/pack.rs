@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::assess::Outcome;
 use crate::expression::Expression;
 use crate::judge::Logic;
-use crate::load::load;
+use crate::load::{load, load_tested};
 pub use crate::mistakes::{PackError, PackErrors};
 pub use crate::standards::Standard;
 pub use crate::tables::Lookup;
@@ -138,8 +138,10 @@ const BUILTIN_DIGEST: &str = include_str!("../packs/gateway-baseline-1.0.0.diges
 
 /// Its vectors are not read and run at every start, its expressions are compiled when they are first asked, and its digest is
 /// not made, which would take a gateway more time and memory than to judge a run: a test has done all of it.
-static BUILTIN: LazyLock<Result<Pack, PackErrors>> =
-    LazyLock::new(|| load(BUILTIN_TOML, BUILTIN_DIGEST.trim_end().parse().ok()));
+static BUILTIN: LazyLock<Result<Pack, PackErrors>> = LazyLock::new(|| match BUILTIN_DIGEST.trim_end().parse() {
+    Ok(digest) => load_tested(BUILTIN_TOML, digest),
+    Err(_) => load(BUILTIN_TOML),
+});
 
 impl Pack {
     pub(crate) fn new(
@@ -156,7 +158,7 @@ impl Pack {
     /// # Errors
     /// Every mistake in it, a vector that does not come out as expected included.
     pub fn parse(toml: &str) -> Result<Self, PackErrors> {
-        let pack = load(toml, None)?;
+        let pack = load(toml)?;
         let report = pack.test();
         let failing = report.vectors.iter().filter(|vector| !vector.ok).map(VectorResult::as_error);
         let failing: Vec<PackError> = failing.collect();
@@ -218,7 +220,7 @@ impl Pack {
 /// # Errors
 /// Every other mistake in the pack.
 pub fn test(toml: &str) -> Result<TestReport, PackErrors> {
-    Ok(load(toml, None)?.test())
+    Ok(load(toml)?.test())
 }
 
 /// What came out of a pack's vectors.

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use gatepost_tests::clock::Clock;
-use gatepost_tests::namespace::site::{SINK, Site};
+use gatepost_tests::namespace::site::{EDGE, HONEST, SINK, Site};
+use gatepost_tests::process::{LIMIT, installed};
 use serde_json::Value;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -145,4 +146,26 @@ fn an_outage_is_remembered_and_measured() {
     clock.forward(HOUR * 25).unwrap();
     let report = site.look(&text).unwrap();
     assert!(findings(&report).contains("outage_of_a_day"), "{:#}", report["findings"]);
+}
+
+/// As many routers at home announce themselves.
+#[test]
+fn a_name_server_of_the_link_itself_is_asked() {
+    let mut site = Site::make().unwrap();
+    site.serve().unwrap();
+    site.road.ip(&["addr", "add", "fe80::53/64", "dev", "down2", "nodad"]).unwrap();
+    let options =
+        ["--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--bind-interfaces", "--user=root"];
+    let more = ["--pid-file=", "--log-facility=-", "--interface=down2", "--except-interface=lo"];
+    let dnsmasq = installed("dnsmasq", "dnsmasq-base").unwrap();
+    let mut server = site.road.start(&dnsmasq, &[&options[..], &more, &HONEST].concat()).unwrap();
+    server.wait_until("it serves", LIMIT, |lines| lines.iter().any(|line| line.contains("started, version"))).unwrap();
+    site.gateway.resolvers(&["fe80::53%site0"]).unwrap();
+    let text = site.configuration("link-local", "");
+    site.look(&text).unwrap();
+    let seen = site.observation(&text).unwrap();
+    let asked = &seen["dns"]["seen"]["servers"][0];
+    assert_eq!(asked["address"], "fe80::53%site0", "{seen:#}");
+    let edge = asked["questions"].as_array().unwrap().iter().find(|it| it["name"] == "edge.test").unwrap();
+    assert_eq!(edge["answer"]["seen"]["addresses"], serde_json::json!([EDGE]), "{asked:#}");
 }

@@ -4,11 +4,12 @@
 //! most [`ATTEMPTS`] times, and once over TCP where the answer was cut short. Only what comes from the server that was asked, to the
 //! question that was asked, is an answer; the rest is counted and bounded.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use gatepost_evidence::check::link_posture::dns::{Answer, Dns, NameServer, Question};
 use gatepost_evidence::look::{Failure, FailureKind};
+use nix::net::if_::if_nametoindex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::task::JoinSet;
@@ -76,11 +77,21 @@ fn names(config: &Config) -> Vec<String> {
 }
 
 async fn ask_once(server: &str, name: &str) -> Result<Answer, Failure> {
-    let address: IpAddr = server.parse().map_err(|_| {
-        // resolv.conf may name the interface of a link-local address, as in fe80::1%eth0.
-        Failure::new(FailureKind::Unparseable, format_args!("{server} is no address that can be asked here"))
+    ask_at(address(server)?, name).await
+}
+
+/// `192.0.2.53`, `2001:db8::53`, and what a router announces of itself: `fe80::1%eth0`, with the interface by name or number.
+fn address(server: &str) -> Result<SocketAddr, Failure> {
+    let no_address =
+        || Failure::new(FailureKind::Unparseable, format_args!("{server} is no address that can be asked"));
+    let Some((host, interface)) = server.split_once('%') else {
+        return Ok(SocketAddr::new(server.parse().map_err(|_| no_address())?, PORT));
+    };
+    let host: Ipv6Addr = host.parse().map_err(|_| no_address())?;
+    let scope = interface.parse().or_else(|_| if_nametoindex(interface)).map_err(|error| {
+        Failure::new(FailureKind::Unreachable, format_args!("{server}: there is no interface {interface}: {error}"))
     })?;
-    ask_at(SocketAddr::new(address, PORT), name).await
+    Ok(SocketAddrV6::new(host, PORT, 0, scope).into())
 }
 
 async fn ask_at(server: SocketAddr, name: &str) -> Result<Answer, Failure> {
@@ -243,7 +254,9 @@ mod tests {
         assert_eq!(ask_at(address, "edge.example").await.unwrap_err().kind, FailureKind::TimedOut);
         let closed = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         assert_eq!(ask_at(closed, "edge.example").await.unwrap_err().kind, FailureKind::Refused);
-        assert_eq!(ask_once("fe80::1%eth0", "edge.example").await.unwrap_err().kind, FailureKind::Unparseable);
+        assert_eq!(ask_once("fe80::1%none", "edge.example").await.unwrap_err().kind, FailureKind::Unreachable);
+        assert_eq!(ask_once("127.0.0.1%lo", "edge.example").await.unwrap_err().kind, FailureKind::Unparseable);
+        assert_eq!(super::address("fe80::1%lo").unwrap(), super::address("fe80::1%1").unwrap());
         assert_eq!(ask_at(closed, "a..b").await.unwrap_err().kind, FailureKind::Error);
     }
 }
