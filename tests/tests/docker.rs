@@ -17,13 +17,15 @@ const NOTHING: &str = ":";
 /// What is turned: arguments of the daemon and of the container, a command at the end; and what is found.
 type Weakness = (&'static str, &'static str, &'static str, &'static [&'static str]);
 
-const WEAK: [Weakness; 9] = [
+const WEAK: [Weakness; 10] = [
     ("", "", NOTHING, &[]),
     ("", "--mount type=bind,source=/etc,target=/e,readonly", NOTHING, &[]),
     ("-H tcp://0.0.0.0:2375", "", NOTHING, &["docker_api_on_network"]),
     ("", "", "chmod 0666 /run/docker.sock", &["docker_socket_open"]),
     ("", "--cap-add SYS_ADMIN", NOTHING, &["container_privileged"]),
     ("--data-root /srv/docker", "--cap-add SYS_ADMIN", NOTHING, &["container_privileged"]),
+    // The configuration is read when the daemon starts.
+    ("--config-file /srv/daemon.json", "--cap-add SYS_ADMIN", NOTHING, &["container_privileged"]),
     ("", "--volume /:/host", NOTHING, &["container_mounts_host"]),
     ("", "--volume /var/run/docker.sock:/socket:ro", NOTHING, &["container_mounts_host"]),
     ("", "--pid host", NOTHING, &["container_sees_processes"]),

@@ -303,11 +303,15 @@ impl Dialogue<'_> {
             let answer = link.upgrade(way.address, path, origin);
             self.budget.wait("the answer to an upgrade", self.budget.limits().answer, answer).await
         };
-        WebSocket {
-            path: path.to_owned(),
-            upgrade: asked(None).await.into(),
-            foreign_origin: asked(Some(mqtt::websocket::FOREIGN_ORIGIN)).await.into(),
+        let upgrade = asked(None).await;
+        let mut foreign_origin = asked(Some(mqtt::websocket::FOREIGN_ORIGIN)).await;
+        // A closed connection is an answer to the origin where the next one without it is switched again.
+        if let Err(Failure { kind: kind @ FailureKind::Closed, .. }) = &mut foreign_origin
+            && !asked(None).await.is_ok_and(|again| again.switched())
+        {
+            *kind = FailureKind::Error;
         }
+        WebSocket { path: path.to_owned(), upgrade: upgrade.into(), foreign_origin: foreign_origin.into() }
     }
 
     /// What MQTT tells, as the configured client where that one got in, else as nobody; and the tickets of TLS 1.3.

@@ -309,17 +309,11 @@ pub fn failure(error: &io::Error, wire: &Wire) -> Failure {
     }
 }
 
-/// As [`failure`], of a session that was there: bytes that are not TLS are the end of it. Mosquitto 2.1 writes the Close frame of
-/// a WebSocket past its TLS, in plaintext.
+/// Whether the peer wrote something that is no record of TLS.
 #[must_use]
-pub fn end_of_session(error: &io::Error, wire: &Wire) -> Failure {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidMessage(why)) => Failure::new(
-            FailureKind::Closed,
-            format_args!("the peer ended the session with bytes that are not TLS ({why:?})"),
-        ),
-        _ => failure(error, wire),
-    }
+pub fn is_not_tls(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)))
 }
 
 /// An alert by its name in the IANA registry and its number.

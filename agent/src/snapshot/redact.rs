@@ -26,7 +26,8 @@ pub fn file(path: &Path, bytes: Vec<u8>) -> (Vec<u8>, Option<&'static str>) {
     } else if name.starts_with("/etc/passwd") {
         whole = lines(&whole, person);
         words = Some("people's names");
-    } else if name.contains("/docker/containers/") {
+    } else if name.contains("/containers/") && name.ends_with(".json") {
+        // Docker's folder may lie anywhere.
         whole = container(&name, &whole);
         words = Some("all of a container but name, image, state, mounts, namespaces and capabilities");
     } else if name.contains("/ssh/") {
@@ -250,6 +251,12 @@ mod tests {
                 r#"{"Config":{"Image":"i"},"Name":"/a","State":{"Running":true}}"#,
             ),
             ("/var/lib/docker/containers/a/hostconfig.json", "hunter2", "(redacted)"),
+            (
+                "/srv/d/containers/a/config.v2.json",
+                r#"{"Name":"/a","Config":{"Image":"i","Env":["P=hunter2"]}}"#,
+                r#"{"Config":{"Image":"i"},"Name":"/a"}"#,
+            ),
+            ("/srv/d/100000.100000/containers/a/hostconfig.json", "hunter2", "(redacted)"),
         ] {
             let (text, words) = redacted(path, text);
             assert_eq!(text, expected, "{path}");

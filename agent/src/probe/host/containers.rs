@@ -15,19 +15,25 @@ use super::{if_there, shorten};
 pub const MAX_CONTAINERS: usize = 200;
 /// Where Docker keeps everything, unless it is told another place.
 const DATA: &str = "/var/lib/docker";
+const SOCKET: &str = "/run/docker.sock";
+const PID: &str = "/run/docker.pid";
 const DAEMON: &str = "/etc/docker/daemon.json";
 
 /// What is to be seen of Docker.
 #[must_use]
 pub fn docker(root: &Root) -> Docker {
-    let socket = Path::new("/run/docker.sock");
-    let tls_verify = daemon(root).ok().flatten().and_then(|daemon| daemon.get("tlsverify")?.as_bool());
+    let socket = Path::new(SOCKET);
+    let words = command_line(root);
+    let settings = words.clone().and_then(|words| Ok(Settings { file: configuration(root, &words)?, words }));
+    let tls_verify = settings.as_ref().is_ok_and(|settings| {
+        settings.file.get("tlsverify").and_then(Value::as_bool) == Some(true)
+            || settings.words.iter().any(|word| word == "--tlsverify" || word == "--tlsverify=true")
+    });
     Docker {
         socket: root.state(socket).map(|state| state.as_evidence(socket)).into(),
-        hosts: hosts(root).into(),
-        tls_verify: tls_verify == Some(true)
-            || command_line(root).iter().any(|word| word == "--tlsverify" || word == "--tlsverify=true"),
-        containers: containers(root).into(),
+        hosts: settings.as_ref().map(Settings::hosts).map_err(Clone::clone).into(),
+        tls_verify,
+        containers: settings.and_then(|settings| containers(root, &settings)).into(),
         other_sockets: Some(other_sockets(root)),
     }
 }
@@ -47,77 +53,115 @@ fn other_sockets(root: &Root) -> Vec<Look<FileState>> {
     looks.filter(|look| !look.as_ref().is_err_and(absent)).map(Look::from).collect()
 }
 
-fn daemon(root: &Root) -> Result<Option<Value>, Failure> {
-    let Some(text) = if_there(root.read_text(Path::new(DAEMON)))? else { return Ok(None) };
-    serde_json::from_str(&text)
-        .map(Some)
-        .map_err(|error| Failure::new(FailureKind::Unparseable, format_args!("{DAEMON}: {error}")))
+/// What the daemon was told: the words of its command line, and its configuration.
+struct Settings {
+    words: Vec<String>,
+    file: Value,
 }
 
-/// The words of the daemon's command line, if it runs and they can be read.
-fn command_line(root: &Root) -> Vec<String> {
-    let Some(id) = if_there(root.word(Path::new("/run/docker.pid"))).ok().flatten() else { return Vec::new() };
-    if id.parse::<u32>().is_err() {
-        return Vec::new();
-    }
-    let text = root.read_text(&Path::new("/proc").join(&id).join("cmdline")).unwrap_or_default();
-    text.split('\0').take(100).map(shorten).collect()
+/// The words of the daemon's command line; none where it does not run.
+fn command_line(root: &Root) -> Result<Vec<String>, Failure> {
+    let Some(id) = if_there(root.word(Path::new(PID)))?.filter(|id| id.parse::<u32>().is_ok()) else {
+        return Ok(Vec::new());
+    };
+    let text = if_there(root.read_text(&Path::new("/proc").join(&id).join("cmdline")))?.unwrap_or_default();
+    Ok(text.split('\0').take(100).map(str::to_owned).collect())
 }
 
-/// The values of an option on the daemon's command line: `-H value`, `--host value`, `--host=value`.
-fn option(words: &[String], short: &str, long: &str) -> Vec<String> {
+/// The file of `--config-file`, or Docker's own; null where it is not there.
+fn configuration(root: &Root, words: &[String]) -> Result<Value, Failure> {
+    let path = option(words, None, "--config-file").pop().unwrap_or_else(|| DAEMON.to_owned());
+    let Some(text) = if_there(root.read_text(Path::new(&path)))? else { return Ok(Value::Null) };
+    let odd = |error| Failure::new(FailureKind::Unparseable, format_args!("{}: {error}", shorten(&path)));
+    serde_json::from_str(&text).map_err(odd)
+}
+
+/// The values of an option: `--host value`, `--host=value`, and with a letter `-H value`, `-H=value`, `-Hvalue`.
+fn option(words: &[String], letter: Option<&str>, long: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (index, word) in words.iter().enumerate() {
-        if word == short || word == long {
-            found.extend(words.get(index + 1).cloned());
-        } else if let Some(value) = word.strip_prefix(long).and_then(|rest| rest.strip_prefix('=')) {
-            found.push(value.to_owned());
+        let behind = match letter.and_then(|letter| word.strip_prefix(letter)) {
+            Some(rest) => Some(rest),
+            None => word.strip_prefix(long).filter(|rest| rest.is_empty() || rest.starts_with('=')),
+        };
+        match behind {
+            Some("") => found.extend(words.get(index + 1).cloned()),
+            Some(value) => found.push(value.strip_prefix('=').unwrap_or(value).to_owned()),
+            None => {}
         }
     }
     found
 }
 
-fn hosts(root: &Root) -> Result<Vec<String>, Failure> {
-    let daemon = daemon(root)?;
-    let listed = daemon.as_ref().and_then(|daemon| daemon.get("hosts")?.as_array());
-    let mut hosts: Vec<String> = listed.into_iter().flatten().filter_map(Value::as_str).map(shorten).collect();
-    hosts.extend(option(&command_line(root), "-H", "--host"));
-    hosts.truncate(20);
-    Ok(hosts)
+impl Settings {
+    fn text(&self, name: &str) -> Option<&str> {
+        self.file.get(name)?.as_str().filter(|text| !text.is_empty())
+    }
+
+    /// Where the daemon takes orders.
+    fn hosts(&self) -> Vec<String> {
+        let listed = self.file.get("hosts").and_then(Value::as_array);
+        let mut hosts: Vec<String> = listed.into_iter().flatten().filter_map(Value::as_str).map(shorten).collect();
+        hosts.extend(option(&self.words, Some("-H"), "--host").iter().map(|host| shorten(host)));
+        hosts.truncate(20);
+        hosts
+    }
+
+    /// The folders of the containers. Docker's own may be on a disk of its own (`graph` was its name before), and where users are
+    /// mapped it is below that one, by the numbers that root has (`userns-remap`).
+    fn folders(&self, root: &Root) -> Result<Vec<PathBuf>, Failure> {
+        let told = option(&self.words, Some("-g"), "--data-root").pop();
+        let told = told.or_else(|| option(&self.words, None, "--graph").pop()).filter(|told| !told.is_empty());
+        let told = told.as_deref().or_else(|| self.text("data-root")).or_else(|| self.text("graph"));
+        let data = Path::new(told.unwrap_or(DATA));
+        if !data.is_absolute() {
+            let words = format_args!(
+                "Docker keeps its data in {}, below a folder that it was started in",
+                shorten(&data.display().to_string())
+            );
+            return Err(Failure::new(FailureKind::Error, words));
+        }
+        let mut folders = vec![data.join("containers")];
+        if self.text("userns-remap").is_some() || !option(&self.words, None, "--userns-remap").is_empty() {
+            let numbers =
+                |name: &String| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+            folders.extend(
+                root.list(data)?.iter().filter(|name| numbers(name)).map(|name| data.join(name).join("containers")),
+            );
+        }
+        Ok(folders)
+    }
 }
 
-/// The folder of the containers, which a gateway often has on a disk of its own. `graph` is its name of before.
-fn data(root: &Root) -> Result<PathBuf, Failure> {
-    let words = command_line(root);
-    let told = option(&words, "-g", "--data-root").pop().or_else(|| option(&words, "-g", "--graph").pop());
-    let kept =
-        |daemon: Value| ["data-root", "graph"].iter().find_map(|key| Some(daemon.get(key)?.as_str()?.to_owned()));
-    let folder = match told {
-        Some(told) => Some(told),
-        None => daemon(root)?.and_then(kept),
-    };
-    Ok(PathBuf::from(folder.unwrap_or_else(|| DATA.to_owned())).join("containers"))
-}
-
-fn containers(root: &Root) -> Result<Vec<Container>, Failure> {
-    let folder = data(root)?;
+fn containers(root: &Root, settings: &Settings) -> Result<Vec<Container>, Failure> {
     let mut found = Vec::new();
-    for id in root.list(&folder)? {
-        let read = |name: &str| -> Result<Option<Value>, Failure> {
-            let path = folder.join(&id).join(name);
-            let Some(text) = if_there(root.read_text(&path))? else { return Ok(None) };
-            serde_json::from_str(&text)
-                .map(Some)
-                .map_err(|error| Failure::new(FailureKind::Unparseable, format_args!("{}: {error}", path.display())))
+    for folder in settings.folders(root)? {
+        let names = match root.list(&folder) {
+            // The daemon makes it when it starts.
+            Err(failure) if failure.kind == FailureKind::NotFound && root.exists(Path::new(SOCKET))? => {
+                let words =
+                    format_args!("Docker's socket is there, and {} is not", shorten(&folder.display().to_string()));
+                return Err(Failure::new(FailureKind::Error, words));
+            }
+            names => names?,
         };
-        // One that is being made or removed has not both.
-        let (Some(state), Some(host)) = (read("config.v2.json")?, read("hostconfig.json")?) else { continue };
-        found.push(container(&state, &host));
-        if found.len() > MAX_CONTAINERS {
-            return Err(Failure::new(
-                FailureKind::TooLarge,
-                format_args!("there are more than {MAX_CONTAINERS} containers"),
-            ));
+        for id in names {
+            let read = |name: &str| -> Result<Option<Value>, Failure> {
+                let path = folder.join(&id).join(name);
+                let Some(text) = if_there(root.read_text(&path))? else { return Ok(None) };
+                serde_json::from_str(&text).map(Some).map_err(|error| {
+                    Failure::new(FailureKind::Unparseable, format_args!("{}: {error}", path.display()))
+                })
+            };
+            // One that is being made or removed has not both.
+            let (Some(state), Some(host)) = (read("config.v2.json")?, read("hostconfig.json")?) else { continue };
+            found.push(container(&state, &host));
+            if found.len() > MAX_CONTAINERS {
+                return Err(Failure::new(
+                    FailureKind::TooLarge,
+                    format_args!("there are more than {MAX_CONTAINERS} containers"),
+                ));
+            }
         }
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
@@ -187,17 +231,36 @@ mod tests {
 
     #[test]
     fn containers_lie_where_the_daemon_was_told() {
-        let there = "srv/d/containers/abc";
-        let of = |file: (&str, &str)| {
-            let state = (&*format!("{there}/config.v2.json"), r#"{"Name": "/there"}"#);
-            let folder =
-                snapshot(&[state, (&format!("{there}/hostconfig.json"), "{}"), file, ("run/docker.pid", "77")]);
+        let of = |there: &str, file: (&str, &str)| {
+            let state = (&*format!("{there}/containers/abc/config.v2.json"), r#"{"Name": "/there"}"#);
+            let host = (&*format!("{there}/containers/abc/hostconfig.json"), "{}");
+            let folder = snapshot(&[state, host, file, ("run/docker.pid", "77"), ("run/docker.sock", "")]);
             docker(&Root::new(folder.path())).containers.seen().map(Vec::len)
         };
-        assert_eq!(of(("etc/docker/daemon.json", r#"{"data-root": "/srv/d"}"#)), Some(1));
-        for words in ["--data-root=/srv/d", "--data-root\0/srv/d", "-g\0/srv/d", "--graph\0/srv/d"] {
-            assert_eq!(of(("proc/77/cmdline", &format!("dockerd\0{words}\0"))), Some(1), "{words}");
+        let daemon = "etc/docker/daemon.json";
+        assert_eq!(of("srv/d", (daemon, r#"{"data-root": "/srv/d"}"#)), Some(1));
+        assert_eq!(of("var/lib/docker", (daemon, r#"{"data-root": ""}"#)), Some(1));
+        let mapped = r#"{"data-root": "/srv/d", "userns-remap": "default"}"#;
+        assert_eq!(of("srv/d/100000.100000", (daemon, mapped)), None, "its own folder is not there");
+        for words in ["--data-root=/srv/d", "--data-root\0/srv/d", "-g\0/srv/d", "-g/srv/d", "--graph\0/srv/d"] {
+            assert_eq!(of("srv/d", ("proc/77/cmdline", &format!("dockerd\0{words}\0"))), Some(1), "{words}");
         }
-        assert_eq!(of(("etc/docker/daemon.json", "{}")), None);
+        // It runs, and its containers are elsewhere: unknown.
+        assert_eq!(of("srv/d", (daemon, "{}")), None);
+        assert_eq!(of("srv/d", (daemon, r#"{"data-root": "srv/d"}"#)), None);
+    }
+
+    #[test]
+    fn the_daemons_hosts_are_read_in_every_form() {
+        for words in [
+            "-H\0tcp://0.0.0.0:1",
+            "-H=tcp://0.0.0.0:1",
+            "-Htcp://0.0.0.0:1",
+            "--host\0tcp://0.0.0.0:1",
+            "--host=tcp://0.0.0.0:1",
+        ] {
+            let folder = snapshot(&[("run/docker.pid", "77"), ("proc/77/cmdline", &format!("dockerd\0{words}\0"))]);
+            assert_eq!(docker(&Root::new(folder.path())).hosts.seen().unwrap(), &["tcp://0.0.0.0:1"], "{words}");
+        }
     }
 }

@@ -33,7 +33,7 @@ impl Spoken for Wire {
 
 impl Spoken for TlsStream<Wire> {
     fn failure(&self, error: &io::Error) -> Failure {
-        tls::end_of_session(error, self.get_ref().0)
+        tls::failure(error, self.get_ref().0)
     }
 }
 
@@ -95,6 +95,14 @@ impl Link {
             Stream::Unauthenticated(stream) => stream.stream(),
             Stream::Trusted(stream) => stream.stream(),
         }
+    }
+
+    /// What an error on it means. Mosquitto 2.1 writes the Close frame of a WebSocket past its TLS, in plaintext.
+    fn failure(&mut self, error: &io::Error) -> Failure {
+        if self.frames.is_some() && tls::is_not_tls(error) {
+            return Failure::new(FailureKind::Closed, "the peer ended the WebSocket with bytes that are not TLS");
+        }
+        self.spoken().failure(error)
     }
 
     /// Asks the server to switch to WebSocket; if it does, what follows goes in frames.
@@ -197,14 +205,14 @@ impl Link {
             stream.flush().await
         };
         let sent = sent.await;
-        sent.map_err(|error| self.spoken().failure(&error))
+        sent.map_err(|error| self.failure(&error))
     }
 
     async fn read(&mut self, out: &mut Vec<u8>) -> Result<bool, Failure> {
         let mut chunk = [0; 4096];
         let count = match self.spoken().read(&mut chunk).await {
             Ok(count) => count,
-            Err(error) => return Err(self.spoken().failure(&error)),
+            Err(error) => return Err(self.failure(&error)),
         };
         self.received += count;
         if self.received > MAX_RECEIVED {
@@ -221,7 +229,7 @@ impl Link {
     /// When it is gone already.
     pub async fn close(&mut self) -> Result<(), Failure> {
         let closed = self.spoken().shutdown().await;
-        closed.map_err(|error| self.spoken().failure(&error))
+        closed.map_err(|error| self.failure(&error))
     }
 }
 

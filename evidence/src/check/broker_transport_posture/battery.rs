@@ -242,8 +242,8 @@ fn outcome(trial: &Trial, sound: bool, canary: bool, seen: &Seen) -> Result<Memb
             return Err("the server did not ask for a certificate that this one could be shown as".into());
         }
         Look::Seen(Connack { code: 0, .. }) => return answered(true, "CONNACK 0".into()),
-        // 1: another protocol version; 3: the server is unavailable (MQTT 3.1.1, table 3.1). Neither is about the client.
-        Look::Seen(Connack { code: code @ (1 | 3), .. }) => {
+        // 1 and 0x84: another protocol version; 3: the server is unavailable (MQTT 3.1.1, table 3.1). None is about the client.
+        Look::Seen(Connack { code: code @ (1 | 3 | 0x84), .. }) => {
             return Err(format!("CONNACK {code} is no word about the client"));
         }
         // TLS has taken the certificate by then. Only beside a sound one that is let in does it say that this one is refused,

@@ -404,7 +404,7 @@ fn listener_facts(listener: &Listener, seen: &Seen, unknown: &mut Unknown) -> Li
         accepted(look.as_ref(), listener, &format!("{place}/{fact}"), unknown)
     };
     facts.anonymous_accepted =
-        accepted(&listener.anonymous, "anonymous_accepted").or_else(|| let_in_by_a_level(listener));
+        accepted(&listener.anonymous, "anonymous_accepted").or_else(|| word_of_a_level(listener));
     facts.authenticated_accepted = accepted(&listener.authenticated, "authenticated_accepted");
     let connacks = [&listener.authenticated, &listener.anonymous];
     facts.connack_micros = connacks.into_iter().flatten().find_map(|look| look.seen().map(|connack| connack.micros));
@@ -460,11 +460,18 @@ fn opened(dial: &Look<Dialled>, place: &str, unknown: &mut Unknown) -> Option<bo
     }
 }
 
-/// A CONNACK of 0 is acceptance; another code or a TLS alert is refusal, and so is a closed connection where a client
-/// certificate was asked for. Anything else says nothing: a broker that is full or broken closes connections too.
+/// A CONNACK of 0 is acceptance; another code about the client or a TLS alert is refusal, and so is a closed connection where a
+/// client certificate was asked for. Anything else says nothing: a broker that is full or broken closes connections too.
 fn accepted(look: Option<&Look<Connack>>, listener: &Listener, place: &str, unknown: &mut Unknown) -> Option<bool> {
     let asked = listener.versions.iter().any(|offer| offer.client_certificate_requested);
     match look? {
+        Look::Seen(connack) if mqtt::OF_THE_LEVEL.contains(&connack.code) => {
+            unknown.because(
+                place,
+                format_args!("CONNACK {} is about the protocol's level, not about the client", connack.code),
+            );
+            None
+        }
         Look::Seen(connack) => Some(connack.code == 0),
         Look::Failed(Failure { kind: FailureKind::TlsAlert, .. }) => Some(false),
         Look::Failed(Failure { kind: FailureKind::Closed, .. }) if asked => Some(false),
@@ -475,11 +482,13 @@ fn accepted(look: Option<&Look<Connack>>, listener: &Listener, place: &str, unkn
     }
 }
 
-/// CONNECT without credentials is of MQTT 3.1.1, which a listener of another level alone closes: that one is asked, too.
-fn let_in_by_a_level(listener: &Listener) -> Option<bool> {
+/// CONNECT without credentials is of MQTT 3.1.1, which a listener of another level alone refuses or closes: what that one says of
+/// nobody counts, too.
+fn word_of_a_level(listener: &Listener) -> Option<bool> {
     let mqtt = listener.mqtt.as_ref()?.seen().filter(|mqtt| mqtt.speaker == mqtt::Speaker::Anonymous)?;
-    let in_by = |offer: &mqtt::LevelOffer| offer.answer.seen().is_some_and(|connack| connack.code == 0);
-    mqtt.levels.iter().any(in_by).then_some(true)
+    let codes = || mqtt.levels.iter().filter_map(|offer| offer.answer.seen()).map(|connack| connack.code);
+    let about_the_client = codes().any(|code| !mqtt::OF_THE_LEVEL.contains(&code));
+    about_the_client.then(|| codes().any(|code| code == 0))
 }
 
 /// A closed connection refuses a version only where another one got through: else nothing was seen to speak TLS at all.

@@ -51,6 +51,9 @@ pub struct Mqtt {
     pub made_up_credentials: Option<Look<Connack>>,
 }
 
+/// Codes of a CONNACK that speak of the level and not of the client: 1 before MQTT 5, 0x84 in it.
+pub(in crate::check) const OF_THE_LEVEL: [u8; 2] = [1, 0x84];
+
 /// As whom trials were made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -357,13 +360,12 @@ impl<'a> Reading<'a> {
     /// A CONNACK speaks the level unless it names the level as its reason: 1 before MQTT 5, 0x84 in it. A closed connection
     /// refuses the level where another one was answered; where none was, nothing was seen to speak MQTT at all.
     fn level(&mut self, level: u8, fact: &str) -> Option<bool> {
-        const UNACCEPTABLE: [u8; 2] = [1, 0x84];
         let answered = self.mqtt.levels.iter().any(|offer| offer.answer.seen().is_some());
         let Some(offer) = self.mqtt.levels.iter().find(|offer| offer.level == level) else {
             return self.because(fact, "this level was not offered");
         };
         match &offer.answer {
-            Look::Seen(connack) => Some(!UNACCEPTABLE.contains(&connack.code)),
+            Look::Seen(connack) => Some(!OF_THE_LEVEL.contains(&connack.code)),
             Look::Failed(Failure { kind: FailureKind::Closed, .. }) if answered => Some(false),
             Look::Failed(failure) => self.because(fact, failure),
         }

@@ -128,7 +128,8 @@ pub(super) fn websocket(seen: &WebSocket, place: &str, unknown: &mut Unknown) ->
     let name = format!("{place}/foreign_origin_accepted");
     match (&seen.foreign_origin, facts.upgraded) {
         (Look::Seen(upgrade), Some(true)) => facts.foreign_origin_accepted = Some(upgrade.switched()),
-        // Mosquitto 2.1 hangs up on an origin that it does not take, and answers whoever names none.
+        // Mosquitto 2.1 hangs up on an origin that it does not take. The probe calls it so only where the next upgrade without
+        // an origin is answered again.
         (Look::Failed(failure), Some(true)) if failure.kind == FailureKind::Closed => {
             facts.foreign_origin_accepted = Some(false);
         }
