@@ -2,7 +2,7 @@
 
 use crate::Seeds;
 use crate::host::root::{self, Root};
-use crate::host::{can_be_evidence, sudo};
+use crate::host::{MAX_CHARS, can_be_evidence, sudo};
 
 const PATHS: [&str; 6] = [
     sudo::PATH,
@@ -32,8 +32,9 @@ pub fn attack(data: &[u8]) {
             one.text.strip_prefix('#').is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit() || c == '-'));
         assert!(!one.text.is_empty() && !comment && !one.text.chars().any(char::is_control));
     }
-    // A line that was cut may end in what goes on in the next, or include something.
-    let plain = |text: &&str| !text.ends_with('\\') && !text.starts_with('@') && text.trim() == *text;
+    // A line may end in what goes on in the next, or include something, and one that was cut may end in anything.
+    let whole = |text: &str| text.chars().count() < MAX_CHARS;
+    let plain = |text: &&str| whole(text) && !text.ends_with('\\') && !text.starts_with('@') && text.trim() == *text;
     let texts: Vec<&str> = lines.iter().map(|one| one.text.as_str()).filter(plain).collect();
     let again =
         sudo::sudo(&Root::with(&[(sudo::PATH, &texts.join("\n"))])).expect("lines are read as they are written");

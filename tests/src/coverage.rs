@@ -113,10 +113,24 @@ fn untold<'p>(pack: &'p Pack, told: &BTreeSet<String>) -> impl Iterator<Item = &
 
 /// Whether the facts of `check` have something at `pointer`.
 fn is_fact(check: &CheckInfo, pointer: &str) -> bool {
-    let root = Value::from((check.facts_schema)());
-    let mut at = &root;
+    has(&Value::from((check.facts_schema)()), pointer)
+}
+
+/// Whether something of the check called `id` is at `pointer`: of its observation, or of its facts.
+#[must_use]
+pub fn records(id: &str, observation: bool, pointer: &str) -> bool {
+    let check = CHECKS.iter().find(|check| check.id == id);
+    check.is_some_and(|check| match observation {
+        true => has(&Value::from((check.observation_schema)()), pointer),
+        false => is_fact(check, pointer),
+    })
+}
+
+/// Whether what `root` describes has something at `pointer`, in which `*` is any one segment.
+fn has(root: &Value, pointer: &str) -> bool {
+    let mut at = root;
     for name in pointer.split('/').skip(1) {
-        at = resolve(&root, at);
+        at = resolve(root, at);
         let next = match name {
             "*" => at.get("additionalProperties").or_else(|| at.get("items")),
             name => at.get("properties").and_then(|properties| properties.get(name)),

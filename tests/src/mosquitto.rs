@@ -4,13 +4,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::kept::{by_script, kept, store};
 use crate::process::{LIMIT, command, installed};
 
-/// The variable that names a release of Debian (`trixie`, `forky`) whose Mosquitto is to be tested.
+/// The variable that names a release of Debian whose Mosquitto is to be tested: one of [`SUITES`].
 pub const SUITE: &str = "GATEPOST_MOSQUITTO";
+/// The releases, and what their Mosquitto has to be: Debian's testing moves on.
+const SUITES: [(&str, &str); 2] = [("trixie", "2.0.21"), ("forky", "2.1.")];
 
 const SCRIPT: &str = include_str!("../container/mosquitto.sh");
 
@@ -21,6 +23,11 @@ static FOUND: LazyLock<Result<(PathBuf, String)>> = LazyLock::new(|| {
     let said = crate::agent::run(help, LIMIT)?.stdout;
     let release = said.split_once("mosquitto version ").and_then(|(_, rest)| rest.split_whitespace().next());
     let release = release.with_context(|| format!("{} does not tell its version: {said}", binary.display()))?;
+    if let Ok(suite) = std::env::var(SUITE) {
+        let expected =
+            SUITES.iter().find(|(name, _)| *name == suite).context("GATEPOST_MOSQUITTO is no known release")?.1;
+        ensure!(release.starts_with(expected), "{suite} has Mosquitto {release}, and the tests know {expected}");
+    }
     Ok((binary, release.to_owned()))
 });
 

@@ -339,8 +339,8 @@ impl Gateway {
         let mut run = execution.into_run(None);
         for observation in run.records.iter_mut().filter_map(|record| record.observation.as_mut()) {
             // What dpkg would tell where the broker that is tested is the host's own.
-            if let Some(release) = observation.pointer_mut("/broker/release/seen") {
-                *release = mosquitto::release()?.into();
+            if let Some(release) = observation.pointer_mut("/broker/release") {
+                *release = serde_json::json!({ "seen": mosquitto::release()? });
             }
         }
         let assessment = assess(&run, Digest::of(b"a payload"), pack);

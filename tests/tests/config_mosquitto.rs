@@ -171,6 +171,7 @@ const NEWER: &[Case] = &[
         "allow_anonymous true\nlistener {a} 127.0.0.1\n{tls}ciphers_tls1.3 TLS_AES_256_GCM_SHA384\n",
     ),
     case("a mount point behind a listener", "listener {a} 127.0.0.1\nallow_anonymous true\nmount_point x/\n"),
+    case("a mount point behind a port", "port {a}\nbind_address 127.0.0.1\nmount_point x/\nallow_anonymous true\n"),
     case("a mount point before any", "mount_point x/\nlistener {a} 127.0.0.1\nallow_anonymous true\n"),
     case("an option for a bridge of later", "listener {a} 127.0.0.1\nbridge_tls_use_os_certs true\n"),
     case("the control API", "listener {a} 127.0.0.1\nenable_control_api true\n"),
@@ -362,7 +363,7 @@ const BEFORE: [&str; 5] = [
     "listener 1883\nconnection x\naddress 127.0.0.1:1\ntopic # out\n",
     "listener 1883\nplugin /none\n",
 ];
-const VALUES: [&str; 4] = ["1", "x", "", "true y"];
+const VALUES: [&str; 8] = ["1", "x", "", "true y", "-1", "0", "70000", "300000000"];
 /// No release knows it, so that the broker stops where it stands, if not before.
 const END: &str = "gatepost_ends_here";
 
@@ -395,6 +396,72 @@ fn we_say(path: &Path) -> Result<usize> {
     let told = [facts.rejected_lines.unwrap(), facts.unknown_directives.unwrap()].concat();
     let line = |words: &String| words.rsplit_once(':')?.1.trim_end_matches(')').parse::<usize>().ok();
     told.iter().filter_map(line).min().with_context(|| format!("no line in {told:?}"))
+}
+
+/// Lines with values of their own, behind a listener and a bridge.
+const LINES: [&str; 46] = [
+    "topic # OUT",
+    "topic # out 0 local remote",
+    "topic \"\" out",
+    "topic \"\" out 0 a/ b/",
+    "topic # out 0 a# b",
+    "topic # out 3",
+    "topic \"a b/#\" both",
+    "topic \"a",
+    "topic",
+    "topic a",
+    "topic a sideways",
+    "topic a in 2 \"\" b/",
+    "topic a in 2 + b/",
+    "persistent_client_expiration 14day",
+    "persistent_client_expiration 1month",
+    "persistent_client_expiration 1.5d",
+    "persistent_client_expiration +1h",
+    "persistent_client_expiration 1hh",
+    "persistent_client_expiration 2weeks",
+    "persistent_client_expiration 5s",
+    "persistent_client_expiration 0d",
+    "persistent_client_expiration d",
+    "persistent_client_expiration 1",
+    "persistent_client_expiration -1d",
+    "persistent_client_expiration 1 d",
+    "bridge_protocol_version mqttv311 x",
+    "bridge_protocol_version mqttv311",
+    "bridge_protocol_version mqttv50",
+    "mount_point a/#",
+    "mount_point a/",
+    "restart_timeout 5 3",
+    "restart_timeout 0 1",
+    "restart_timeout 5",
+    "restart_timeout 3 5",
+    "start_type automatic",
+    "start_type manual",
+    "start_type lazy x",
+    "bridge_tcp_keepalive 1 2 3",
+    "bridge_tcp_keepalive 1 2",
+    "bridge_reload_type immediate",
+    "max_keepalive 9",
+    "max_keepalive +60",
+    "max_keepalive 0x20",
+    "max_keepalive 0b101",
+    "max_packet_size 19",
+    "max_packet_size 20",
+];
+
+#[test]
+fn each_line_of_its_own_kind_is_taken_as_we_say() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (binary, path) = (mosquitto_binary()?, folder.path().join("mosquitto.conf"));
+    let mut wrong = Vec::new();
+    for line in LINES {
+        fs::write(&path, format!("{}{line}\n{END}\n", BEFORE[3]))?;
+        let (broker, ours) = (stops_at(&binary, &path)?, we_say(&path)?);
+        if broker != ours {
+            wrong.push(format!("{line}: it stops at {broker}, we say {ours}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    Ok(())
 }
 
 /// What the broker asks for only when everything is read, or of the machine: that a bridge has an address, that a certificate has

@@ -259,6 +259,26 @@ fn an_http_api_and_origins_of_2_1_are_seen_as_they_are() -> Result<()> {
     Ok(())
 }
 
+/// Who refuses 3.1.1 for its level alone lets nobody in by that.
+#[test]
+fn anybody_gets_in_by_mqtt_5_alone() -> Result<()> {
+    if !is_two_one()? {
+        // 2.0 speaks every level everywhere.
+        return Ok(());
+    }
+    let site = Site::new()?;
+    let port = site.other.address().port();
+    let rights = site.rights();
+    let open = format!(
+        "\nlistener {port} 127.0.0.1\naccept_protocol_versions 5\nallow_anonymous true\nacl_file {}\n",
+        rights.display()
+    );
+    let _broker = site.start(SOUND, &open)?;
+    let (found, _) = site.findings(&format!("plaintext = [\"{}\"]\n", site.other.address()))?;
+    assert!(found.contains("anonymous_access"), "{found:?}");
+    Ok(())
+}
+
 /// Where Debian's Mosquitto has none, what the API of 2.1 answers is answered by hand.
 #[test]
 fn an_http_api_open_to_the_network_is_a_finding() -> Result<()> {

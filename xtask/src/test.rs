@@ -19,7 +19,7 @@ struct Long {
     variables: &'static [(&'static str, &'static str)],
 }
 
-/// Tests whose broker is a Mosquitto.
+/// Tests that are about a broker, which is a Mosquitto.
 const WITH_A_BROKER: &[&str] = &[
     "test",
     "-p",
@@ -86,7 +86,7 @@ const FULL: &[Long] = &[
     },
     Long {
         title: "Mosquitto 2.1",
-        what: "three minutes: all tests that have a broker, with one of 2.1",
+        what: "three minutes: the tests that are about a broker, with one of 2.1",
         arguments: WITH_A_BROKER,
         variables: &[("GATEPOST_MOSQUITTO", "forky")],
     },

@@ -49,7 +49,7 @@ use gatepost_evidence::look::{Failure, FailureKind};
 
 use self::root::Root;
 
-const MAX_CHARS: usize = 200;
+pub(crate) const MAX_CHARS: usize = 200;
 const MAX_SNIPPETS: usize = 200;
 
 pub(crate) fn shorten(text: &str) -> String {

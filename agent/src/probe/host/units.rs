@@ -53,7 +53,7 @@ pub fn masked(root: &Root) -> Result<Vec<String>, Failure> {
                 Err(failure) if failure.kind == FailureKind::Denied => return Err(failure),
                 // A file that is empty is to systemd what a link to nothing is.
                 Ok(_) | Err(_) => {
-                    if root.beginning(&path, 1).is_ok_and(|begin| begin.is_empty()) {
+                    if is_unit(&name) && root.beginning(&path, 1).is_ok_and(|begin| begin.is_empty()) {
                         found.push(shorten(&name));
                     }
                 }
@@ -65,6 +65,12 @@ pub fn masked(root: &Root) -> Result<Vec<String>, Failure> {
     }
     found.sort();
     Ok(found)
+}
+
+/// Whether it is named as a unit, and not as a folder beside one (`x.service.d`, `x.target.wants`).
+fn is_unit(name: &str) -> bool {
+    let kinds = ["service", "timer", "socket", "mount", "automount", "swap", "path", "slice", "target"];
+    name.rsplit_once('.').is_some_and(|(_, kind)| kinds.contains(&kind))
 }
 
 /// What is to be seen of services; `watched` are recorded whatever they do.

@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use gatepost_evidence::check::gateway_config_guardrails::broker::REDACTED;
 
 /// The most characters of one value that are recorded.
-pub const MAX_VALUE_CHARS: usize = 500;
+pub const MAX_VALUE_CHARS: usize = 4000;
 /// The name recorded for a line that is not a directive.
 pub const NO_DIRECTIVE: &str = "(not a directive)";
 

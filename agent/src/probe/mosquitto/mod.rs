@@ -17,7 +17,7 @@ use gatepost_evidence::check::gateway_config_guardrails::{Broker, Directive};
 use gatepost_evidence::look::{Failure, FailureKind};
 
 use super::host::root::Root;
-use lines::{directives, load_order};
+use lines::{MAX_VALUE_CHARS, directives, load_order};
 pub use running::started;
 
 /// Where Debian's broker is configured.
@@ -103,6 +103,11 @@ impl Reading {
                 self.unreadable.insert(name.to_owned(), Failure::new(FailureKind::TooLarge, detail));
                 return;
             }
+            if value.chars().count() == MAX_VALUE_CHARS {
+                let detail =
+                    format!("the value in line {number} of this file is cut after {MAX_VALUE_CHARS} characters");
+                self.unreadable.insert(name.to_owned(), Failure::new(FailureKind::TooLarge, detail));
+            }
             let included = (first && key == "include_dir").then(|| value.clone());
             self.directives.push(Directive { file: name.to_owned(), line: number, key, value });
             if let Some(folder) = included {
@@ -151,7 +156,7 @@ impl Reading {
 mod tests {
     use gatepost_evidence::check::gateway_config_guardrails::broker::REDACTED;
 
-    use super::lines::{MAX_VALUE_CHARS, NO_DIRECTIVE, directive};
+    use super::lines::{NO_DIRECTIVE, directive};
     use super::*;
 
     fn snapshot(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -282,6 +287,7 @@ mod tests {
         let long = format!("topic {}\n", "x".repeat(900_000));
         let broker = read_first(&snapshot(&[("m.conf", &long)]));
         assert_eq!(broker.directives[0].value.chars().count(), MAX_VALUE_CHARS);
+        assert_eq!(broker.unreadable["/m.conf"].kind, FailureKind::TooLarge);
 
         let folder = snapshot(&[("m.conf", "include_dir /d\n")]);
         std::fs::create_dir(folder.path().join("d")).unwrap();

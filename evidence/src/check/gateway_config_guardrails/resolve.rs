@@ -229,7 +229,7 @@ impl Reader {
             }
         }
         if directive.key == "per_listener_settings" && self.two_one() && self.resolved.per_listener {
-            // 2.1 looks at it once.
+            self.ignore(&directive.key, &place(directive), "has no effect a second time");
             return;
         }
         if let Err(why) = fits(known, &directive.value, self.release) {
@@ -238,6 +238,7 @@ impl Reader {
         }
         if word(&directive.value).is_empty() {
             // One of those that 2.0 takes without a value, and leaves as they were.
+            self.ignore(&directive.key, &place(directive), "has no effect without a value");
             return;
         }
         match known.kind {
@@ -318,7 +319,7 @@ impl Reader {
         };
         match known.name {
             // The one option for which 2.0, too, wants a listener.
-            "mount_point" if matches!(context.at, At::Default) => {
+            "mount_point" if !two_one && matches!(context.at, At::Default) => {
                 self.reject(directive, "needs a `listener` before it")
             }
             "listener_allow_anonymous" => {
