@@ -399,7 +399,15 @@ fn we_say(path: &Path) -> Result<usize> {
 }
 
 /// Lines with values of their own, behind a listener and a bridge.
-const LINES: [&str; 46] = [
+const LINES: [&str; 54] = [
+    "topic \"\" out 0 b/",
+    "topic \"\" out 0 \"\" b/",
+    "topic \"\" in 0 \"\" b/",
+    "topic a/#/b out 0 x/ y/",
+    "topic a+ out 0 \"\" y/",
+    "topic a+ out 0 x/ \"\"",
+    "topic a+ in 0 x/ y/",
+    "topic a/#/b out",
     "topic # OUT",
     "topic # out 0 local remote",
     "topic \"\" out",

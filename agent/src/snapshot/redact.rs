@@ -26,10 +26,13 @@ pub fn file(path: &Path, bytes: Vec<u8>) -> (Vec<u8>, Option<&'static str>) {
     } else if name.starts_with("/etc/passwd") {
         whole = lines(&whole, person);
         words = Some("people's names");
-    } else if name.contains("/containers/") && name.ends_with(".json") {
-        // Docker's folder may lie anywhere.
+    } else if name.ends_with("/config.v2.json") || name.ends_with("/hostconfig.json") {
+        // Docker's folders may lie anywhere.
         whole = container(&name, &whole);
         words = Some("all of a container but name, image, state, mounts, namespaces and capabilities");
+    } else if let Some(kept) = daemon(&name, &whole) {
+        whole = kept;
+        words = Some("all of Docker's configuration but what is looked at");
     } else if name.contains("/ssh/") {
         whole = lines(&whole, set_environment);
         words = Some("the environment that the SSH server sets");
@@ -104,6 +107,19 @@ fn set_environment(line: &str) -> String {
     }
 }
 
+/// Of Docker's configuration, which may have any name, what the probe looks at. Its options of logging hold tokens.
+fn daemon(name: &str, text: &str) -> Option<String> {
+    const LOOKED_AT: [&str; 5] = ["hosts", "tlsverify", "data-root", "graph", "userns-remap"];
+    let dockers = |key: &String| LOOKED_AT.contains(&key.as_str()) || key == "log-opts";
+    match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text) {
+        Ok(mut object) if name.ends_with("/daemon.json") || object.keys().any(dockers) => {
+            object.retain(|key, _| LOOKED_AT.contains(&key.as_str()));
+            serde_json::to_string(&object).ok()
+        }
+        _ => None,
+    }
+}
+
 fn parameters(text: &str) -> String {
     let signs = [' ', '\n', '\0'];
     let mut out = String::new();
@@ -112,9 +128,11 @@ fn parameters(text: &str) -> String {
             Some(bare) => (bare, &word[bare.len()..]),
             None => (word, ""),
         };
-        match bare.split_once('=') {
-            Some((name, _)) if crate::probe::host::speaks_of_a_secret(name) => out += &format!("{name}={WORD}"),
-            _ => out += bare,
+        // As in `--log-opt=splunk-token=...`, the name may stand behind another.
+        let name = bare.match_indices('=').map(|(at, _)| &bare[..at]);
+        match name.into_iter().find(|name| crate::probe::host::speaks_of_a_secret(name)) {
+            Some(name) => out += &format!("{name}={WORD}"),
+            None => out += bare,
         }
         out += end;
     }
@@ -237,6 +255,14 @@ mod tests {
             ("/etc/passwd", "a:x:1:1:Ann Hunter2:/:/bin/sh\n", "a:x:1:1::/:/bin/sh\n"),
             ("/proc/cmdline", "quiet wifi.psk=hunter2 root=/dev/vda\n", "quiet wifi.psk=(redacted) root=/dev/vda\n"),
             ("/proc/77/cmdline", "dockerd\0--token=hunter2\0", "dockerd\0--token=(redacted)\0"),
+            ("/proc/77/cmdline", "dockerd\0--log-opt=x-token=hunter2\0", "dockerd\0--log-opt=x-token=(redacted)\0"),
+            (
+                "/etc/containers/daemon.json",
+                r#"{"data-root":"/srv/d","log-opts":{"x-token":"hunter2"}}"#,
+                r#"{"data-root":"/srv/d"}"#,
+            ),
+            ("/etc/docker.conf", r#"{"log-opts":{"x-token":"hunter2"}}"#, "{}"),
+            ("/mnt/ssd/dc/a/hostconfig.json", "hunter2", "(redacted)"),
             ("/etc/ssh/sshd_config", "  setenv X=hunter2\nUsePAM yes\n", "SetEnv (redacted)\nUsePAM yes\n"),
             ("/etc/apt/sources.list", "deb https://a:hunter2@m/x y\n", "deb https://(redacted)@m/x y\n"),
             (

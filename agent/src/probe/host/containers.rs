@@ -65,7 +65,10 @@ fn command_line(root: &Root) -> Result<Vec<String>, Failure> {
         return Ok(Vec::new());
     };
     let text = if_there(root.read_text(&Path::new("/proc").join(&id).join("cmdline")))?.unwrap_or_default();
-    Ok(text.split('\0').take(100).map(str::to_owned).collect())
+    let words: Vec<_> = text.split('\0').take(100).map(str::to_owned).collect();
+    // One that was killed leaves its file, and its number goes to somebody else.
+    let docker = words.first().is_some_and(|program| Path::new(program).ends_with("dockerd"));
+    Ok(if docker { words } else { Vec::new() })
 }
 
 /// The file of `--config-file`, or Docker's own; null where it is not there.
@@ -108,7 +111,7 @@ impl Settings {
     }
 
     /// The folders of the containers. Docker's own may be on a disk of its own (`graph` was its name before), and where users are
-    /// mapped it is below that one, by the numbers that root has (`userns-remap`).
+    /// mapped they are below that one alone, by the numbers that root has (`userns-remap`).
     fn folders(&self, root: &Root) -> Result<Vec<PathBuf>, Failure> {
         let told = option(&self.words, Some("-g"), "--data-root").pop();
         let told = told.or_else(|| option(&self.words, None, "--graph").pop()).filter(|told| !told.is_empty());
@@ -121,15 +124,16 @@ impl Settings {
             );
             return Err(Failure::new(FailureKind::Error, words));
         }
-        let mut folders = vec![data.join("containers")];
         if self.text("userns-remap").is_some() || !option(&self.words, None, "--userns-remap").is_empty() {
             let numbers =
                 |name: &String| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-            folders.extend(
-                root.list(data)?.iter().filter(|name| numbers(name)).map(|name| data.join(name).join("containers")),
-            );
+            let names = root.list(data)?;
+            let folders: Vec<_> =
+                names.iter().filter(|name| numbers(name)).map(|name| data.join(name).join("containers")).collect();
+            let none = || Failure::new(FailureKind::Error, "Docker maps users, and has no folder of their numbers");
+            return if folders.is_empty() { Err(none()) } else { Ok(folders) };
         }
-        Ok(folders)
+        Ok(vec![data.join("containers")])
     }
 }
 
@@ -241,7 +245,8 @@ mod tests {
         assert_eq!(of("srv/d", (daemon, r#"{"data-root": "/srv/d"}"#)), Some(1));
         assert_eq!(of("var/lib/docker", (daemon, r#"{"data-root": ""}"#)), Some(1));
         let mapped = r#"{"data-root": "/srv/d", "userns-remap": "default"}"#;
-        assert_eq!(of("srv/d/100000.100000", (daemon, mapped)), None, "its own folder is not there");
+        assert_eq!(of("srv/d/100000.100000", (daemon, mapped)), Some(1));
+        assert_eq!(of("srv/d", (daemon, mapped)), None);
         for words in ["--data-root=/srv/d", "--data-root\0/srv/d", "-g\0/srv/d", "-g/srv/d", "--graph\0/srv/d"] {
             assert_eq!(of("srv/d", ("proc/77/cmdline", &format!("dockerd\0{words}\0"))), Some(1), "{words}");
         }

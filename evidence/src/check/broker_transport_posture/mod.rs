@@ -460,19 +460,12 @@ fn opened(dial: &Look<Dialled>, place: &str, unknown: &mut Unknown) -> Option<bo
     }
 }
 
-/// A CONNACK of 0 is acceptance; another code about the client or a TLS alert is refusal, and so is a closed connection where a
+/// A CONNACK of 0 is acceptance; one that refuses the client or a TLS alert is refusal, and so is a closed connection where a
 /// client certificate was asked for. Anything else says nothing: a broker that is full or broken closes connections too.
 fn accepted(look: Option<&Look<Connack>>, listener: &Listener, place: &str, unknown: &mut Unknown) -> Option<bool> {
     let asked = listener.versions.iter().any(|offer| offer.client_certificate_requested);
     match look? {
-        Look::Seen(connack) if mqtt::OF_THE_LEVEL.contains(&connack.code) => {
-            unknown.because(
-                place,
-                format_args!("CONNACK {} is about the protocol's level, not about the client", connack.code),
-            );
-            None
-        }
-        Look::Seen(connack) => Some(connack.code == 0),
+        Look::Seen(connack) => mqtt::let_in(connack).map_err(|failure| unknown.because(place, &failure)).ok(),
         Look::Failed(Failure { kind: FailureKind::TlsAlert, .. }) => Some(false),
         Look::Failed(Failure { kind: FailureKind::Closed, .. }) if asked => Some(false),
         Look::Failed(failure) => {
@@ -486,9 +479,8 @@ fn accepted(look: Option<&Look<Connack>>, listener: &Listener, place: &str, unkn
 /// nobody counts, too.
 fn word_of_a_level(listener: &Listener) -> Option<bool> {
     let mqtt = listener.mqtt.as_ref()?.seen().filter(|mqtt| mqtt.speaker == mqtt::Speaker::Anonymous)?;
-    let codes = || mqtt.levels.iter().filter_map(|offer| offer.answer.seen()).map(|connack| connack.code);
-    let about_the_client = codes().any(|code| !mqtt::OF_THE_LEVEL.contains(&code));
-    about_the_client.then(|| codes().any(|code| code == 0))
+    let words = || mqtt.levels.iter().filter_map(|offer| mqtt::let_in(offer.answer.seen()?).ok());
+    (words().count() > 0).then(|| words().any(|let_in| let_in))
 }
 
 /// A closed connection refuses a version only where another one got through: else nothing was seen to speak TLS at all.

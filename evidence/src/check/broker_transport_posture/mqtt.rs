@@ -52,7 +52,17 @@ pub struct Mqtt {
 }
 
 /// Codes of a CONNACK that speak of the level and not of the client: 1 before MQTT 5, 0x84 in it.
-pub(in crate::check) const OF_THE_LEVEL: [u8; 2] = [1, 0x84];
+const OF_THE_LEVEL: [u8; 2] = [1, 0x84];
+
+/// What a CONNACK says of who sent CONNECT: let in, refused for who it is (4 and 5 before MQTT 5; 0x86, 0x87, 0x8a and 0x8c in it:
+/// user name or password, no right, banned, authentication), or nothing, as of the level, the client id, a server that is busy.
+pub(in crate::check) fn let_in(connack: &Connack) -> Result<bool, Failure> {
+    match connack.code {
+        0 => Ok(true),
+        4 | 5 | 0x86 | 0x87 | 0x8a | 0x8c => Ok(false),
+        code => Err(Failure::new(FailureKind::Error, format_args!("CONNACK {code} is no word about the client"))),
+    }
+}
 
 /// As whom trials were made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

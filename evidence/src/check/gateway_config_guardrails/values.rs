@@ -113,13 +113,21 @@ fn topic(value: &str, two_one: bool) -> Option<&'static str> {
     if prefixes.iter().any(|prefix| prefix.contains(['#', '+'])) {
         return Some("has a wildcard where it is put");
     }
-    // 2.0 looks at what both come to, and a wildcard stands alone between slashes.
-    let alone = |level: &str| level.len() == 1 || !level.contains(['#', '+']);
-    if !two_one && prefixes.iter().any(|prefix| !format!("{prefix}{pattern}").split('/').all(alone)) {
+    // A wildcard stands alone between slashes, and `#` at the end: 2.0 looks at what both come to, 2.1 at the pattern.
+    let alone = |topic: &str| {
+        let last = topic.split('/').count() - 1;
+        topic.split('/').enumerate().all(|(place, level)| match level {
+            "#" => place == last,
+            "+" => true,
+            level => !level.contains(['#', '+']),
+        })
+    };
+    let nothing = pattern.is_empty() || pattern == "\"\"";
+    let whole = |prefix: &str| if two_one { pattern.to_owned() } else { format!("{prefix}{pattern}") };
+    if !nothing && prefixes.iter().any(|prefix| !alone(&whole(prefix))) {
         return Some("is put where its wildcard does not stand alone");
     }
-    let nothing = pattern.is_empty() || pattern == "\"\"";
-    (nothing && prefixes.is_empty()).then_some("is empty, and put nowhere")
+    (nothing && prefixes.len() < 2).then_some("is empty, and put nowhere")
 }
 
 /// A number with its unit, of which the last letter counts: hours, days, weeks, months, years, and in 2.1 seconds.

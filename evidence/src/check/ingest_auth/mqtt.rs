@@ -10,7 +10,7 @@ use super::questions::ClientFacts;
 use super::{Facts, Observation, Plaintext, wants_certificate};
 use crate::check::Unknown;
 use crate::check::broker_transport_posture::Connack;
-use crate::check::broker_transport_posture::mqtt::OF_THE_LEVEL;
+use crate::check::broker_transport_posture::mqtt::let_in;
 use crate::look::{Failure, FailureKind, Look};
 
 /// One CONNECT and what became of it.
@@ -77,11 +77,13 @@ pub(super) fn facts(observation: &Observation, unknown: &mut Unknown) -> Facts {
     let plaintext = match plain {
         None => None,
         Some(Look::Seen(Connack { code: 0, .. })) => Some(Plaintext::Accepts),
-        Some(Look::Seen(connack)) if OF_THE_LEVEL.contains(&connack.code) => {
-            unknown.because("/plaintext", of_the_level(connack));
-            None
-        }
-        Some(Look::Seen(_)) => Some(Plaintext::Refuses),
+        Some(Look::Seen(connack)) => match let_in(connack) {
+            Ok(_) => Some(Plaintext::Refuses),
+            Err(failure) => {
+                unknown.because("/plaintext", failure);
+                None
+            }
+        },
         Some(Look::Failed(Failure { kind: FailureKind::Refused, .. })) => Some(Plaintext::Closed),
         Some(Look::Failed(Failure { kind: FailureKind::Closed | FailureKind::Protocol, .. })) => {
             Some(Plaintext::Refuses)
@@ -116,21 +118,14 @@ pub(super) fn facts(observation: &Observation, unknown: &mut Unknown) -> Facts {
     }
 }
 
-/// Code 0 is yes; any other code is no, and so is an alert of TLS about the client's certificate. A broker may also end the
+/// Code 0 is yes; one that refuses the client is no, and so is an alert of TLS about the client's certificate. A broker may also end the
 /// connection instead of answering (MQTT 3.1.1, section 3.1.4), but a broker that is full or broken does that, too.
 fn took(look: &Look<Connack>, asked: bool) -> Result<bool, Failure> {
     match look {
-        Look::Seen(connack) if OF_THE_LEVEL.contains(&connack.code) => Err(of_the_level(connack)),
-        // 3 is "server unavailable" (MQTT 3.1.1, section 3.2.2.3), which is no word about credentials, and no acceptance.
-        Look::Seen(connack) => Ok(connack.code == 0),
+        Look::Seen(connack) => let_in(connack),
         Look::Failed(Failure { kind: FailureKind::TlsAlert, detail }) if wants_certificate(detail, asked) => Ok(false),
         Look::Failed(failure) => Err(failure.clone()),
     }
-}
-
-fn of_the_level(connack: &Connack) -> Failure {
-    let words = format_args!("CONNACK {} is about the protocol's level, not about the client", connack.code);
-    Failure::new(FailureKind::Error, words)
 }
 
 #[cfg(test)]
