@@ -35,8 +35,8 @@ pub fn enabled(root: &Root) -> Result<Vec<String>, Failure> {
     Ok(found.into_iter().filter(|name| !masked.contains(name)).collect())
 }
 
-/// Names of the units that are masked, for good or until the next boot: links to `/dev/null` and empty files. What lies in the first folder
-/// hides what has its name in the second (systemd.unit(5)).
+/// Names of the units that are masked, for good or until the next boot: links to `/dev/null` and empty files. What lies in the
+/// first folder hides what has its name in the second (systemd.unit(5)).
 ///
 /// # Errors
 /// When a folder can not be listed or a link not be read, or there are too many.
