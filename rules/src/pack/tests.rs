@@ -353,3 +353,19 @@ fn what_is_compiled_when_it_is_first_asked_is_what_was_tested() {
         assert_eq!(told(later), told(tested));
     }
 }
+
+/// The built-in pack is read one control at a time, every other one whole.
+#[test]
+fn the_builtin_pack_is_what_its_text_is_when_it_is_read_whole() {
+    let (parts, whole) = (Pack::builtin(), load(BUILTIN_TOML).unwrap());
+    assert_eq!((parts.reference(), parts.standards()), (whole.reference(), whole.standards()));
+    assert_eq!(parts.controls().len(), whole.controls().len());
+    let told = |control: &Control| {
+        let Control { key, title, severity, domain, check, target, for_each, applies, fail, why, .. } = control;
+        let rest = (&control.remediation, &control.verify, &control.mappings);
+        format!("{:?}", (key, title, severity, domain, check, target, for_each, applies, fail, why, rest))
+    };
+    for (part, whole) in parts.controls().iter().zip(whole.controls()) {
+        assert_eq!(told(part), told(whole));
+    }
+}
